@@ -1,0 +1,50 @@
+"""Builds the committed sample of Stack Exchange notes from data dumps.
+
+    python -m demo.build_sample DIRECTORY_WITH_A_FOLDER_PER_SITE
+
+Writes next to itself: notes.jsonl.gz (the notes), events.csv.gz (user, note, event, time) and attribution.csv.gz (whom each
+note is from). The same dumps give the same bytes.
+"""
+
+import csv
+import gzip
+import io
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from training.data.notes import write_notes
+from training.data.stackexchange import StackExchangeSite
+
+HERE = Path(__file__).parent
+
+
+def write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -> None:
+    """Writes a gzipped CSV file that is the same, byte for byte, for the same rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def main(source: Path) -> None:
+    """Reads every site below `source` and writes the three files."""
+    sites = [StackExchangeSite(folder) for folder in sorted(source.iterdir()) if (folder / "Posts.xml").exists()]
+    write_notes(HERE / "notes.jsonl.gz", (note for site in sites for note in site.notes()))
+    events = (event for site in sites for event in site.events())
+    write_table(
+        HERE / "events.csv.gz",
+        ["user", "note", "event", "time"],
+        ((event.user, event.note, event.event, event.time.isoformat()) for event in events),
+    )
+    attributions = (attribution for site in sites for attribution in site.attributions())
+    write_table(
+        HERE / "attribution.csv.gz",
+        ["note", "url", "author", "author_url"],
+        ((item.note, item.url, item.author, item.author_url) for item in attributions),
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,216 @@
+"""`Checkpoint`: the directory that training hands to the service, and the only thing they exchange.
+
+It is a plain Hugging Face LLaMA directory in the sentence-transformers layout (Transformer, last-token Pooling, Dense,
+Normalize), so other engines load it too, plus `notellm.json`, which says how to use it and holds a digest of every file.
+Only safetensors are read, never pickle, never code. docs/checkpoint.md describes the format.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from notellm.errors import CheckpointError, NoteLLMError
+from notellm.model import NoteLLM
+from notellm.prompt import NotePrompt, PromptSettings
+
+MANIFEST = "notellm.json"
+DENSE = "2_Dense"
+FORMAT_VERSION = 1
+ARCHITECTURE = "LlamaForCausalLM"
+# Files that may lie beside the listed ones: nothing reads them. Anything else could change how the model loads.
+_HARMLESS = ("README.md", "LICENSE", "NOTICE", ".gitattributes", ".gitignore")
+
+
+class FileDigest(BaseModel):
+    """Size in bytes and SHA-256 (hex) of one file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @classmethod
+    def of(cls, path: Path) -> "FileDigest":
+        """The digest of the file at `path`."""
+        with path.open("rb") as stream:
+            return cls(size=path.stat().st_size, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+class Manifest(BaseModel):
+    """The content of `notellm.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Names the model in answers and in the index.")
+    base_model: str = Field(min_length=1, description="The model this one was made from.")
+    prompt: PromptSettings
+    emb_token: str = "[EMB]"
+    emb_token_id: int = Field(ge=0)
+    hidden_size: int = Field(ge=1)
+    dimensions: int = Field(ge=1)
+    categories: tuple[str, ...] = Field(default=(), description="The categories that may be generated.")
+    hashtag_vocabulary: tuple[str, ...] = Field(default=(), description="Hashtags seen in the data, most frequent first.")
+    data_fingerprint: str | None = Field(default=None, description="SHA-256 of the notes that the checkpoint was made with.")
+    metrics: dict[str, float] = Field(default_factory=dict)
+    files: dict[str, FileDigest] = Field(description="Every file of the directory but this one.")
+    digest: str = Field(default="", description="SHA-256 of this file's other fields: an edit by hand is noticed.")
+
+
+def manifest_digest(content: dict[str, object]) -> str:
+    """SHA-256 (hex) of the fields of a `notellm.json`, its own digest left out."""
+    sealed = {name: value for name, value in content.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint directory that was found to be whole. Make one with `Checkpoint.open`."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path | str, *, verify: Literal["sha256", "size"] = "sha256") -> "Checkpoint":
+        """Checks the directory without loading weights.
+
+        Args:
+            path: the checkpoint directory.
+            verify: `sha256` reads every byte; `size` only compares sizes, for huge models on trusted disks.
+
+        Raises:
+            CheckpointError: names the file that is missing, truncated, edited or unexpected, and what to do.
+        """
+        root = Path(path)
+        if not root.is_dir():
+            raise CheckpointError(root, "no such directory: make one with `notellm-train init-checkpoint`")
+        checkpoint = cls(root, _read_manifest(root))
+        checkpoint._verify_files(verify)
+        checkpoint._verify_config()
+        return checkpoint
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ between any two checkpoints with different content."""
+        return self.manifest.digest[:16]
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, checked to hold `[EMB]` under its id and to pad with a token of its own."""
+        path = self.path / "tokenizer.json"
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # whatever the library raises, the user needs the file's name
+            raise CheckpointError(path, f"cannot be loaded as a tokenizer: {error}") from error
+        token, token_id = self.manifest.emb_token, self.manifest.emb_token_id
+        if tokenizer.convert_tokens_to_ids(token) != token_id:
+            raise CheckpointError(path, f"{token} does not have the id {token_id} that {MANIFEST} gives it")
+        if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+            raise CheckpointError(path, "needs a pad token that is not its eos token, or generation learns never to stop")
+        loaded: PreTrainedTokenizerBase = tokenizer
+        return loaded
+
+    def prompt(self) -> NotePrompt:
+        """The prompt builder that the model was made for."""
+        try:
+            return NotePrompt(self.tokenizer, self.manifest.emb_token_id, self.manifest.prompt)
+        except NoteLLMError as error:
+            raise CheckpointError(self.path / "tokenizer.json", str(error)) from error
+
+    def load_model(self, dtype: torch.dtype = torch.float32, device: str = "cpu") -> NoteLLM:
+        """The model in evaluation mode.
+
+        Raises:
+            CheckpointError: the weights do not fit the configuration.
+        """
+        try:
+            causal_lm, report = LlamaForCausalLM.from_pretrained(
+                self.path, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        except Exception as error:  # whatever the library raises, the user needs the file's name
+            raise CheckpointError(self.path, f"the weights cannot be loaded: {error}") from error
+        for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+            if names := sorted(map(str, report[problem])):
+                raise CheckpointError(self.path, f"the weights do not fit config.json: {problem} {', '.join(names[:5])}")
+        model = NoteLLM(causal_lm, self._load_projection())
+        return model.to(device).eval().requires_grad_(requires_grad=False)
+
+    def _load_projection(self) -> nn.Linear:
+        path = self.path / DENSE / "model.safetensors"
+        hidden, dimensions = self.manifest.hidden_size, self.manifest.dimensions
+        try:
+            state = {name.removeprefix("linear."): tensor.float() for name, tensor in load_file(path).items()}
+        except SafetensorError as error:
+            raise CheckpointError(path, f"is not a readable safetensors file: {error}") from error
+        projection = nn.Linear(hidden, dimensions, bias="bias" in state)
+        try:
+            projection.load_state_dict(state)
+        except RuntimeError as error:
+            raise CheckpointError(path, f"is not a projection from {hidden} to {dimensions} values: {error}") from error
+        return projection
+
+    def _verify_files(self, verify: Literal["sha256", "size"]) -> None:
+        listed = self.manifest.files
+        for name, digest in listed.items():
+            path = self.path / name
+            if not path.is_file():
+                raise CheckpointError(path, f"is missing: copy it again, {MANIFEST} lists it")
+            if (size := path.stat().st_size) != digest.size:
+                raise CheckpointError(path, f"has {size:,} bytes instead of {digest.size:,}: copy it again")
+            if verify == "sha256" and FileDigest.of(path) != digest:
+                raise CheckpointError(path, f"was changed after the checkpoint was written: copy it again (SHA-256 of {MANIFEST})")
+        for path in self.path.rglob("*"):
+            name = path.relative_to(self.path).as_posix()
+            if path.is_file() and name not in listed and name != MANIFEST and path.name not in _HARMLESS:
+                raise CheckpointError(path, f"is not listed in {MANIFEST} and could change what is loaded: move it away")
+
+    def _verify_config(self) -> None:
+        path = self.path / "config.json"
+        config = _read_json(path)
+        if config.get("architectures") != [ARCHITECTURE]:
+            raise CheckpointError(path, f"is for {config.get('architectures')}: only {ARCHITECTURE} is supported")
+        if "auto_map" in config:
+            raise CheckpointError(path, "asks to run code of its own (auto_map): that is never done")
+        if config.get("hidden_size") != self.manifest.hidden_size:
+            raise CheckpointError(path, f"hidden_size {config.get('hidden_size')} is not {self.manifest.hidden_size} of {MANIFEST}")
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(path, f"is not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(path, "is not a JSON object")
+    return content
+
+
+def _read_manifest(root: Path) -> Manifest:
+    path = root / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(path, "is missing: this is not a NoteLLM checkpoint. Make one with `notellm-train init-checkpoint`")
+    content = _read_json(path)
+    if (version := content.get("format_version")) != FORMAT_VERSION:
+        raise CheckpointError(path, f"has format version {version!r}; this release reads version {FORMAT_VERSION}")
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(path, f"field {where}: {first['msg']}") from error
+    if manifest.digest != manifest_digest(content):
+        raise CheckpointError(path, "was edited after the checkpoint was written: write it with `notellm-train` instead")
+    for name in manifest.files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.endswith((".json", ".safetensors")):
+            raise CheckpointError(path, f"lists {name!r}: only .json and .safetensors files inside the directory may be part of it")
+    return manifest

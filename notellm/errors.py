@@ -1,0 +1,40 @@
+"""What can go wrong in the model package.
+
+NoteLLMError
+├── NoteError            a note breaks a rule (also a ValueError, so pydantic reports it with its field)
+├── TokenizerError       a tokenizer cannot keep user text apart from control tokens
+├── PromptError          token ids do not form the prompt they are meant to be
+└── CheckpointError      a checkpoint directory is missing, damaged, edited, or not of this format
+"""
+
+from pathlib import Path
+
+
+class NoteLLMError(Exception):
+    """Base of every error the package raises on purpose."""
+
+
+class NoteError(NoteLLMError, ValueError):
+    """A note breaks a rule of its format."""
+
+
+class TokenizerError(NoteLLMError):
+    """The tokenizer cannot be used safely with text that users typed."""
+
+
+class PromptError(NoteLLMError, ValueError):
+    """Token ids do not form the prompt that the caller claims."""
+
+
+class CheckpointError(NoteLLMError):
+    """A checkpoint directory cannot be used.
+
+    Attributes:
+        path: the file or directory at fault.
+        reason: what is wrong with it and what to do.
+    """
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason

@@ -1,0 +1,49 @@
+"""`NoteLLM`: a causal language model and the projection of its compressed hidden state."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
+
+class NoteLLM(nn.Module):
+    """The model of arXiv 2403.01744: one LLaMA for generation and, through `projection`, for the note embedding.
+
+    Args:
+        causal_lm: any `LlamaForCausalLM`.
+        projection: hidden size → dimensions. A trained one has no bias; a zero-shot one may subtract a mean through it.
+    """
+
+    def __init__(self, causal_lm: LlamaForCausalLM, projection: nn.Linear) -> None:
+        super().__init__()
+        if projection.in_features != causal_lm.config.hidden_size:
+            raise ValueError(f"projection takes {projection.in_features} values, the model gives {causal_lm.config.hidden_size}")
+        self.causal_lm = causal_lm
+        self.projection = projection
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the embedding."""
+        return self.projection.out_features
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.projection.weight.device
+
+    def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
+        """Last-layer hidden states after the final norm, (..., hidden size) → unit float32 embeddings, (..., dimensions)."""
+        projected: Tensor = self.projection(hidden.to(self.projection.weight.dtype)).float()
+        return functional.normalize(projected, dim=-1) if normalize else projected
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """The embedding of one prompt by a plain forward pass: the reference that every faster way must agree with.
+
+        Args:
+            input_ids: (tokens,), ending with the token before `[EMB]`.
+
+        Returns:
+            Unit float32 vector, (dimensions,).
+        """
+        hidden = self.causal_lm.model(input_ids=input_ids.unsqueeze(0), use_cache=False).last_hidden_state
+        return self.project(hidden[0, -1])

@@ -1,0 +1,151 @@
+"""`NoteText`, what the model reads of a note, and `Note`, which adds identity and what the index stores."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Any
+
+import regex
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, model_validator
+
+from notellm.errors import NoteError
+
+MAX_TITLE_CHARS = 2_000
+MAX_CONTENT_CHARS = 50_000
+MAX_HASHTAGS = 100
+MAX_HASHTAG_CHARS = 100
+
+_TAG_CHARACTER = r"\p{L}\p{M}\p{N}\p{Pc}\p{Extended_Pictographic}\u200c\u200d\ufe0f"
+# `#tag` after a space, a CJK character or at the start, never inside a word, an address or an entity (`C#`, `/#top`,
+# `&#39;`). The closing `#` of Weibo and the `[话题]#` of Xiaohongshu belong to the markup.
+_INLINE_HASHTAG = regex.compile(
+    rf"(?:(?<![A-Za-z0-9_&/#＃])|(?<=\w)\G)[#＃](?=[{_TAG_CHARACTER}]*[\p{{L}}\p{{Extended_Pictographic}}])"
+    rf"(?P<tag>[{_TAG_CHARACTER}]{{1,{MAX_HASHTAG_CHARS}}}+)(?:\[话题\])?(?:[#＃](?![{_TAG_CHARACTER}]))?"
+)
+# Control characters and invisible separators carry no meaning; joiners (U+200C/D) shape emoji, Persian and Indic words.
+_INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cs}\u00ad\u200b\u2060\ufeff]--[\n\t]]", regex.V1)
+_NOT_IN_KEY = regex.compile(r"[[\p{White_Space}\p{C}\p{P}]--[#]]", regex.V1)
+_BLANK = regex.compile(r"[\p{White_Space}\p{C}\u115f\u1160\u2800\u3164]*")
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def clean_text(text: str) -> str:
+    """`text` without control characters and invisible separators, stripped of surrounding white space."""
+    return str(_INVISIBLE.sub("", text.replace("\r\n", "\n"))).strip()
+
+
+def clean_hashtag(text: str) -> str:
+    """The form in which a hashtag is shown: no `#` markup, single spaces; empty when nothing is left."""
+    tag = " ".join(clean_text(text).split())
+    if tag.startswith(("#", "＃")):
+        tag = tag.strip("#＃").removesuffix("[话题]").strip()
+    return "" if _BLANK.fullmatch(tag) or not hashtag_key(tag) else tag
+
+
+def hashtag_key(tag: str) -> str:
+    """The form in which hashtags are compared: `King Glory`, `king-glory` and `#kingglory` are one hashtag."""
+    return str(_NOT_IN_KEY.sub("", unicodedata.normalize("NFKC", tag).casefold().removeprefix("#")))
+
+
+def unique_hashtags(tags: Iterable[str]) -> tuple[str, ...]:
+    """The hashtags in their first-seen form and order, without empty ones and repetitions."""
+    seen: dict[str, str] = {}
+    for tag in map(clean_hashtag, tags):
+        if tag:
+            seen.setdefault(hashtag_key(tag), tag)
+    return tuple(seen.values())
+
+
+def inline_hashtags(text: str) -> tuple[str, ...]:
+    """The hashtags written as `#tag` inside `text`."""
+    return unique_hashtags(match["tag"] for match in _INLINE_HASHTAG.finditer(text))
+
+
+def without_inline_hashtags(text: str) -> str:
+    """`text` without its `#tag` markup; plain words that happen to equal a hashtag stay."""
+    stripped = _INLINE_HASHTAG.sub(" ", text)
+    return "\n".join(" ".join(line.split()) for line in stripped.splitlines()).strip()
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise NoteError("must lie between 1970 and 2200") from error
+    if not _EARLIEST <= moment < _LATEST:
+        raise NoteError("must lie between 1970 and 2200")
+    return moment
+
+
+CleanText = AfterValidator(clean_text)
+HashtagText = Annotated[str, Field(max_length=MAX_HASHTAG_CHARS)]
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
+NoteId = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@-]{0,127}$",
+        description="The platform's own id: a letter or digit, then up to 127 letters, digits or any of `. _ : ~ @ -`.",
+        examples=["coffee-1024"],
+    ),
+]
+
+
+class NoteText(BaseModel):
+    """What the model reads of a note. Empty and repeated hashtags are dropped; a note without any text is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS), CleanText] = ""
+    content: Annotated[str, Field(max_length=MAX_CONTENT_CHARS), CleanText] = ""
+    hashtags: Annotated[tuple[HashtagText, ...], Field(max_length=MAX_HASHTAGS), AfterValidator(unique_hashtags)] = Field(
+        default=(), description="The note's hashtags, with or without `#`. Those written inline as `#tag` are found too."
+    )
+
+    @model_validator(mode="after")
+    def _has_text(self) -> "NoteText":
+        if not self.hashtags and _BLANK.fullmatch(self.title) and _BLANK.fullmatch(self.content):
+            raise NoteError("a note needs a title, a content or a hashtag: all three are empty")
+        return self
+
+    @cached_property
+    def all_hashtags(self) -> tuple[str, ...]:
+        """The given hashtags, then those written inline in title and content."""
+        return unique_hashtags((*self.hashtags, *inline_hashtags(self.title), *inline_hashtags(self.content)))
+
+    @cached_property
+    def plain_title(self) -> str:
+        """The title without `#tag` markup."""
+        return without_inline_hashtags(self.title)
+
+    @cached_property
+    def plain_content(self) -> str:
+        """The content without `#tag` markup."""
+        return without_inline_hashtags(self.content)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of what the embedding depends on: title, content and hashtags."""
+        read = json.dumps([self.title, self.content, list(self.all_hashtags)], ensure_ascii=False)
+        return hashlib.sha256(read.encode()).hexdigest()
+
+
+class Note(NoteText):
+    """A note as the platform knows it."""
+
+    id: NoteId
+    category: Annotated[str, Field(min_length=1, max_length=200), CleanText] | None = Field(
+        default=None, description="The platform's own category. Stored and filterable; the model does not read it."
+    )
+    created_at: UtcDatetime | None = Field(default=None, description="When the note was published, with a time zone.")
+    version: Annotated[StrictInt, Field(ge=0, lt=2**53)] | None = Field(
+        default=None, description="The client's own version. A write with a lower version than the stored one is skipped."
+    )
+
+    def payload(self) -> dict[str, Any]:
+        """The note as the index stores it: JSON values, `hashtag_keys` for filtering, `content_hash` for change detection."""
+        stored = self.model_dump(mode="json")
+        stored["hashtags"] = list(self.all_hashtags)
+        return stored | {"hashtag_keys": list(map(hashtag_key, self.all_hashtags)), "content_hash": self.content_hash}

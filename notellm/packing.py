@@ -1,0 +1,65 @@
+"""`Pack`: prompts of different lengths laid end to end behind one shared prefix, without padding."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+
+def token_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Indices of the prompts, shortest first, cut into batches of at most `max_tokens` tokens.
+
+    A prompt that is longer than the limit makes a batch of its own.
+    """
+    batch: list[int] = []
+    tokens = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and tokens + lengths[index] > max_tokens:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(index)
+        tokens += lengths[index]
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring sequences of equal length in a pack: `count` sequences of `length` tokens from `start`."""
+
+    start: int
+    count: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A batch as one row.
+
+    Attributes:
+        input_ids: (1, tokens), the sequences end to end, without their shared prefix.
+        position_ids: (1, tokens), counting on from the prefix in each sequence.
+        last: (sequences,), where each sequence's last token is.
+        runs: the sequences by length.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    last: Tensor
+    runs: tuple[Run, ...]
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]], prefix_length: int, device: torch.device) -> "Pack":
+        """Packs sequences, none of them empty, that are sorted by length."""
+        lengths = torch.tensor([len(sequence) for sequence in sequences])
+        ids = torch.tensor([token for sequence in sequences for token in sequence], device=device)
+        positions = torch.cat([torch.arange(prefix_length, prefix_length + n) for n in lengths.tolist()])
+        runs, start = [], 0
+        for length, group in groupby(lengths.tolist()):
+            run = Run(start, sum(1 for _ in group), length)
+            runs.append(run)
+            start += run.count * run.length
+        last = lengths.cumsum(0) - 1
+        return cls(ids[None], positions[None].to(device), last.to(device), tuple(runs))

@@ -1,0 +1,199 @@
+"""`NotePrompt`: the only place where a note becomes token ids.
+
+A note is tokenised once (`tokenize`), each field on its own and cut on its own, and every prompt is put together from those
+ids and from literal ids that are computed once. Tokens are joined, never text, so that no merge crosses from the prompt into
+a field or into `[EMB]`. The templates are those of the paper (arXiv 2403.01744, section 3.2) and of the authors' code.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import PreTrainedTokenizerBase
+
+from notellm.errors import PromptError
+from notellm.note import NoteText
+from notellm.tokenizer import PlainTokenizer
+
+MIN_HASHTAGS, MAX_HASHTAGS = 1, 10
+FieldName = Literal["title", "topic", "content"]
+PromptVersion = Literal["paper-en", "paper-zh"]
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """The literal texts of one prompt version. `{count}` is the number of hashtags asked for."""
+
+    version: PromptVersion
+    category_instruction: str
+    hashtag_instruction: str
+    labels: dict[FieldName, str]
+    field_lead: str
+    field_end: str
+    note_end: str
+    compression: str
+    after_emb: str
+    category_guidance: str
+    hashtag_guidance: str
+    hashtag_separator: str
+    output_lead: str
+
+
+TEMPLATES: dict[PromptVersion, PromptTemplate] = {
+    "paper-en": PromptTemplate(
+        version="paper-en",
+        category_instruction="Extract the note information in json format, compress it into one word for recommendation, "
+        "and generate the category of the note. {",
+        hashtag_instruction="Extract the note information in json format, compress it into one word for recommendation, "
+        "and generate {count} topics of the note. {",
+        labels={"title": "'title':", "topic": ", 'topic':", "content": ", 'content':"},
+        field_lead=" ",
+        field_end="",
+        note_end="}.",
+        compression=' The compression word is:"',
+        after_emb='".',
+        category_guidance=" The category is:",
+        hashtag_guidance=" The {count} topics are:",
+        hashtag_separator=", ",
+        output_lead=" ",
+    ),
+    "paper-zh": PromptTemplate(
+        version="paper-zh",
+        category_instruction="笔记：{",
+        hashtag_instruction="笔记：{",
+        labels={"title": '"标题":"', "topic": '"话题":"', "content": '"内容":"'},
+        field_lead="",
+        field_end='",',
+        note_end="}，",
+        compression="压缩为一个词：“",
+        after_emb="”。",
+        category_guidance="生成笔记类目：",
+        hashtag_guidance="生成笔记{count}个话题：",
+        hashtag_separator=",",
+        output_lead="",
+    ),
+}
+
+
+class PromptSettings(BaseModel):
+    """What a checkpoint was trained with, and must be served with: the template and the tokens kept of each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: PromptVersion = "paper-en"
+    title_tokens: int = Field(default=20, ge=1, le=4096, description="Tokens kept of the title (paper: 20).")
+    topic_tokens: int = Field(default=40, ge=1, le=4096, description="Tokens kept of the hashtags (the paper sets no limit).")
+    content_tokens: int = Field(default=80, ge=1, le=4096, description="Tokens kept of the content (paper: 80).")
+
+
+@dataclass(frozen=True)
+class TokenizedNote:
+    """A note's fields as token ids, cut to their limits.
+
+    Attributes:
+        title, topic, content: the ids that are kept.
+        full_lengths: tokens of each field before the cut.
+    """
+
+    title: tuple[int, ...]
+    topic: tuple[int, ...]
+    content: tuple[int, ...]
+    full_lengths: dict[FieldName, int] = field(hash=False)
+
+    @property
+    def truncated(self) -> tuple[FieldName, ...]:
+        """The fields that lost tokens, in prompt order."""
+        return tuple(name for name, length in self.full_lengths.items() if len(getattr(self, name)) < length)
+
+
+class NotePrompt:
+    """Builds the token ids of the embedding, category and hashtag prompts.
+
+    Args:
+        tokenizer: the checkpoint's tokenizer, with `emb_token_id` in its vocabulary.
+        emb_token_id: id of the `[EMB]` token.
+        settings: the template and the field limits.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, emb_token_id: int, settings: PromptSettings | None = None
+    ) -> None:
+        self.settings = settings or PromptSettings()
+        self.template = TEMPLATES[self.settings.version]
+        self.emb_token_id = emb_token_id
+        self.plain = PlainTokenizer(tokenizer)
+        self._limits: dict[FieldName, int] = {
+            "title": self.settings.title_tokens,
+            "topic": self.settings.topic_tokens,
+            "content": self.settings.content_tokens,
+        }
+        bos = tokenizer.bos_token_id
+        self._bos: tuple[int, ...] = () if bos is None else (bos,)
+        self._literal = cache(lambda text: tuple(self.plain.encode(text)))
+        self.embedding_prefix = self._opening(self.template.category_instruction)
+
+    @property
+    def max_embedding_tokens(self) -> int:
+        """The length of the longest embedding prompt."""
+        filled = TokenizedNote(*((0,) * self._limits[name] for name in self._limits), full_lengths=dict(self._limits))
+        return len(self.embedding(filled))
+
+    def tokenize(self, notes: Sequence[NoteText]) -> list[TokenizedNote]:
+        """The notes' fields as ids. Call it off the event loop: a request's worth of text takes milliseconds."""
+        lead, separator = self.template.field_lead, self.template.hashtag_separator
+        texts: list[str] = []
+        for note in notes:
+            topic = separator.join(note.all_hashtags)
+            texts += [lead + text if text else "" for text in (note.plain_title, topic, note.plain_content)]
+        ids = self.plain.encode_batch(texts)
+        return [self._cut(*ids[start : start + 3]) for start in range(0, len(ids), 3)]
+
+    def embedding(self, note: TokenizedNote) -> list[int]:
+        """The category prompt up to the token before `[EMB]`, whose hidden state is the note's embedding."""
+        return [*self._opening(self.template.category_instruction), *self._fields(note, topic=True), *self._compression]
+
+    def category(self, note: TokenizedNote) -> list[int]:
+        """The prompt whose continuation is the note's category."""
+        return [*self.embedding(note), self.emb_token_id, *self._guidance(self.template.category_guidance)]
+
+    def hashtags(self, note: TokenizedNote, count: int) -> list[int]:
+        """The prompt whose continuation is `count` hashtags. It leaves out the note's own hashtags.
+
+        Raises:
+            PromptError: `count` is not from 1 to 10.
+        """
+        if not MIN_HASHTAGS <= count <= MAX_HASHTAGS:
+            raise PromptError(f"count is {count}: ask for {MIN_HASHTAGS} to {MAX_HASHTAGS} hashtags")
+        opening = self._opening(self.template.hashtag_instruction.replace("{count}", str(count)))
+        guidance = self._guidance(self.template.hashtag_guidance.replace("{count}", str(count)))
+        return [*opening, *self._fields(note, topic=False), *self._compression, self.emb_token_id, *guidance]
+
+    def output(self, text: str) -> list[int]:
+        """Ids of a continuation (a category, a hashtag list) as it follows the guidance, without end-of-sequence."""
+        return self.plain.encode(self.template.output_lead + text)
+
+    def _cut(self, title: list[int], topic: list[int], content: list[int]) -> TokenizedNote:
+        fields: dict[FieldName, list[int]] = {"title": title, "topic": topic, "content": content}
+        kept = {name: tuple(ids[: self._limits[name]]) for name, ids in fields.items()}
+        return TokenizedNote(**kept, full_lengths={name: len(ids) for name, ids in fields.items()})
+
+    def _opening(self, instruction: str) -> tuple[int, ...]:
+        literal = instruction + self.template.labels["title"]
+        return (*self._bos, *self._literal(literal))
+
+    def _fields(self, note: TokenizedNote, *, topic: bool) -> list[int]:
+        end, labels = self.template.field_end, self.template.labels
+        ids = list(note.title)
+        if topic:
+            ids += [*self._literal(end + labels["topic"]), *note.topic]
+        return [*ids, *self._literal(end + labels["content"]), *note.content]
+
+    @property
+    def _compression(self) -> tuple[int, ...]:
+        template = self.template
+        return self._literal(template.field_end.removesuffix(",") + template.note_end + template.compression)
+
+    def _guidance(self, text: str) -> tuple[int, ...]:
+        return self._literal(self.template.after_emb + text)

@@ -1,0 +1,109 @@
+"""Writes a checkpoint directory: all of it, or nothing."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerBase
+
+from notellm.checkpoint import ARCHITECTURE, DENSE, MANIFEST, Checkpoint, FileDigest, Manifest, manifest_digest
+from notellm.errors import CheckpointError
+from notellm.model import NoteLLM
+from notellm.prompt import PromptSettings
+
+# The names under which every reader of this layout (sentence-transformers, vLLM, text-embeddings-inference) knows them.
+_MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"idx": 2, "name": "2", "path": DENSE, "type": "sentence_transformers.models.Dense"},
+    {"idx": 3, "name": "3", "path": "3_Normalize", "type": "sentence_transformers.models.Normalize"},
+]
+
+
+class CheckpointFacts(BaseModel):
+    """What the writer of a checkpoint states about it. The fields are those of `Manifest`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    base_model: str
+    prompt: PromptSettings = PromptSettings()
+    emb_token: str = "[EMB]"
+    categories: tuple[str, ...] = ()
+    hashtag_vocabulary: tuple[str, ...] = ()
+    data_fingerprint: str | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+def save_checkpoint(path: Path | str, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts) -> Checkpoint:
+    """Writes the directory beside its final place, checks it, and moves it there in one step.
+
+    Args:
+        path: where the checkpoint shall be; nothing or an empty directory may be there.
+        model: its weights are written in the dtype that they have, the projection in float32.
+        tokenizer: holds `facts.emb_token` and a pad token of its own.
+        facts: the fields of `notellm.json` that the model itself does not tell.
+
+    Raises:
+        CheckpointError: something is at `path` already, or the result could not be opened again.
+    """
+    target = Path(path)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(target, "exists already: choose another directory or remove it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        partial.chmod(0o755)
+        _write(partial, model, tokenizer, facts)
+        Checkpoint.open(partial).prompt()
+        partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Checkpoint.open(target, verify="size")
+
+
+def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts) -> None:
+    causal_lm = model.causal_lm
+    causal_lm.config.architectures = [ARCHITECTURE]
+    causal_lm.config.pad_token_id = tokenizer.pad_token_id
+    causal_lm.save_pretrained(root)
+    tokenizer.save_pretrained(root)
+    _write_sentence_transformers_layout(root, model)
+    for file in root.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
+    manifest = Manifest(
+        **facts.model_dump(),
+        emb_token_id=tokenizer.convert_tokens_to_ids(facts.emb_token),
+        hidden_size=causal_lm.config.hidden_size,
+        dimensions=model.dimensions,
+        files={f.relative_to(root).as_posix(): FileDigest.of(f) for f in sorted(root.rglob("*")) if f.is_file()},
+    )
+    content = manifest.model_dump(mode="json")
+    content["digest"] = manifest_digest(content)
+    _write_json(root / MANIFEST, content)
+
+
+def _write_sentence_transformers_layout(root: Path, model: NoteLLM) -> None:
+    projection = model.projection
+    _write_json(root / "modules.json", _MODULES)
+    _write_json(root / "sentence_bert_config.json", {"max_seq_length": model.causal_lm.config.max_position_embeddings})
+    pooling = {"word_embedding_dimension": projection.in_features, "pooling_mode_lasttoken": True, "include_prompt": True}
+    _write_json(root / "1_Pooling" / "config.json", pooling)
+    dense = {
+        "in_features": projection.in_features,
+        "out_features": projection.out_features,
+        "bias": projection.bias is not None,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    _write_json(root / DENSE / "config.json", dense)
+    weights = {f"linear.{name}": tensor.detach().float().cpu().contiguous() for name, tensor in projection.state_dict().items()}
+    save_file(weights, root / DENSE / "model.safetensors", metadata={"format": "pt"})
+    _write_json(root / "3_Normalize" / "config.json", {})
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,72 @@
+"""`PlainTokenizer`: what users typed becomes token ids as plain text, whatever it looks like."""
+
+import json
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from notellm.errors import TokenizerError
+
+# SentencePiece tokenizers put a space before the first word of a text. A text that continues another must not get it, so
+# it is encoded behind an anchor, whose tokens are cut off again. No LLaMA vocabulary merges a newline with what follows.
+_ANCHOR = "\n"
+
+
+class PlainTokenizer:
+    """Encodes pieces of a prompt. Control tokens (`</s>`, `[EMB]`, `<|im_end|>`, …) never come out of text.
+
+    It works on a copy of the tokenizer's rules without its added tokens, so that a control token's spelling is ordinary
+    characters to it.
+
+    Args:
+        tokenizer: a fast tokenizer of `transformers`; it is not changed.
+
+    Raises:
+        TokenizerError: the tokenizer is not a fast one, or turns the spelling of a control token into that token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise TokenizerError(f"{type(tokenizer).__name__} has no tokenizer.json: convert it to a fast tokenizer")
+        rules = json.loads(backend.to_str())
+        rules |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        self._tokenizer = Tokenizer.from_str(json.dumps(rules))
+        self._anchor = self._anchor_ids()
+        self.control_ids = frozenset(tokenizer.added_tokens_decoder) | frozenset(tokenizer.all_special_ids)
+        self._refuse_control_tokens(sorted(str(t) for t in tokenizer.added_tokens_decoder.values()))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text` as it stands in the middle of a longer text; `[]` for an empty one."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` for each text, in one call that leaves the interpreter lock free."""
+        if not self._anchor:
+            return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        anchored = self._tokenizer.encode_batch([_ANCHOR + text for text in texts], add_special_tokens=False)
+        cut = len(self._anchor)
+        return [
+            encoding.ids[cut:] if encoding.ids[:cut] == self._anchor else self._without_anchor(text)
+            for text, encoding in zip(texts, anchored, strict=True)
+        ]
+
+    def _without_anchor(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _anchor_ids(self) -> list[int]:
+        """Ids to cut off after encoding behind the anchor; empty when the tokenizer adds no space of its own."""
+        first_word = self._tokenizer.encode("a", add_special_tokens=False).tokens
+        if not "".join(first_word).startswith("▁"):
+            return []
+        ids: list[int] = self._tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
+        return ids
+
+    def _refuse_control_tokens(self, spellings: list[str]) -> None:
+        for spelling, ids in zip(spellings, self.encode_batch(spellings), strict=True):
+            if self.control_ids.intersection(ids):
+                raise TokenizerError(
+                    f"typed text {spelling!r} would become a control token: this tokenizer cannot keep users' text apart"
+                )

@@ -1,0 +1,1 @@
+"""From the platform's notes to a checkpoint directory that the service loads."""

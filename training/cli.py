@@ -1,0 +1,67 @@
+"""`notellm-train`: make checkpoints."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from notellm.errors import NoteLLMError
+from notellm.prompt import PromptSettings, PromptVersion
+from training.data.notes import read_notes
+from training.errors import TrainingError
+from training.initialize import InitialCheckpoint
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@app.callback()
+def notellm_train() -> None:
+    """Makes and trains NoteLLM checkpoints."""
+
+
+@app.command()
+def init_checkpoint(
+    output: Annotated[Path, typer.Argument(help="Directory to write the checkpoint to.")],
+    base: Annotated[str, typer.Option(help="LLaMA-family model: a Hugging Face directory, a hub id, or a .gguf file.")],
+    name: Annotated[str, typer.Option(help="Names the model in answers and in the index.")] = "notellm-zero-shot",
+    dim: Annotated[int, typer.Option(min=0, help="Dimensions of the embedding; 0 keeps the hidden size.")] = 0,
+    notes: Annotated[
+        Path | None,
+        typer.Option(help="Sample of the platform's notes (.jsonl, .jsonl.gz): centres the vectors, gives the categories."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Notes of the sample to use, spread evenly over the file.")] = 200,
+    category: Annotated[list[str] | None, typer.Option(help="A category that may be generated; repeat it.")] = None,
+    prompt: Annotated[PromptVersion, typer.Option(help="Prompt template.")] = "paper-en",
+    dtype: Annotated[str | None, typer.Option(help=f"Dtype of the weights: {', '.join(DTYPES)}. The base's own if left out.")] = None,
+) -> None:
+    """Makes a zero-shot checkpoint out of a LLaMA-family model."""
+    if dtype is not None and dtype not in DTYPES:
+        raise typer.BadParameter(f"{dtype!r} is not one of {', '.join(DTYPES)}", param_hint="--dtype")
+    everything = list(read_notes(notes)) if notes else []
+    step = max(1, -(-len(everything) // sample))
+    checkpoint = InitialCheckpoint(
+        base=base,
+        output=output,
+        name=name,
+        dim=dim,
+        notes=everything[::step],
+        categories=tuple(category or sorted({note.category for note in everything if note.category})),
+        dtype=DTYPES[dtype] if dtype else None,
+        prompt=PromptSettings(version=prompt),
+    ).make()
+    manifest = checkpoint.manifest
+    typer.echo(f"{checkpoint.path}: {manifest.name}, {manifest.dimensions} dimensions, {len(manifest.categories)} categories")
+
+
+def main() -> None:
+    """Runs the command line. An expected error is one line on standard error and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except (TrainingError, NoteLLMError) as error:
+        typer.echo(f"notellm-train: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Notes and behaviour: file formats and readers."""

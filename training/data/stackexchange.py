@@ -1,0 +1,146 @@
+"""Reads a Stack Exchange data dump: questions are notes, tags are hashtags, the site is the category.
+
+Format: one directory a site with `Posts.xml` and, where the dump has them, `Comments.xml`, `Votes.xml` and a tab-separated
+`users_min.tsv` (Id, AccountId, DisplayName). Behaviour is who asked, answered, commented on or favourited a question.
+"""
+
+import csv
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
+from defusedxml.ElementTree import iterparse
+
+from notellm.note import MAX_CONTENT_CHARS, MAX_TITLE_CHARS, Note
+
+_QUESTION, _ANSWER, _FAVOURITE = "1", "2", "5"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A user did something to a note at a time."""
+
+    user: str
+    note: str
+    event: str
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Whom a note is from, as CC BY-SA asks: the question's address, its author's name and profile."""
+
+    note: str
+    url: str
+    author: str
+    author_url: str
+
+
+class StackExchangeSite:
+    """One site's dump.
+
+    Args:
+        directory: named like the site, `coffee` for coffee.stackexchange.com.
+
+    Raises:
+        FileNotFoundError: there is no `Posts.xml`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.name = directory.name
+        self._directory = directory
+        self._address = f"https://{self.name}.stackexchange.com"
+        self._posts = list(_rows(directory / "Posts.xml"))
+
+    def notes(self) -> Iterator[Note]:
+        """The questions, oldest first, with their body as plain text."""
+        for row in self._questions.values():
+            yield Note(
+                id=self._note_id(row["Id"]),
+                title=row["Title"][:MAX_TITLE_CHARS],
+                content=html_to_text(row["Body"])[:MAX_CONTENT_CHARS],
+                hashtags=tuple(row["Tags"].strip("<>|").replace("|", "><").split("><")),
+                category=self.name,
+                created_at=_time(row["CreationDate"]),
+            )
+
+    def attributions(self) -> Iterator[Attribution]:
+        """One for each of `notes`, in the same order."""
+        for row in self._questions.values():
+            user = row.get("OwnerUserId", "")
+            name = row.get("OwnerDisplayName") or self._display_names.get(user) or (f"user {user}" if user else "deleted user")
+            profile = f"{self._address}/users/{user}" if user else self._address
+            yield Attribution(self._note_id(row["Id"]), f"{self._address}/questions/{row['Id']}", name, profile)
+
+    def events(self) -> Iterator[Event]:
+        """The behaviour, in order of time. Users are numbered per site."""
+        yield from sorted(self._unsorted_events(), key=lambda event: (event.time, event.user, event.note, event.event))
+
+    def _unsorted_events(self) -> Iterator[Event]:
+        for row in self._posts:
+            if row["PostTypeId"] == _QUESTION:
+                yield from self._event(row.get("OwnerUserId"), row["Id"], "ask", row)
+            elif row["PostTypeId"] == _ANSWER:
+                yield from self._event(row.get("OwnerUserId"), row["ParentId"], "answer", row)
+        for row in self._optional_rows("Comments.xml"):
+            yield from self._event(row.get("UserId"), row["PostId"], "comment", row)
+        for row in self._optional_rows("Votes.xml"):
+            if row["VoteTypeId"] == _FAVOURITE:
+                yield from self._event(row.get("UserId"), row["PostId"], "favourite", row)
+
+    def _event(self, user: str | None, post: str, event: str, row: dict[str, str]) -> Iterator[Event]:
+        question = self._question_of.get(post)
+        if user and int(user) > 0 and question:
+            yield Event(f"{self.name}-{user}", self._note_id(question), event, _time(row["CreationDate"]))
+
+    @cached_property
+    def _questions(self) -> dict[str, dict[str, str]]:
+        return {row["Id"]: row for row in self._posts if row["PostTypeId"] == _QUESTION}
+
+    @cached_property
+    def _question_of(self) -> dict[str, str]:
+        """Post id → id of the question that it belongs to, for posts whose question is in the dump."""
+        parents = {row["Id"]: row["ParentId"] for row in self._posts if row["PostTypeId"] == _ANSWER}
+        owners = {question: question for question in self._questions} | parents
+        return {post: question for post, question in owners.items() if question in self._questions}
+
+    @cached_property
+    def _display_names(self) -> dict[str, str]:
+        path = self._directory / "users_min.tsv"
+        if not path.exists():
+            return {}
+        with path.open(encoding="utf-8", newline="") as stream:
+            return {row["Id"]: row["DisplayName"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)}
+
+    def _optional_rows(self, file: str) -> Iterator[dict[str, str]]:
+        path = self._directory / file
+        return _rows(path) if path.exists() else iter(())
+
+    def _note_id(self, question: str) -> str:
+        return f"{self.name}-{question}"
+
+
+def html_to_text(html: str) -> str:
+    """The text of a post's HTML body, a line a paragraph; code blocks are left out."""
+    with warnings.catch_warnings(category=MarkupResemblesLocatorWarning, action="ignore"):
+        soup = BeautifulSoup(html, "html.parser")
+    for block in soup(["pre", "script", "style"]):
+        block.decompose()
+    lines = (" ".join(line.split()) for line in soup.get_text().splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    with path.open("rb") as stream:
+        for _, element in iterparse(stream):
+            if element.tag == "row":
+                yield dict(element.attrib)
+                element.clear()
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
