@@ -97,7 +97,9 @@ def load_base(base: str, dtype: torch.dtype | None) -> tuple[LlamaForCausalLM, P
         if ARCHITECTURE not in (config.architectures or [ARCHITECTURE]) or config.model_type != "llama":
             raise BaseModelError(f"{base} is a {config.model_type} model: the base must be a {ARCHITECTURE}")
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **source)
-        model = LlamaForCausalLM.from_pretrained(place, dtype=dtype or "auto", use_safetensors=not source or None, **source)
+        model = LlamaForCausalLM.from_pretrained(
+            place, config=config, dtype=dtype or config.dtype or torch.float32, use_safetensors=not source or None, **source
+        )
     except (OSError, ValueError, KeyError) as error:
         raise BaseModelError(f"{base} cannot be loaded as a base model: {error}") from error
     tokenizer.chat_template = None

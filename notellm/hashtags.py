@@ -1,0 +1,111 @@
+"""What a good hashtag list is: the cleaning that every engine's output and every evaluation goes through."""
+
+import math
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import regex
+
+from notellm.note import clean_hashtag, hashtag_key
+
+MAX_WORDS = 4
+MAX_CHARS = 40
+
+_WORD = r"[\p{L}\p{M}\p{N}+#&'’-]{1,24}"
+# Untrained models quote what they list, and count when they may start with a digit.
+_HASHTAG = rf"\"?\p{{L}}(?:{_WORD})?(?: {_WORD}){{0,{MAX_WORDS - 1}}}\"?"
+
+_SEPARATOR = regex.compile(r"[,，、;；|/\n]+|(?<!\w)[#＃]|\s[-–—*•·]\s|(?<=^|\s)\d{1,2}[.)]\s|\.(?=\s|$)|。")
+_EDGES = regex.compile(r"^[\p{White_Space}\p{P}\p{C}]+|[[\p{White_Space}\p{P}\p{C}]--[#]]+$", regex.V1)
+# What a cut or a comma leaves at the ends of an English item.
+_LEADING_WORDS = regex.compile(r"^(?:(?:and|or|the|a|an)\s+)+", regex.IGNORECASE)
+_TRAILING_WORDS = regex.compile(r"(?:\s+(?:and|or|the|a|an|of|to|in|on|for|with|by|from|is|are))+$", regex.IGNORECASE)
+_LONE_LETTER = regex.compile(r"[A-Za-z]")
+_HAS_LETTER = regex.compile(r"[\p{L}\p{Extended_Pictographic}]")
+# A model that has nothing to say goes on with the prompt.
+_PROMPT_WORDS = frozenset(map(hashtag_key, ("topic", "topics", "title", "content", "category", "json", "note", "话题", "标题", "内容")))
+
+
+@dataclass(frozen=True)
+class GeneratedPiece:
+    """A generated token: the text it adds and its probability."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class HashtagSuggestion:
+    """A clean hashtag and its confidence: the geometric mean of the probabilities of its tokens."""
+
+    hashtag: str
+    confidence: float
+
+
+def hashtag_list_pattern(count: int, *, lead: str, separator: str) -> str:
+    """Regular expression of 1 to `count` hashtags, as a prompt's continuation: no quotes, numbering, sentences or empty items.
+
+    The dialect is that of Rust's regex crate, which the structured-output back ends share; nothing in it looks around.
+    """
+    return f"{lead}{_HASHTAG}(?:{separator}{_HASHTAG}){{0,{count - 1}}}"
+
+
+def choice_pattern(choices: Sequence[str], *, lead: str) -> str:
+    """Regular expression of one of the choices, as a prompt's continuation."""
+    return f"{lead}(?:{'|'.join(re.escape(choice) for choice in choices)})"
+
+
+def clean_hashtag_list(
+    pieces: Sequence[GeneratedPiece], *, count: int, exclude: Collection[str] = (), finished: bool = True
+) -> list[HashtagSuggestion]:
+    """The hashtags of a generated list, in its order.
+
+    Separators, numbering, quotes and `#` go; so do repetitions, sentences, bare numbers, words of the prompt and what the note
+    has already. An empty list is a valid answer.
+
+    Args:
+        pieces: the generated line.
+        count: most hashtags to return.
+        exclude: hashtags that the note has, in any spelling.
+        finished: false if generation was cut off; the last hashtag is then incomplete and is dropped.
+    """
+    spans = list(_spans("".join(piece.text for piece in pieces)))
+    if not finished and len(spans) > 1:
+        spans.pop()
+    seen = {hashtag_key(tag) for tag in exclude} | _PROMPT_WORDS
+    suggestions: list[HashtagSuggestion] = []
+    for start, end, text in spans:
+        tag = _clean(text)
+        if tag and hashtag_key(tag) not in seen:
+            seen.add(hashtag_key(tag))
+            suggestions.append(HashtagSuggestion(tag, _confidence(pieces, start, end)))
+    return suggestions[:count]
+
+
+def _clean(text: str) -> str:
+    """The hashtag in `text`, or nothing when it is no hashtag."""
+    tag = clean_hashtag(_TRAILING_WORDS.sub("", _LEADING_WORDS.sub("", _EDGES.sub("", text))))
+    plausible = len(tag) <= MAX_CHARS and len(tag.split()) <= MAX_WORDS and _HAS_LETTER.search(tag)
+    return tag if plausible and not _LONE_LETTER.fullmatch(tag) else ""
+
+
+def _spans(text: str) -> Iterator[tuple[int, int, str]]:
+    """Start, end and text of what lies between separators."""
+    start = 0
+    for separator in _SEPARATOR.finditer(text):
+        if text[start : separator.start()].strip():
+            yield start, separator.start(), text[start : separator.start()]
+        start = separator.end()
+    if text[start:].strip():
+        yield start, len(text), text[start:]
+
+
+def _confidence(pieces: Sequence[GeneratedPiece], start: int, end: int) -> float:
+    """Geometric mean of the probabilities of the pieces that share characters with [start, end)."""
+    logs, position = [], 0
+    for piece in pieces:
+        if position < end and position + len(piece.text) > start:
+            logs.append(math.log(max(piece.probability, 1e-12)))
+        position += len(piece.text)
+    return math.exp(math.fsum(logs) / len(logs)) if logs else 0.0

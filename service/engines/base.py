@@ -1,0 +1,57 @@
+"""`Engine`: what runs the model. It knows token ids and vectors, not notes, queues or HTTP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from notellm.hashtags import GeneratedPiece
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A prompt to continue, greedily.
+
+    Attributes:
+        prompt: token ids.
+        pattern: regular expression that the continuation fulfils, with `\\p{…}` classes and without look-around.
+        max_new_tokens: where to stop at the latest.
+    """
+
+    prompt: tuple[int, ...]
+    pattern: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A continuation.
+
+    Attributes:
+        pieces: the tokens, the end of sequence included. A probability is among the tokens that the pattern allowed.
+        finished: false if it was cut off at `max_new_tokens`.
+    """
+
+    pieces: tuple[GeneratedPiece, ...]
+    finished: bool
+
+    @property
+    def text(self) -> str:
+        """The whole continuation."""
+        return "".join(piece.text for piece in self.pieces)
+
+
+class Engine(Protocol):
+    """Runs one checkpoint. Methods block: call them from a worker thread. Both may run at the same time."""
+
+    name: str
+
+    def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """Unit vectors of embedding prompts, (prompts, dimensions), in their order."""
+        ...
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """The continuations, in the order of the requests."""
+        ...

@@ -1,0 +1,92 @@
+"""`LocalEngine`: our encoder, and greedy generation by transformers, over one copy of the weights in this process."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList
+
+from notellm.checkpoint import Checkpoint
+from notellm.encoder import NoteEncoder
+from notellm.hashtags import GeneratedPiece
+from notellm.prompt import NotePrompt
+from service.engines.base import Generation, GenerationRequest
+from service.engines.guided import Guide, GuidedLogits
+
+logger = logging.getLogger(__name__)
+
+
+class LocalEngine:
+    """The embedded engine.
+
+    Args:
+        checkpoint: loaded in float32 on a CPU and in bfloat16 on a GPU.
+        prompt: the checkpoint's prompt builder.
+        max_batch_tokens: tokens of one embedding pass.
+        threads: of a forward pass; the cores that the process may use if None.
+    """
+
+    name = "local"
+
+    def __init__(self, checkpoint: Checkpoint, prompt: NotePrompt, *, max_batch_tokens: int, threads: int | None) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        logger.info("loading", extra={"device": device, "dtype": str(dtype), "threads": torch.get_num_threads()})
+        self._model = checkpoint.load_model(dtype, device)
+        self._tokenizer = checkpoint.tokenizer
+        self._encoder = NoteEncoder(self._model, prompt.embedding_prefix, max_batch_tokens=max_batch_tokens)
+        self._guide = Guide(self._tokenizer, self._model.causal_lm.config.vocab_size)
+
+    def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """See `Engine.embed`."""
+        return self._encoder.encode(prompts)
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """See `Engine.generate`: one batch, padded on the left."""
+        pad, eos = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
+        width = max(len(request.prompt) for request in requests)
+        rows = [(width - len(request.prompt), list(request.prompt)) for request in requests]
+        device = self._model.device
+        guided = GuidedLogits([self._guide.matcher(request.pattern) for request in requests], self._guide, width, eos)
+        output = self._model.causal_lm.generate(
+            torch.tensor([[pad] * padding + ids for padding, ids in rows], device=device),
+            attention_mask=torch.tensor([[0] * padding + [1] * len(ids) for padding, ids in rows], device=device),
+            logits_processor=LogitsProcessorList([guided]),
+            generation_config=GenerationConfig(
+                max_new_tokens=max(request.max_new_tokens for request in requests),
+                do_sample=False,
+                use_cache=True,
+                eos_token_id=eos,
+                pad_token_id=pad,
+                output_scores=True,
+                return_dict_in_generate=True,
+            ),
+        )
+        return [
+            self._read(output.sequences[row, width:].tolist(), [step[row] for step in output.scores], request.max_new_tokens)
+            for row, request in enumerate(requests)
+        ]
+
+    def _read(self, ids: list[int], scores: list[Tensor], max_new_tokens: int) -> Generation:
+        """The tokens up to the end of sequence, each with the text that it adds."""
+        pieces: list[GeneratedPiece] = []
+        text = ""
+        for position, (token_id, step) in enumerate(zip(ids, scores, strict=True)):
+            probability = min(math.exp(float(torch.log_softmax(step.float(), dim=-1)[token_id])), 1.0)
+            if token_id == self._tokenizer.eos_token_id:
+                # The end adds no text, but tells the choice `ai` from the choice `ai art`.
+                return Generation((*pieces, GeneratedPiece("", probability)), finished=True)
+            if position == max_new_tokens:
+                break
+            longer = self._tokenizer.decode(ids[: position + 1], skip_special_tokens=True)
+            whole = longer.rstrip("\ufffd")  # the bytes of a character may be spread over tokens: it counts with the last
+            pieces.append(GeneratedPiece(whole[len(text) :], probability))
+            text = whole
+        return Generation(tuple(pieces), finished=False)

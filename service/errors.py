@@ -1,0 +1,128 @@
+"""Every error that a client can see, as `application/problem+json` (RFC 9457).
+
+ServiceError
+├── InvalidRequest        422  a field breaks a rule; `errors` names each
+├── UnreadableBody        400  the body is not JSON in UTF-8
+├── BodyTooLarge          413  more bytes than the limit
+├── NoteNotFound          404  no note under that id
+├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to come back
+├── ModelFailed           500  the forward pass of this request failed
+├── ShuttingDown          503  the process is draining
+└── IndexUnavailable      503  the vector index did not answer
+
+StartupError is for the operator: the process does not start, and its message says what to change.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class StartupError(Exception):
+    """The service cannot start as configured; the message says what to change."""
+
+
+class FieldError(BaseModel):
+    """One broken rule."""
+
+    field: str = Field(description="Where, as in the request: `notes[3].title`, `query.limit`.", examples=["notes[3].title"])
+    rule: str = Field(description="Stable name of the rule.", examples=["string_too_long"])
+    message: str = Field(description="What the rule asks for.", examples=["String should have at most 2000 characters"])
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 describes it. `type` is stable: decide by it, not by `detail`."""
+
+    type: str = Field(examples=["urn:notellm:problem:invalid-request"])
+    title: str = Field(examples=["The request breaks a rule"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["notes[3].title: String should have at most 2000 characters"])
+    request_id: str | None = Field(default=None, description="Also in the `X-Request-Id` header and in the logs.")
+    errors: list[FieldError] = Field(default_factory=list)
+
+
+class ServiceError(Exception):
+    """Base of the errors above."""
+
+    status: ClassVar[HTTPStatus]
+    kind: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Response headers that belong to the error."""
+        return {}
+
+    def problem(self, request_id: str | None = None) -> dict[str, Any]:
+        """The response body."""
+        return problem(self.status, self.kind, self.title, self.detail, request_id=request_id, errors=self.errors)
+
+
+class InvalidRequest(ServiceError):
+    status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request breaks a rule"
+
+    @classmethod
+    def of(cls, field: str, rule: str, message: str) -> "InvalidRequest":
+        """The error for a single field."""
+        return cls(f"{field}: {message}", [FieldError(field=field, rule=rule, message=message)])
+
+
+class UnreadableBody(ServiceError):
+    status, kind, title = HTTPStatus.BAD_REQUEST, "unreadable-body", "The body is not JSON in UTF-8"
+
+
+class BodyTooLarge(ServiceError):
+    status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is over the limit"
+
+
+class NoteNotFound(ServiceError):
+    status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note under this id"
+
+
+class QueueFull(ServiceError):
+    status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "queue-full", "Too much work is waiting"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back, in seconds."""
+        return {"Retry-After": str(self.retry_after)}
+
+
+class ModelFailed(ServiceError):
+    status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "model-failed", "The model failed on this request"
+
+
+class ShuttingDown(ServiceError):
+    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down"
+
+
+class IndexUnavailable(ServiceError):
+    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "index-unavailable", "The vector index is not available"
+
+
+def problem(
+    status: int, kind: str, title: str, detail: str, *, request_id: str | None = None, errors: Sequence[FieldError] = ()
+) -> dict[str, Any]:
+    """A problem document. `kind` becomes the last part of its `type`."""
+    document = Problem(
+        type=f"urn:notellm:problem:{kind}",
+        title=title,
+        status=int(status),
+        detail=detail,
+        request_id=request_id,
+        errors=list(errors),
+    )
+    return document.model_dump(exclude_none=True)

@@ -1,0 +1,106 @@
+"""`NoteIndex`: notes and their vectors, found by id or by nearness."""
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float32]
+# Qdrant takes numbers and UUIDs as ids only; the platform's id is in the payload.
+_NAMESPACE = uuid.UUID("5d2b6f0e-93a5-5c0f-8f0b-6f0f5a3f7c11")
+
+
+def point_id(note_id: str) -> str:
+    """The UUID (version 5) under which a note is stored."""
+    return str(uuid.uuid5(_NAMESPACE, note_id))
+
+
+@dataclass(frozen=True)
+class IndexedNote:
+    """A note as it is stored.
+
+    Attributes:
+        payload: `Note.payload()`.
+        vector: unit vector, (dimensions,); None where it was not asked for.
+    """
+
+    payload: dict[str, Any]
+    vector: Vector | None
+
+    @property
+    def id(self) -> str:
+        """The platform's id."""
+        return str(self.payload["id"])
+
+    @property
+    def version(self) -> int | None:
+        """The client's version."""
+        return self.payload["version"]
+
+
+@dataclass(frozen=True)
+class ScoredNote:
+    """A stored note and its cosine with what was asked for."""
+
+    payload: dict[str, Any]
+    score: float
+
+
+@dataclass(frozen=True)
+class NoteFilter:
+    """Which notes count.
+
+    Attributes:
+        category, hashtag_key: exact values of the payload.
+        created_after: later than this.
+        exclude: ids that do not count.
+    """
+
+    category: str | None = None
+    hashtag_key: str | None = None
+    created_after: datetime | None = None
+    exclude: Collection[str] = ()
+
+
+class NoteIndex(Protocol):
+    """Every method raises `IndexUnavailable` when the store does not answer or refuses."""
+
+    name: str
+
+    async def upsert(self, notes: Sequence[IndexedNote]) -> None:
+        """Stores notes with their vectors, durably, before it returns. A stored note of a higher version is kept."""
+        ...
+
+    async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
+        """The stored ones of the notes, by id."""
+        ...
+
+    async def search(
+        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None
+    ) -> list[ScoredNote]:
+        """The nearest notes by cosine, nearest first."""
+        ...
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Forgets notes, durably, before it returns; ids that are not stored are passed over."""
+        ...
+
+    async def count(self) -> int:
+        """Stored notes."""
+        ...
+
+    async def close(self) -> None:
+        """Releases the store."""
+        ...
+
+
+def by_version(notes: Iterable[IndexedNote]) -> dict[int | None, list[IndexedNote]]:
+    """The notes grouped by version, since a conditional write has one condition for all of its points."""
+    groups: dict[int | None, list[IndexedNote]] = {}
+    for note in notes:
+        groups.setdefault(note.version, []).append(note)
+    return groups

@@ -1,0 +1,169 @@
+"""`EdgeIndex`: Qdrant Edge, the server's own core in this process. The embedded default, by exact scan."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import numpy as np
+import qdrant_edge as edge
+
+from service.errors import IndexUnavailable, StartupError
+from service.index.base import IndexedNote, NoteFilter, ScoredNote, Vector, by_version, point_id
+
+Result = TypeVar("Result")
+_FORMAT = 1
+
+
+class EdgeIndex:
+    """The index in a directory. One process writes it; every write is flushed to disk before it counts as done.
+
+    Make one with `EdgeIndex.open`. Calls run in one thread of their own: the library holds the interpreter lock, so they are
+    short (an exact scan), and never two at a time.
+    """
+
+    name = "qdrant-edge"
+
+    def __init__(self, shard: edge.EdgeShard, vector_name: str) -> None:
+        self._shard = shard
+        self._vector_name = vector_name
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
+
+    @classmethod
+    def open(cls, directory: Path, *, vector_name: str, dimensions: int) -> "EdgeIndex":
+        """Opens the index of a directory, or makes it.
+
+        Raises:
+            StartupError: another process has it open, it holds another model's vectors, or it cannot be read or written.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _check_description(directory / "index.json", vector_name, dimensions)
+            shard = _load(directory / "shard", vector_name, dimensions)
+        except OSError as error:
+            raise StartupError(f"the index directory {directory} cannot be used: {error}. Set NOTELLM_DATA_DIR to another") from error
+        return cls(shard, vector_name)
+
+    async def upsert(self, notes: Sequence[IndexedNote]) -> None:
+        """See `NoteIndex.upsert`."""
+        await self._call(lambda: self._upsert(notes))
+
+    async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
+        """See `NoteIndex.get`."""
+        points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
+        records = await self._call(lambda: self._shard.retrieve(points, True, with_vectors))
+        found = (IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records)
+        return {note.id: note for note in found}
+
+    async def search(
+        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None
+    ) -> list[ScoredNote]:
+        """See `NoteIndex.search`."""
+        request = edge.QueryRequest(
+            limit=limit,
+            offset=offset,
+            query=edge.Query.Nearest(vector.tolist(), using=self._vector_name),
+            filter=_filter(where),
+            score_threshold=min_score,
+            with_payload=True,
+        )
+        points = await self._call(lambda: self._shard.query(request))
+        return [ScoredNote(point.payload or {}, point.score) for point in points]
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """See `NoteIndex.delete`."""
+        points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
+        await self._call(lambda: self._write([edge.UpdateOperation.delete_points(points)]))
+
+    async def count(self) -> int:
+        """See `NoteIndex.count`."""
+        return await self._call(lambda: self._shard.count(edge.CountRequest(exact=True)))
+
+    async def close(self) -> None:
+        """See `NoteIndex.close`."""
+        await self._call(self._shard.close)
+        self._executor.shutdown()
+
+    async def _call(self, function: Callable[[], Result]) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        except Exception as error:  # the library has no exception type of its own
+            raise IndexUnavailable(f"the embedded index failed: {error}") from error
+
+    def _upsert(self, notes: Sequence[IndexedNote]) -> None:
+        operations = []
+        for version, group in by_version(notes).items():
+            points = [self._point(note) for note in group]
+            operations.append(edge.UpdateOperation.upsert_points(points, condition=_not_newer_than(version)))
+        self._write(operations)
+
+    def _write(self, operations: Sequence[edge.UpdateOperation]) -> None:
+        for operation in operations:
+            self._shard.update(operation)
+        self._shard.flush()  # the write-ahead log alone is not synced to disk
+
+    def _point(self, note: IndexedNote) -> edge.Point:
+        if note.vector is None:
+            raise ValueError(f"note {note.id} has no vector")
+        return edge.Point(UUID(point_id(note.id)), {self._vector_name: note.vector.tolist()}, note.payload)
+
+    def _vector_of(self, vectors: object) -> Vector | None:
+        return np.asarray(vectors[self._vector_name], dtype=np.float32) if isinstance(vectors, dict) and vectors else None
+
+
+def _load(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
+    if not path.exists():
+        config = edge.EdgeConfig(
+            vectors={vector_name: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine)}, max_search_threads=1
+        )
+        partial = path.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        edge.EdgeShard.create(str(partial), config).close()
+        partial.rename(path)
+    try:
+        return edge.EdgeShard.load(str(path))
+    except Exception as error:  # the library has no exception type of its own
+        if "lock" in str(error).lower():
+            raise StartupError(f"another process has the index {path} open: stop it, or set NOTELLM_DATA_DIR to another directory") from error
+        raise StartupError(f"the index {path} cannot be opened: {error}. Restore it from a backup, or move it away") from error
+
+
+def _check_description(path: Path, vector_name: str, dimensions: int) -> None:
+    """Compares the model that the index was made for with the one that is served; notes it down in a new index."""
+    description = {"format": _FORMAT, "vector": vector_name, "dimensions": dimensions}
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(description) + "\n", encoding="utf-8")
+        partial.replace(path)
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StartupError(f"{path} is not readable: {error}. Restore it from a backup, or move the index away") from error
+    if found != description:
+        raise StartupError(
+            f"the index {path.parent} holds vectors of {found.get('vector')} and the checkpoint is {vector_name}: serve the checkpoint "
+            "it was made with, or set NOTELLM_DATA_DIR to an empty directory and embed the notes again"
+        )
+
+
+def _filter(where: NoteFilter) -> edge.Filter:
+    must: list[edge.ConditionType] = []
+    if where.category is not None:
+        must.append(edge.FieldCondition("category", match=edge.MatchValue(where.category)))
+    if where.hashtag_key is not None:
+        must.append(edge.FieldCondition("hashtag_keys", match=edge.MatchValue(where.hashtag_key)))
+    if where.created_after is not None:
+        must.append(edge.FieldCondition("created_at", range=edge.RangeDateTime(gt=where.created_after.isoformat())))
+    excluded: set[edge.PointId] = {UUID(point_id(note_id)) for note_id in where.exclude}
+    return edge.Filter(must=must, must_not=[edge.HasIdCondition(excluded)] if excluded else [])
+
+
+def _not_newer_than(version: int | None) -> edge.Filter | None:
+    if version is None:
+        return None
+    return edge.Filter(must_not=[edge.FieldCondition("version", range=edge.RangeFloat(gt=float(version)))])

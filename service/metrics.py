@@ -1,0 +1,59 @@
+"""`Metrics`: what Prometheus reads from `/metrics`. One registry an application, so that tests may run several."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_INDEX_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_NOTES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+
+
+class Metrics:
+    """The service's metrics; every name starts with `notellm_`."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Counter("notellm_http_requests", "Requests.", ["method", "route", "status"], registry=registry)
+        self.request_seconds = Histogram(
+            "notellm_http_request_seconds", "From the first byte in to the last out.", ["method", "route"],
+            registry=registry, buckets=_LATENCY,
+        )
+        self.in_flight = Gauge("notellm_http_requests_in_flight", "Requests being answered.", registry=registry)
+        self.queue_seconds = Histogram(
+            "notellm_queue_seconds", "Wait of a note until its forward pass starts.", ["queue"], registry=registry, buckets=_LATENCY
+        )
+        self.queue_tokens = Gauge("notellm_queue_tokens", "Tokens waiting.", ["queue"], registry=registry)
+        self.queue_refused = Counter("notellm_queue_refused", "Requests refused because the queue was full.", ["queue"], registry=registry)
+        self.batch_notes = Histogram("notellm_batch_notes", "Notes of a batch.", ["queue"], registry=registry, buckets=_NOTES)
+        self.batch_tokens = Histogram("notellm_batch_tokens", "Tokens of a batch.", ["queue"], registry=registry, buckets=_TOKENS)
+        self.batch_seconds = Histogram("notellm_batch_seconds", "Run time of a batch.", ["queue"], registry=registry, buckets=_LATENCY)
+        self.batch_failures = Counter("notellm_batch_failures", "Notes on which the model failed.", ["queue"], registry=registry)
+        self.notes = Counter("notellm_notes", "Notes of embed requests by what became of them.", ["status"], registry=registry)
+        self.truncations = Counter("notellm_truncations", "Fields that were too long.", ["field"], registry=registry)
+        self.index_seconds = Histogram(
+            "notellm_index_seconds", "Time of an index operation.", ["operation"], registry=registry, buckets=_INDEX_LATENCY
+        )
+        self.index_errors = Counter("notellm_index_errors", "Index operations that failed.", ["operation"], registry=registry)
+        self.model = Info("notellm_model", "What is served.", registry=registry)
+
+    @contextmanager
+    def index_operation(self, operation: str) -> Iterator[None]:
+        """Times an index operation, and counts it if it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception:
+            self.index_errors.labels(operation).inc()
+            raise
+        finally:
+            self.index_seconds.labels(operation).observe(time.perf_counter() - start)

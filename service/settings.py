@@ -1,0 +1,109 @@
+"""`Settings`: everything an operator can set, read from `NOTELLM_*` environment variables and checked together."""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import StartupError
+from service.schemas import MAX_NOTES
+
+PREFIX = "NOTELLM_"
+# Read by the test-suite, not by the service.
+_FOREIGN_PREFIX = "NOTELLM_TEST_"
+
+
+class Settings(BaseSettings):
+    """Settings of `notellm-serve`. Set them as environment variables: `checkpoint` is `NOTELLM_CHECKPOINT`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    checkpoint: Path = Field(description="Checkpoint directory to serve, as written by `notellm-train`.")
+    verify_checkpoint: Literal["sha256", "size"] = Field(
+        default="sha256",
+        description="`sha256` reads every byte of the checkpoint at start; `size` compares sizes only, for huge models on trusted disks.",
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="Threads of a forward pass; as many as the process may use cores if not set."
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on. There is no authentication: keep it private.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    shutdown_seconds: int = Field(
+        default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM."
+    )
+
+    data_dir: Path = Field(default=Path("data"), description="Where the embedded index lives. Not used with `qdrant_url`.")
+    qdrant_url: str | None = Field(
+        default=None, description="Address of a Qdrant server (`http://host:6333`). The embedded index is used if not set."
+    )
+    qdrant_api_key: SecretStr | None = Field(default=None, description="API key of the Qdrant server.")
+    qdrant_collection: str = Field(
+        default="notes", pattern=r"^[A-Za-z0-9_-]{1,128}$", description="Collection of the Qdrant server; made if missing."
+    )
+    qdrant_timeout_seconds: float = Field(default=10, gt=0, le=600, description="Longest wait for an answer of the Qdrant server.")
+
+    max_body_bytes: int = Field(default=4 * 2**20, ge=1024, le=2**30, description="Largest request body; more is a 413.")
+    max_notes_per_request: int = Field(
+        default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Most notes of one embed request; more is a 422."
+    )
+    max_hashtag_notes_per_request: int = Field(
+        default=32, ge=1, le=MAX_NOTES, description="Most notes of one hashtag request, which costs far more than an embedding."
+    )
+    max_batch_tokens: int = Field(
+        default=2048, ge=64, le=2**20, description="Tokens of one forward pass. More fills a processor better, less answers sooner."
+    )
+    max_generation_notes: int = Field(default=16, ge=1, le=1024, description="Prompts that are generated from at the same time.")
+    max_queue_tokens: int = Field(
+        default=131_072, ge=64, le=2**30, description="Tokens that may wait for the model; a request beyond that gets a 429."
+    )
+
+    stall_seconds: float = Field(
+        default=120, gt=0, le=86_400, description="After this long without a success while work is waiting or failing, a canary forward pass decides about liveness."
+    )
+    canary_seconds: float = Field(default=30, gt=0, le=3600, description="How long the canary may take before liveness turns red.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level that is logged.")
+    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or text for a terminal.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.qdrant_api_key and not self.qdrant_url:
+            raise ValueError("NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL: set the address too, or drop the key")
+        if self.max_queue_tokens < self.max_batch_tokens:
+            raise ValueError("NOTELLM_MAX_QUEUE_TOKENS is below NOTELLM_MAX_BATCH_TOKENS: no batch could ever fill up")
+        return self
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        StartupError: a variable is unknown, missing or wrong; the message names it and what it may be.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise StartupError(f"{name} is not a setting{f': did you mean {near[0]}?' if near else ''}. See docs/configuration.md")
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            variable = PREFIX + "_".join(map(str, item["loc"])).upper() if item["loc"] else "settings"
+            problems.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}")
+        raise StartupError("; ".join(problems) + ". See docs/configuration.md") from error
+
+
+def as_markdown() -> str:
+    """The table of docs/configuration.md, made from the fields themselves."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default}`" if field.default is not None else "not set"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
