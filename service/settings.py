@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     qdrant_collection: str = Field(
         default="notes", pattern=r"^[A-Za-z0-9_-]{1,128}$", description="Collection of the Qdrant server; made if missing."
     )
+    qdrant_grpc_port: int = Field(default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; vectors travel by gRPC.")
     qdrant_timeout_seconds: float = Field(default=10, gt=0, le=600, description="Longest wait for an answer of the Qdrant server.")
 
     max_body_bytes: int = Field(default=4 * 2**20, ge=1024, le=2**30, description="Largest request body; more is a 413.")

@@ -1,0 +1,104 @@
+"""`create_app`: routes, middleware and error handling around a running service."""
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service.errors import PROBLEM_JSON, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
+from service.middleware import API_VERSION, BodyLimit, RequestContext, problem_response, request_id
+from service.routes import notes, openai, operations
+from service.runtime import Runtime
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """One fine-tuned LLaMA reads a note (title, content, hashtags) and gives a vector for item-to-item recommendation,
+hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
+
+Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` names each broken rule and its field."""
+
+
+def create_app(runtime: Runtime, settings: Settings) -> FastAPI:
+    """The ASGI application over a service made by `open_service`."""
+    app = FastAPI(title="NoteLLM", version=API_VERSION, description=DESCRIPTION, redoc_url=None)
+    app.state.runtime = runtime
+    app.state.settings = settings
+    for routes in (notes, openai, operations):
+        app.include_router(routes.router)
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected_error)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestContext, metrics=runtime.metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _service_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return problem_response(error)
+
+
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if any(item["type"] == "json_invalid" for item in errors):
+        return problem_response(UnreadableBody(f"the body is not JSON: {errors[0].get('ctx', {}).get('error', 'it cannot be parsed')}"))
+    broken = [
+        FieldError(field=_field(item["loc"]), rule=item["type"], message=_printable(item["msg"].removeprefix("Value error, ")))
+        for item in errors[:20]
+    ]
+    return problem_response(InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken))
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return problem_response(UnreadableBody("the body cannot be read as JSON in UTF-8"))
+    status = HTTPStatus(error.status_code)
+    kind = status.phrase.lower().replace(" ", "-")
+    document = problem(status, kind, status.phrase, str(error.detail), request_id=request_id.get())
+    return JSONResponse(document, status_code=status, headers=error.headers, media_type=PROBLEM_JSON)
+
+
+async def _unexpected_error(_: Request, error: Exception) -> JSONResponse:
+    logger.error("unexpected error", exc_info=error)
+    detail = "an error that should not happen; the log has it under the request id"
+    document = problem(500, "unexpected", "Unexpected error", detail, request_id=request_id.get())
+    return JSONResponse(document, status_code=500, media_type=PROBLEM_JSON)
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """`("body", "notes", 3, "title")` → `notes[3].title`; other places keep their name: `query.limit`."""
+    parts = location[1:] if location[:1] == ("body",) else location
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return _printable(text) or "body"
+
+
+def _printable(text: str) -> str:
+    """At most 300 characters that can be encoded: clients' keys come back in messages."""
+    return text[:300].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's description, with our error document instead of its own."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = schema["components"]["schemas"]
+        document = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= document.pop("$defs")
+        schemas["Problem"] = document
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,54 @@
+"""`notellm-serve`: serves a checkpoint.
+
+    NOTELLM_CHECKPOINT=path/to/checkpoint notellm-serve
+
+All settings are environment variables, see docs/configuration.md.
+"""
+
+import asyncio
+import logging
+import sys
+
+import typer
+import uvicorn
+
+from notellm.errors import NoteLLMError
+from service.app import create_app
+from service.errors import StartupError
+from service.logs import configure_logging
+from service.runtime import open_service
+from service.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def serve() -> None:
+    """Serves the checkpoint of NOTELLM_CHECKPOINT. Settings are NOTELLM_* environment variables: docs/configuration.md."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    async with open_service(settings) as runtime:
+        config = uvicorn.Config(
+            create_app(runtime, settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
+        )
+        await uvicorn.Server(config).serve()
+
+
+def main() -> None:
+    """Runs the command line. An expected error is one line on standard error and exit code 1."""
+    try:
+        app()
+    except (StartupError, NoteLLMError) as error:
+        typer.echo(f"notellm-serve: {error}", err=True)
+        sys.exit(1)

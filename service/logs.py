@@ -1,0 +1,41 @@
+"""Logging: one JSON object a line with the request's id. No note text and no keys are logged at INFO."""
+
+import logging
+import logging.config
+from typing import Any
+
+from service.middleware import request_id
+
+
+class RequestIdFilter(logging.Filter):
+    """Adds `request_id` to every record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record through."""
+        record.request_id = request_id.get()
+        return True
+
+
+def logging_config(level: str, log_format: str) -> dict[str, Any]:
+    """A `dictConfig` for the service, uvicorn included."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request_id": {"()": RequestIdFilter}},
+        "formatters": {
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
+                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+            },
+            "text": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request_id"]}},
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "qdrant_client", "transformers")},
+    }
+
+
+def configure_logging(level: str, log_format: str) -> None:
+    """Applies `logging_config` to this process."""
+    logging.config.dictConfig(logging_config(level, log_format))

@@ -1,0 +1,129 @@
+"""ASGI middleware: request id, metrics, access log, and the limit of the body, before anything is parsed."""
+
+import logging
+import re
+import time
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import PROBLEM_JSON, BodyTooLarge, ServiceError
+from service.metrics import Metrics
+
+API_VERSION = "1"
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+logger = logging.getLogger("service.access")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUIET = ("/health/live", "/health/ready", "/metrics")
+_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
+
+
+def problem_response(error: ServiceError) -> JSONResponse:
+    """The error as the client gets it."""
+    return JSONResponse(error.problem(request_id.get()), status_code=error.status, headers=error.headers, media_type=PROBLEM_JSON)
+
+
+@dataclass
+class _Answer:
+    status: int = 500
+
+
+class RequestContext:
+    """Gives every request an id (the client's, if it is well formed), counts it, times it and logs one line for it.
+
+    Args:
+        app: the application inside.
+        metrics: where requests are counted, by route template: no id of a note becomes a label.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        reset = request_id.set(identity)
+        answer, start = _Answer(), time.perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = identity
+                headers["API-Version"] = API_VERSION
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(scope, answer.status, time.perf_counter() - start)
+            request_id.reset(reset)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unknown")
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.request_seconds.labels(method, route).observe(seconds)
+        level = logging.DEBUG if route in _QUIET else logging.INFO
+        logger.log(
+            level, "request", extra={"method": method, "route": route, "status": status, "milliseconds": round(seconds * 1000, 1)}
+        )
+
+
+class BodyLimit:
+    """Answers 413 to a body over the limit: by its declared length, or as soon as more bytes have come.
+
+    Args:
+        app: the application inside.
+        max_bytes: the limit.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        try:
+            await self._app(scope, self._counted(receive), send)
+        except _BodyOverflowError:
+            await self._refuse(scope, receive, send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_bytes:
+                raise _BodyOverflowError
+            return message
+
+        return counted
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = BodyTooLarge(f"the body has more than {self._max_bytes:,} bytes: send fewer notes at a time")
+        await problem_response(error)(scope, receive, send)
+
+
+class _BodyOverflowError(Exception):
+    """More bytes came than are allowed."""

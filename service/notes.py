@@ -1,0 +1,263 @@
+"""`NoteService`: what the service does with notes. Prompt → engine → index; routes only translate to and from HTTP."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from notellm.checkpoint import Manifest
+from notellm.hashtags import HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
+from notellm.note import Note, NoteText
+from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from service.batcher import Batcher
+from service.engines import Generation, GenerationRequest
+from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound
+from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
+from service.metrics import Metrics
+
+# The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
+TOKENS_PER_HASHTAG = 8
+MAX_CATEGORY_TOKENS = 64
+Status = Literal["stored", "unchanged", "stale", "embedded"]
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class EmbeddedText:
+    """An embedding and what went into it: prompt tokens after the cut, and the fields that were cut."""
+
+    vector: Vector
+    tokens: int
+    truncated: tuple[FieldName, ...]
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """What became of a note. No vector if a newer version was kept."""
+
+    status: Status
+    tokens: int
+    truncated: tuple[FieldName, ...]
+    vector: Vector | None
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Hashtags, and a category with its confidence where the checkpoint lists categories and one was asked for."""
+
+    hashtags: list[HashtagSuggestion]
+    category: tuple[str, float] | None
+    tokens: int
+    truncated: tuple[FieldName, ...]
+
+
+class NoteService:
+    """The service over one checkpoint, one engine behind two queues, and one index.
+
+    Args:
+        manifest: of the checkpoint that is served.
+        prompt: its prompt builder.
+        embeddings, generations: the queues in front of the engine.
+        index: where notes are stored; its calls are timed in `metrics`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        prompt: NotePrompt,
+        embeddings: Batcher[Ids, Vector],
+        generations: Batcher[GenerationRequest, Generation],
+        index: NoteIndex,
+        metrics: Metrics,
+    ) -> None:
+        self.manifest = manifest
+        self._prompt = prompt
+        self._embeddings = embeddings
+        self._generations = generations
+        self._index = index
+        self._metrics = metrics
+
+    async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
+        """Embeds notes without storing them. `field` names them in errors."""
+        tokenized = await self._tokenize(notes, field=field, strict=strict)
+        prompts = [self._prompt.embedding(note) for note in tokenized]
+        vectors = await self._embed(prompts)
+        return [
+            EmbeddedText(vector, len(prompt), note.truncated)
+            for vector, prompt, note in zip(vectors, prompts, tokenized, strict=True)
+        ]
+
+    async def store(self, notes: Sequence[Note], *, strict: bool = False) -> list[StoredResult]:
+        """Embeds and stores notes. Returns when all of them are on disk; unchanged ones are neither embedded nor written.
+
+        Raises:
+            InvalidRequest: an id stands twice, or `strict` and a note is too long.
+            QueueFull, ModelFailed, IndexUnavailable: notes of the request may be stored, each of them whole.
+        """
+        _refuse_repeated_ids(notes)
+        tokenized = await self._tokenize(notes, field="notes", strict=strict)
+        prompts = [self._prompt.embedding(note) for note in tokenized]
+        with self._metrics.index_operation("get"):
+            stored = await self._index.get([note.id for note in notes], with_vectors=True)
+        plans = [_plan(note, stored.get(note.id)) for note in notes]
+        wanted = [position for position, (_, kept) in enumerate(plans) if kept is None]
+        fresh = dict(zip(wanted, await self._embed([prompts[position] for position in wanted]), strict=True))
+        vectors = [fresh[position] if kept is None else kept for position, (_, kept) in enumerate(plans)]
+        writes = [
+            IndexedNote(note.payload(), vector)
+            for note, vector, (status, _) in zip(notes, vectors, plans, strict=True)
+            if status == "stored"
+        ]
+        if writes:
+            with self._metrics.index_operation("upsert"):
+                await self._index.upsert(writes)
+        for status, count in Counter(status for status, _ in plans).items():
+            self._metrics.notes.labels(status).inc(count)
+        return [
+            StoredResult(status, len(prompt), note.truncated, None if status == "stale" else vector)
+            for (status, _), prompt, note, vector in zip(plans, prompts, tokenized, vectors, strict=True)
+        ]
+
+    async def get(self, note_id: str, *, with_vector: bool = False) -> IndexedNote:
+        """A stored note.
+
+        Raises:
+            NoteNotFound: there is none under the id.
+        """
+        return (await self._get_all([note_id], with_vectors=with_vector))[0]
+
+    async def delete(self, note_id: str) -> None:
+        """Forgets a note.
+
+        Raises:
+            NoteNotFound: there is none under the id.
+        """
+        await self.get(note_id)
+        with self._metrics.index_operation("delete"):
+            await self._index.delete([note_id])
+
+    async def similar_to_stored(
+        self, ids: Sequence[str], where: NoteFilter, *, limit: int, offset: int, min_score: float | None
+    ) -> list[ScoredNote]:
+        """Neighbours of a stored note, or of several: of the mean of their vectors. They are not among the neighbours.
+
+        Raises:
+            NoteNotFound: a note is not stored.
+        """
+        found = await self._get_all(ids, with_vectors=True)
+        mean = np.mean([note.vector for note in found if note.vector is not None], axis=0)
+        length = float(np.linalg.norm(mean))
+        if length < 1e-6:
+            raise InvalidRequest.of("ids", "opposed", "the notes' vectors cancel out: ask for fewer of them")
+        where = replace(where, exclude={*where.exclude, *ids})
+        return await self._search((mean / length).astype(np.float32), where, limit=limit, offset=offset, min_score=min_score)
+
+    async def similar_to_text(
+        self, note: NoteText, where: NoteFilter, *, limit: int, offset: int, min_score: float | None
+    ) -> list[ScoredNote]:
+        """Neighbours of a note that need not be stored (cold start)."""
+        embedded = (await self.embed_texts([note], field="note"))[0]
+        return await self._search(embedded.vector, where, limit=limit, offset=offset, min_score=min_score)
+
+    async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
+        """Up to `count` hashtags for each note that it does not have yet, and a category out of the checkpoint's list."""
+        tokenized = await self._tokenize(notes, field="notes")
+        template = self._prompt.template
+        pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
+        requests = [
+            GenerationRequest(tuple(self._prompt.hashtags(note, count)), pattern, TOKENS_PER_HASHTAG * count) for note in tokenized
+        ]
+        if with_category := category and bool(self.manifest.categories):
+            choices = choice_pattern(self.manifest.categories, lead=template.output_lead)
+            requests += [GenerationRequest(tuple(self._prompt.category(note)), choices, MAX_CATEGORY_TOKENS) for note in tokenized]
+        generated = await self._generations.submit([(request, len(request.prompt) + request.max_new_tokens) for request in requests])
+        categories = [self._category(generation) for generation in generated[len(notes) :]] if with_category else [None] * len(notes)
+        return [
+            Suggestions(
+                clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished),
+                chosen,
+                len(request.prompt),
+                ids.truncated,
+            )
+            for note, ids, request, line, chosen in zip(
+                notes, tokenized, requests[: len(notes)], generated[: len(notes)], categories, strict=True
+            )
+        ]
+
+    async def count(self) -> int:
+        """Stored notes."""
+        with self._metrics.index_operation("count"):
+            return await self._index.count()
+
+    @property
+    def max_tokens(self) -> int:
+        """Length of the longest embedding prompt."""
+        return self._prompt.max_embedding_tokens
+
+    def _category(self, generation: Generation) -> tuple[str, float] | None:
+        name = generation.text.strip()
+        return (name, math.prod(piece.probability for piece in generation.pieces)) if name in self.manifest.categories else None
+
+    async def _tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
+        tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
+        for note in tokenized:
+            for name in note.truncated:
+                self._metrics.truncations.labels(name).inc()
+        if strict and (errors := list(_too_long(tokenized, field))):
+            raise InvalidRequest(f"{len(errors)} fields are too long, and strict was asked for: {errors[0].field}", errors)
+        return tokenized
+
+    async def _embed(self, prompts: Sequence[Ids]) -> list[Vector]:
+        if not prompts:
+            return []
+        vectors = await self._embeddings.submit([(prompt, len(prompt)) for prompt in prompts])
+        if not all(np.isfinite(vector).all() for vector in vectors):
+            raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")
+        return vectors
+
+    async def _get_all(self, ids: Sequence[str], *, with_vectors: bool) -> list[IndexedNote]:
+        with self._metrics.index_operation("get"):
+            found = await self._index.get(ids, with_vectors=with_vectors)
+        if missing := [note_id for note_id in ids if note_id not in found]:
+            raise NoteNotFound(f"not stored: {', '.join(missing[:10])}. Send it to POST /notes/embed first")
+        return [found[note_id] for note_id in ids]
+
+    async def _search(
+        self, vector: Vector, where: NoteFilter, *, limit: int, offset: int, min_score: float | None
+    ) -> list[ScoredNote]:
+        with self._metrics.index_operation("search"):
+            return await self._index.search(vector, where=where, limit=limit, offset=offset, min_score=min_score)
+
+
+def _plan(note: Note, stored: IndexedNote | None) -> tuple[Status, Vector | None]:
+    """What to do with a note, and the vector that can be kept; no vector means that it has to be embedded."""
+    if stored is None or stored.vector is None:
+        return "stored", None
+    if note.version is not None and stored.version is not None and stored.version > note.version:
+        return "stale", stored.vector
+    if stored.payload == note.payload():
+        return "unchanged", stored.vector
+    return "stored", stored.vector if stored.payload["content_hash"] == note.content_hash else None
+
+
+def _refuse_repeated_ids(notes: Sequence[Note]) -> None:
+    first: dict[str, int] = {}
+    for position, note in enumerate(notes):
+        if (earlier := first.setdefault(note.id, position)) != position:
+            raise InvalidRequest.of(f"notes[{position}].id", "unique", f"{note.id} is the id of notes[{earlier}] too")
+
+
+def _too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
+    return [
+        FieldError(
+            field=f"{field}[{position}].{'hashtags' if name == 'topic' else name}",
+            rule="too_many_tokens",
+            message=f"has {note.full_lengths[name]} tokens, {len(getattr(note, name))} are kept",
+        )
+        for position, note in enumerate(notes)
+        for name in note.truncated
+    ]

@@ -1,0 +1,52 @@
+"""What the routes share: the running service, and how vectors and errors are written."""
+
+import base64
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from service.errors import PROBLEM_JSON
+from service.index import Vector
+from service.runtime import Runtime
+from service.schemas import Encoding
+from service.settings import Settings
+
+
+def get_runtime(request: Request) -> Runtime:
+    """The running service."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def get_settings(request: Request) -> Settings:
+    """The settings that it runs with."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+
+
+def encode_vector(vector: Vector, encoding: Encoding) -> list[float] | str:
+    """A vector as numbers, or as base64 of its little-endian float32 bytes."""
+    if encoding == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+    return [float(value) for value in vector]
+
+
+_DESCRIPTIONS = {
+    400: "The body is not JSON in UTF-8.",
+    404: "There is no note under the id.",
+    413: "The body is over the limit.",
+    422: "A field breaks a rule; `errors` names each.",
+    429: "Too much work is waiting; come back after `Retry-After` seconds.",
+    500: "The model failed on this request.",
+    503: "The index does not answer, or the service is shutting down.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a call, for its OpenAPI description."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}

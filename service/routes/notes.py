@@ -1,0 +1,144 @@
+"""`/notes`: embed, find, suggest, read, forget."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from notellm.note import NoteId, clean_hashtag, hashtag_key
+from service.errors import InvalidRequest
+from service.index import IndexedNote, NoteFilter, ScoredNote
+from service.routes.common import RuntimeDep, SettingsDep, encode_vector, problems
+from service.schemas import (
+    EXAMPLE_NOTE,
+    EmbeddedNote,
+    EmbedRequest,
+    EmbedResponse,
+    Encoding,
+    HashtaggedNote,
+    HashtagsRequest,
+    HashtagsResponse,
+    Neighbour,
+    NeighbourFilter,
+    SimilarRequest,
+    SimilarResponse,
+    StoredNote,
+    StoredNoteWithVector,
+    SuggestedCategory,
+    SuggestedHashtag,
+)
+
+router = APIRouter(prefix="/notes", tags=["notes"])
+PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]
+
+
+@router.post("/embed", responses=problems(400, 413, 422, 429, 500, 503), response_model_exclude_none=True)
+async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) -> EmbedResponse:
+    """Embeds notes and stores them under their ids.
+
+    Sending a note again is safe: an unchanged one is not embedded again, a changed one replaces the stored one. The answer
+    arrives when every note is on disk. Without an answer, notes of the request may be stored, each of them whole: send it again.
+    """
+    _check_count(len(body.notes), settings.max_notes_per_request)
+    if body.store:
+        results = await runtime.notes.store(body.notes, strict=body.strict)
+        embedded = [(r.status, r.tokens, r.truncated, r.vector) for r in results]
+    else:
+        texts = await runtime.notes.embed_texts(body.notes, strict=body.strict)
+        embedded = [("embedded", t.tokens, t.truncated, t.vector) for t in texts]
+    return EmbedResponse(
+        model=runtime.notes.manifest.name,
+        dimensions=runtime.notes.manifest.dimensions,
+        notes=[
+            EmbeddedNote(
+                id=note.id,
+                status=status,
+                tokens=tokens,
+                truncated=list(truncated),
+                vector=encode_vector(vector, body.encoding_format) if body.vectors and vector is not None else None,
+            )
+            for note, (status, tokens, truncated, vector) in zip(body.notes, embedded, strict=True)
+        ],
+    )
+
+
+@router.get("/{note_id}/similar", responses=problems(404, 422, 503), response_model_exclude_none=True)
+async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], runtime: RuntimeDep) -> SimilarResponse:
+    """Finds the notes nearest to a stored one, which is not among them."""
+    found = await runtime.notes.similar_to_stored(
+        [note_id], _filter(query, "query"), limit=query.limit, offset=query.offset, min_score=query.min_score
+    )
+    return _neighbours(runtime.notes.manifest.name, found)
+
+
+@router.post("/similar", responses=problems(400, 404, 413, 422, 429, 500, 503), response_model_exclude_none=True)
+async def similar_to(body: SimilarRequest, runtime: RuntimeDep) -> SimilarResponse:
+    """Finds the notes nearest to one that is not stored (cold start), or to several stored ones, such as a user's last reads.
+
+    Several notes stand for the mean of their vectors. They and `exclude` are not among the neighbours.
+    """
+    where = _filter(body, "body", exclude=body.exclude)
+    window = {"limit": body.limit, "offset": body.offset}
+    if body.note is not None:
+        found = await runtime.notes.similar_to_text(body.note, where, **window, min_score=body.min_score)
+    else:
+        found = await runtime.notes.similar_to_stored(body.ids or [], where, **window, min_score=body.min_score)
+    return _neighbours(runtime.notes.manifest.name, found)
+
+
+@router.post("/hashtags", responses=problems(400, 413, 422, 429, 500, 503), response_model_exclude_none=True)
+async def hashtags(body: HashtagsRequest, runtime: RuntimeDep, settings: SettingsDep) -> HashtagsResponse:
+    """Suggests hashtags that a note does not have yet, and a category out of the checkpoint's list. Nothing is stored."""
+    _check_count(len(body.notes), settings.max_hashtag_notes_per_request)
+    suggested = await runtime.notes.suggest(body.notes, body.count, category=body.category)
+    return HashtagsResponse(
+        model=runtime.notes.manifest.name,
+        notes=[
+            HashtaggedNote(
+                hashtags=[SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence) for tag in note.hashtags],
+                category=SuggestedCategory(category=note.category[0], confidence=note.category[1]) if note.category else None,
+                tokens=note.tokens,
+                truncated=list(note.truncated),
+            )
+            for note in suggested
+        ],
+    )
+
+
+@router.get("/{note_id}", responses=problems(404, 422, 503), response_model_exclude_none=True)
+async def read(
+    note_id: PathId,
+    runtime: RuntimeDep,
+    vector: Annotated[bool, Query(description="True returns the stored vector too.")] = False,
+    encoding_format: Annotated[Encoding, Query()] = "float",
+) -> StoredNoteWithVector:
+    """Returns a note as it is stored."""
+    note = await runtime.notes.get(note_id, with_vector=vector)
+    return StoredNoteWithVector(**_fields(note), vector=encode_vector(note.vector, encoding_format) if note.vector is not None else None)
+
+
+@router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503))
+async def forget(note_id: PathId, runtime: RuntimeDep) -> Response:
+    """Forgets a note. It is gone from disk and from all neighbours when the answer arrives."""
+    await runtime.notes.delete(note_id)
+    return Response(status_code=204)
+
+
+def _check_count(count: int, limit: int) -> None:
+    if count > limit:
+        raise InvalidRequest.of("notes", "too_long", f"at most {limit} notes a request, there are {count}")
+
+
+def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = None) -> NoteFilter:
+    key = None
+    if wanted.hashtag is not None and not (key := hashtag_key(clean_hashtag(wanted.hashtag))):
+        raise InvalidRequest.of("hashtag" if place == "body" else f"{place}.hashtag", "empty_hashtag", "is no hashtag: nothing is left of it")
+    return NoteFilter(category=wanted.category, hashtag_key=key, created_after=wanted.created_after, exclude=exclude or ())
+
+
+def _neighbours(model: str, found: list[ScoredNote]) -> SimilarResponse:
+    neighbours = [Neighbour(**_fields(note), score=min(max(note.score, -1.0), 1.0)) for note in found]
+    return SimilarResponse(model=model, neighbours=neighbours)
+
+
+def _fields(note: IndexedNote | ScoredNote) -> dict[str, Any]:
+    return {name: note.payload.get(name) for name in StoredNote.model_fields}

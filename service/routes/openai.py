@@ -1,0 +1,46 @@
+"""`/v1`: the part of OpenAI's interface that applies, so that existing clients and tools work."""
+
+from fastapi import APIRouter
+
+from notellm.errors import NoteError
+from notellm.note import MAX_CONTENT_CHARS, NoteText
+from service.errors import InvalidRequest
+from service.routes.common import RuntimeDep, SettingsDep, encode_vector, problems
+from service.schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
+
+router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
+
+
+@router.post("/embeddings", responses=problems(400, 413, 422, 429, 500, 503))
+async def embeddings(body: OpenAIEmbeddingsRequest, runtime: RuntimeDep, settings: SettingsDep) -> OpenAIEmbeddingsResponse:
+    """Embeds texts, each as the content of a note without title. Nothing is stored.
+
+    Token ids are not accepted as input: the prompt is the service's own, and ids could smuggle control tokens into it.
+    """
+    manifest = runtime.notes.manifest
+    if body.model not in (None, manifest.name):
+        raise InvalidRequest.of("model", "unknown_model", f"{manifest.name} is served, not {body.model[:100]!r}")
+    if body.dimensions not in (None, manifest.dimensions):
+        raise InvalidRequest.of("dimensions", "unsupported", f"the model gives {manifest.dimensions} dimensions")
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    if len(texts) > settings.max_notes_per_request:
+        raise InvalidRequest.of("input", "too_long", f"at most {settings.max_notes_per_request} texts a request, there are {len(texts)}")
+    embedded = await runtime.notes.embed_texts([_note(text, position) for position, text in enumerate(texts)], field="input")
+    tokens = sum(text.tokens for text in embedded)
+    return OpenAIEmbeddingsResponse(
+        model=manifest.name,
+        data=[
+            OpenAIEmbedding(index=position, embedding=encode_vector(text.vector, body.encoding_format))
+            for position, text in enumerate(embedded)
+        ],
+        usage=OpenAIUsage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+
+
+def _note(text: str, position: int) -> NoteText:
+    if len(text) > MAX_CONTENT_CHARS:
+        raise InvalidRequest.of(f"input[{position}]", "string_too_long", f"at most {MAX_CONTENT_CHARS} characters")
+    try:
+        return NoteText(content=text)
+    except (NoteError, ValueError) as error:
+        raise InvalidRequest.of(f"input[{position}]", "empty", "the text is empty") from error

@@ -1,0 +1,55 @@
+"""Health, metrics and what is served."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.errors import ServiceError
+from service.routes.common import RuntimeDep, problems
+from service.schemas import Health, ModelInfo
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live", responses={503: {"model": Health, "description": "Restart the process."}}, response_model_exclude_none=True)
+async def live(runtime: RuntimeDep, response: Response) -> Health:
+    """Whether the model can still run. Idle is healthy; after a stall, a canary forward pass decides."""
+    failure = await runtime.liveness.failure()
+    if failure:
+        response.status_code = 503
+        return Health(status="failing", detail=failure)
+    return Health(status="ok")
+
+
+@router.get("/health/ready", responses={503: {"model": Health, "description": "Send no traffic."}}, response_model_exclude_none=True)
+async def ready(runtime: RuntimeDep, response: Response) -> Health:
+    """Whether requests can be answered: the model is loaded and the index answers."""
+    try:
+        await runtime.notes.count()
+    except ServiceError as error:
+        response.status_code = 503
+        return Health(status="failing", detail=error.detail)
+    return Health(status="ok")
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}})
+async def metrics(runtime: RuntimeDep) -> Response:
+    """Metrics in Prometheus' text format."""
+    return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/model", responses=problems(503))
+async def model(runtime: RuntimeDep) -> ModelInfo:
+    """What is served: checkpoint, prompt, engine and index."""
+    manifest = runtime.checkpoint.manifest
+    return ModelInfo(
+        name=manifest.name,
+        fingerprint=runtime.checkpoint.fingerprint,
+        base_model=manifest.base_model,
+        prompt=manifest.prompt.model_dump(),
+        dimensions=manifest.dimensions,
+        categories=list(manifest.categories),
+        engine=runtime.engine.name,
+        index=runtime.index.name,
+        notes=await runtime.notes.count(),
+        max_tokens=runtime.notes.max_tokens,
+    )
