@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,6 +29,10 @@ FORMAT_VERSION = 1
 ARCHITECTURE = "LlamaForCausalLM"
 # Files that may lie beside the listed ones: nothing reads them. Anything else could change how the model loads.
 _HARMLESS = ("README.md", "LICENSE", "NOTICE", ".gitattributes", ".gitignore")
+
+
+# One line, without space at its ends: it is generated token by token up to the end of the line.
+Category = Annotated[str, Field(pattern=r"^\S(?:[^\r\n]*\S)?$", max_length=200)]
 
 
 class FileDigest(BaseModel):
@@ -59,7 +63,7 @@ class Manifest(BaseModel):
     emb_token_id: int = Field(ge=0)
     hidden_size: int = Field(ge=1)
     dimensions: int = Field(ge=1)
-    categories: tuple[str, ...] = Field(default=(), description="The categories that may be generated.")
+    categories: tuple[Category, ...] = Field(default=(), description="The categories that may be generated.")
     hashtag_vocabulary: tuple[str, ...] = Field(default=(), description="Hashtags seen in the data, most frequent first.")
     data_fingerprint: str | None = Field(default=None, description="SHA-256 of the notes that the checkpoint was made with.")
     metrics: dict[str, float] = Field(default_factory=dict)

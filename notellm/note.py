@@ -5,7 +5,6 @@ import json
 import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Annotated, Any
 
 import regex
@@ -110,22 +109,22 @@ class NoteText(BaseModel):
             raise NoteError("a note needs a title, a content or a hashtag: all three are empty")
         return self
 
-    @cached_property
+    @property
     def all_hashtags(self) -> tuple[str, ...]:
         """The given hashtags, then those written inline in title and content."""
         return unique_hashtags((*self.hashtags, *inline_hashtags(self.title), *inline_hashtags(self.content)))
 
-    @cached_property
+    @property
     def plain_title(self) -> str:
         """The title without `#tag` markup."""
         return without_inline_hashtags(self.title)
 
-    @cached_property
+    @property
     def plain_content(self) -> str:
         """The content without `#tag` markup."""
         return without_inline_hashtags(self.content)
 
-    @cached_property
+    @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of what the embedding depends on: title, content and hashtags."""
         read = json.dumps([self.title, self.content, list(self.all_hashtags)], ensure_ascii=False)

@@ -131,6 +131,7 @@ class NotePrompt:
         }
         bos = tokenizer.bos_token_id
         self._bos: tuple[int, ...] = () if bos is None else (bos,)
+        self._start = cache(lambda text: tuple(self.plain.encode_start(text)))
         self._literal = cache(lambda text: tuple(self.plain.encode(text)))
         self.embedding_prefix = self._opening(self.template.category_instruction)
 
@@ -180,8 +181,7 @@ class NotePrompt:
         return TokenizedNote(**kept, full_lengths={name: len(ids) for name, ids in fields.items()})
 
     def _opening(self, instruction: str) -> tuple[int, ...]:
-        literal = instruction + self.template.labels["title"]
-        return (*self._bos, *self._literal(literal))
+        return (*self._bos, *self._start(instruction + self.template.labels["title"]))
 
     def _fields(self, note: TokenizedNote, *, topic: bool) -> list[int]:
         end, labels = self.template.field_end, self.template.labels

@@ -48,11 +48,12 @@ class PlainTokenizer:
         anchored = self._tokenizer.encode_batch([_ANCHOR + text for text in texts], add_special_tokens=False)
         cut = len(self._anchor)
         return [
-            encoding.ids[cut:] if encoding.ids[:cut] == self._anchor else self._without_anchor(text)
+            encoding.ids[cut:] if encoding.ids[:cut] == self._anchor else self.encode_start(text)
             for text, encoding in zip(texts, anchored, strict=True)
         ]
 
-    def _without_anchor(self, text: str) -> list[int]:
+    def encode_start(self, text: str) -> list[int]:
+        """Token ids of `text` as the start of a longer text, with the space that the tokenizer puts before a first word."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 

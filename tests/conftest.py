@@ -1,0 +1,129 @@
+"""A tiny LLaMA with real parts: trained tokenizers, random weights, a checkpoint made by the product's own code."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import sentencepiece
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText
+from service.app import create_app
+from service.runtime import Runtime, open_service
+from service.settings import Settings
+from training.initialize import InitialCheckpoint
+
+CORPUS = [
+    "Extract the note information in json format, compress it into one word for recommendation,",
+    "and generate the category of the note. The compression word is: The topics are:",
+    "{'title': 'topic': 'content': }. cold brew coffee tastes sour, grind finer, steep longer",
+    "quantum gate on a noisy qubit, neural network training, beer brewing with hops at home",
+    "笔记：{\"标题\":\"\",\"话题\":\"\",\"内容\":\"\"}，压缩为一个词：“”。生成笔记类目： 咖啡 旅行 美食",
+] * 20
+CATEGORIES = ("beer", "coffee", "quantum computing")
+NOTES = [
+    NoteText(title="Cold brew tastes sour", content="Steeped for 12 hours. " * 8, hashtags=("coffee", "cold brew")),
+    NoteText(title="Qubits", content="A noisy gate."),
+    NoteText(content="周末在家做冷萃咖啡 #咖啡 #旅行"),
+    NoteText(title="Hops 🍺", content="مرحبا بالعالم", hashtags=("beer",)),
+    NoteText(title="x"),
+]
+
+
+@pytest.fixture(scope="session")
+def bpe_tokenizer() -> PreTrainedTokenizerBase:
+    """A byte-level BPE with SmolLM2's habits: no dummy prefix, pad = eos."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>", unk_token="<|endoftext|>"
+    )
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    """A SentencePiece BPE with LLaMA's settings: byte fallback, dummy prefix, identity normalisation."""
+    folder = tmp_path_factory.mktemp("sentencepiece")
+    corpus = folder / "corpus.txt"
+    corpus.write_text("\n".join(CORPUS), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=str(folder / "tokenizer"), vocab_size=500, model_type="bpe", byte_fallback=True,
+        add_dummy_prefix=True, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+        allow_whitespace_only_pieces=True, minloglevel=2, unk_surface=" ⁇ ", max_sentence_length=10_000,
+    )  # fmt: skip
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    LlamaConfig().save_pretrained(folder)
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory, bpe_tokenizer: PreTrainedTokenizerBase) -> Path:
+    """A Hugging Face directory with a random LLaMA: grouped-query attention, tied embeddings."""
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(bpe_tokenizer), hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=6,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
+        initializer_range=0.2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    bpe_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A checkpoint directory of the tiny model."""
+    path = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    InitialCheckpoint(base=str(tiny_base), output=path, name="tiny", categories=CATEGORIES).make()
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_path: Path) -> Checkpoint:
+    return Checkpoint.open(tiny_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny: Checkpoint) -> NoteLLM:
+    return tiny.load_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny: Checkpoint, tiny_model: NoteLLM) -> NoteEncoder:
+    return NoteEncoder(tiny_model, tiny.prompt().embedding_prefix)
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path, tiny_path: Path) -> Callable[..., Settings]:
+    """Settings of a service on the tiny model with an index of its own."""
+
+    def make(**changes: object) -> Settings:
+        return Settings.model_validate({"checkpoint": tiny_path, "data_dir": tmp_path / "data", **changes})
+
+    return make
+
+
+@pytest.fixture
+async def runtime(settings_for: Callable[..., Settings]) -> AsyncIterator[Runtime]:
+    async with open_service(settings_for()) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(runtime: Runtime, settings_for: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to the application in this process, over real HTTP semantics."""
+    transport = httpx.ASGITransport(create_app(runtime, settings_for()), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
+        yield speaking

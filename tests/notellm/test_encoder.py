@@ -1,0 +1,139 @@
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText, PromptError
+from notellm.encoder import TOLERANCE
+from notellm.packing import Pack, token_batches
+from tests.conftest import NOTES
+
+Vectors = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny: Checkpoint) -> list[list[int]]:
+    prompt = tiny.prompt()
+    same_length = [NoteText(title=word) for word in ("hops", "beer", "gate", "grind", "brew")]
+    return [prompt.embedding(note) for note in prompt.tokenize([*NOTES, *same_length])]
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_model: NoteLLM, prompts: list[list[int]]) -> Vectors:
+    with torch.inference_mode():
+        return torch.stack([tiny_model(torch.tensor(prompt)) for prompt in prompts]).numpy()
+
+
+def largest_difference(vectors: Vectors, reference: Vectors) -> float:
+    return float(np.abs(vectors - reference).max())
+
+
+@pytest.mark.parametrize("max_batch_tokens", [1, 30, 100, 100_000])
+def test_vectors_equal_the_plain_forward_pass(
+    max_batch_tokens: int, tiny: Checkpoint, tiny_model: NoteLLM, prompts: list[list[int]], reference: Vectors
+) -> None:
+    encoder = NoteEncoder(tiny_model, tiny.prompt().embedding_prefix, max_batch_tokens=max_batch_tokens)
+    vectors = encoder.encode(prompts)
+    assert vectors.dtype == np.float32
+    assert largest_difference(vectors, reference) <= TOLERANCE
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_a_vector_does_not_depend_on_its_company(tiny_encoder: NoteEncoder, prompts: list[list[int]], reference: Vectors) -> None:
+    rng = random.Random(1)
+    for position in range(len(prompts)):
+        others = [other for other in range(len(prompts)) if other != position]
+        rng.shuffle(others)
+        for company in ([position], [position, *others], [*others, position], [*others[:3], position, *others[3:]]):
+            vectors = tiny_encoder.encode([prompts[member] for member in company])
+            assert largest_difference(vectors[company.index(position)], reference[position]) <= TOLERANCE
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12), seed=st.integers(0, 9))
+def test_any_mix_of_lengths(lengths: list[int], seed: int, tiny: Checkpoint, tiny_model: NoteLLM, tiny_encoder: NoteEncoder) -> None:
+    rng = random.Random(seed)
+    prefix = list(tiny.prompt().embedding_prefix)
+    prompts = [prefix + [rng.randrange(3, 300) for _ in range(length)] for length in lengths]
+    with torch.inference_mode():
+        reference = torch.stack([tiny_model(torch.tensor(prompt)) for prompt in prompts]).numpy()
+    assert largest_difference(tiny_encoder.encode(prompts), reference) <= TOLERANCE
+
+
+def shifted(encoder: NoteEncoder, pack: Pack) -> Pack:
+    return replace(pack, position_ids=pack.position_ids + 1)
+
+
+def leaking(encoder: NoteEncoder, pack: Pack) -> Pack:
+    return replace(pack, runs=(replace(pack.runs[0], count=1, length=pack.input_ids.shape[1]),))
+
+
+def one_too_early(encoder: NoteEncoder, pack: Pack) -> Pack:
+    return replace(pack, last=pack.last - 1)
+
+
+@pytest.mark.parametrize("fault", [shifted, leaking, one_too_early])
+def test_the_check_notices_a_wrong_forward_pass(
+    fault: Callable[[NoteEncoder, Pack], Pack], tiny: Checkpoint, tiny_model: NoteLLM, prompts: list[list[int]], reference: Vectors
+) -> None:
+    class Faulty(NoteEncoder):
+        def _forward(self, pack: Pack, normalize: bool) -> torch.Tensor:
+            return super()._forward(fault(self, pack), normalize)
+
+    vectors = Faulty(tiny_model, tiny.prompt().embedding_prefix).encode(prompts)
+    assert largest_difference(vectors, reference) > 10 * TOLERANCE
+
+
+def test_the_check_notices_a_dropped_prefix_token(
+    tiny: Checkpoint, tiny_model: NoteLLM, prompts: list[list[int]], reference: Vectors
+) -> None:
+    prefix = list(tiny.prompt().embedding_prefix)
+    short = [*prefix[:5], *prefix[6:]]
+    encoder = NoteEncoder(tiny_model, short)
+    vectors = encoder.encode([short + prompt[len(prefix) :] for prompt in prompts])
+    assert largest_difference(vectors, reference) > 10 * TOLERANCE
+
+
+def test_prompts_that_do_not_continue_the_prefix(tiny: Checkpoint, tiny_encoder: NoteEncoder, prompts: list[list[int]]) -> None:
+    prefix = list(tiny.prompt().embedding_prefix)
+    for wrong in (prefix, prefix[1:] + [5, 5], []):
+        with pytest.raises(PromptError, match="prompt 1 does not continue"):
+            tiny_encoder.encode([prompts[0], wrong])
+
+
+def test_nothing_to_encode(tiny_encoder: NoteEncoder) -> None:
+    assert tiny_encoder.encode([]).shape == (0, 48)
+
+
+def test_the_encoder_shares_the_weights_and_leaves_the_model_as_it_is(tiny: Checkpoint) -> None:
+    model = tiny.load_model()
+    before = model.causal_lm.config._attn_implementation
+    encoder = NoteEncoder(model, tiny.prompt().embedding_prefix)
+    shared = {id(parameter) for parameter in model.causal_lm.model.parameters()}
+    assert {id(parameter) for parameter in encoder._backbone.parameters()} == shared
+    assert model.causal_lm.config._attn_implementation == before
+
+
+@given(lengths=st.lists(st.integers(1, 50), max_size=30), max_tokens=st.integers(1, 120))
+def test_batches_hold_every_prompt_once_within_the_budget(lengths: list[int], max_tokens: int) -> None:
+    batches = list(token_batches(lengths, max_tokens))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    flat = [lengths[index] for batch in batches for index in batch]
+    assert flat == sorted(flat)
+    for batch in batches:
+        assert batch
+        assert len(batch) == 1 or sum(lengths[index] for index in batch) <= max_tokens
+
+
+def test_a_bfloat16_model_gives_unit_float32_vectors(tiny: Checkpoint, prompts: Sequence[list[int]], reference: Vectors) -> None:
+    encoder = NoteEncoder(tiny.load_model(torch.bfloat16), tiny.prompt().embedding_prefix)
+    vectors = encoder.encode(prompts)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert (vectors * reference).sum(1).min() > 0.99

@@ -1,0 +1,122 @@
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from notellm import Note, NoteText
+from notellm.note import clean_hashtag, hashtag_key, inline_hashtags, unique_hashtags, without_inline_hashtags
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "rest"),
+    [
+        ("I love #Paris in spring #travel", ("Paris", "travel"), "I love in spring"),
+        ("#a#b #c", ("a", "b", "c"), ""),
+        ("今天 #美食 #旅行[话题]# ok #探店#", ("美食", "旅行", "探店"), "今天 ok"),
+        ("＃日本 好き", ("日本",), "好き"),
+        ("#نمبر ایک", ("نمبر",), "ایک"),
+        ("#नमस्ते दुनिया", ("नमस्ते",), "दुनिया"),
+        ("#👨‍👩‍👧 day", ("👨‍👩‍👧",), "day"),
+        ("#web3 in #2024年", ("web3", "2024年"), "in"),
+        ("C# and F#minor, #1, &#39; http://a.b/#top ## x", (), "C# and F#minor, #1, &#39; http://a.b/#top ## x"),
+        ("two\n\n#lines here", ("lines",), "two\n\nhere"),
+        ("café #café", ("café",), "café"),
+    ],
+)
+def test_inline_hashtags(text: str, tags: tuple[str, ...], rest: str) -> None:
+    assert inline_hashtags(text) == tags
+    assert without_inline_hashtags(text) == rest
+
+
+@pytest.mark.parametrize(
+    ("tag", "key"),
+    [("King Glory", "kingglory"), ("#kingglory", "kingglory"), ("king-glory", "kingglory"), ("C#", "c#"), ("c++", "c++"),
+     ("Node.js", "nodejs"), ("ＡＩ", "ai"), ("Straße", "strasse"), ("旅行", "旅行"), ("🎉", "🎉")],
+)  # fmt: skip
+def test_hashtag_key(tag: str, key: str) -> None:
+    assert hashtag_key(tag) == key
+
+
+def test_variants_of_a_hashtag_are_one_hashtag() -> None:
+    assert unique_hashtags(["#King Glory", "king-glory", "#kingglory#", "", "#", "\u200b", " c# ", "C"]) == ("King Glory", "c#", "C")
+
+
+@pytest.mark.parametrize("tag", ["", "#", "##", " ", "\u200b", "\u2060\ufeff", "!!!", "…", "\u3000"])
+def test_nothing_is_left_of_an_empty_hashtag(tag: str) -> None:
+    assert clean_hashtag(tag) == ""
+
+
+def test_inline_hashtags_join_the_given_ones() -> None:
+    note = NoteText(title="Cold brew #ColdBrew", content="#iced is best", hashtags=("cold brew", "coffee"))
+    assert note.all_hashtags == ("cold brew", "coffee", "iced")
+    assert note.plain_title == "Cold brew"
+    assert note.plain_content == "is best"
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n\t", "\u200b", "\u200b\ufeff ", "\u3164", "\x00\x07", "\u202e"])
+def test_a_note_without_text_is_refused(empty: str) -> None:
+    with pytest.raises(ValidationError, match="a note needs a title, a content or a hashtag"):
+        NoteText(title=empty, content=empty, hashtags=("#", empty))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("title", "x" * 2001, "string_too_long"),
+        ("title", 7, "string_type"),
+        ("title", "\ud800", "string_unicode"),
+        ("content", "x" * 50_001, "string_too_long"),
+        ("hashtags", ["x"] * 101, "too_long"),
+        ("hashtags", ["x" * 101], "string_too_long"),
+        ("hashtags", "coffee", "tuple_type"),
+        ("category", "", "string_too_short"),
+        ("version", -1, "greater_than_equal"),
+        ("version", True, "int_type"),
+        ("version", 2**53, "less_than"),
+        ("created_at", "2026-01-01T00:00:00", "timezone_aware"),
+        ("created_at", "0001-01-01T00:00:00+14:00", "value_error"),
+        ("created_at", "2200-01-01T00:00:00Z", "value_error"),
+        ("created_at", 10**30, "datetime_parsing"),
+        ("id", "", "string_pattern_mismatch"),
+        ("id", "a/b", "string_pattern_mismatch"),
+        ("id", "..", "string_pattern_mismatch"),
+        ("id", "a\n", "string_pattern_mismatch"),
+        ("id", "x" * 129, "string_pattern_mismatch"),
+        ("colour", "red", "extra_forbidden"),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_field(field: str, value: object, rule: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Note.model_validate({"id": "a", "title": "t", field: value})
+    assert [(item["loc"][0], item["type"]) for item in error.value.errors()] == [(field, rule)]
+
+
+def test_content_hash_depends_on_what_the_model_reads_and_on_nothing_else() -> None:
+    note = Note(id="a", title="t", content="c", hashtags=("x",))
+    same = Note(id="b", title="t", content="c", hashtags=("x",), category="k", version=3, created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert note.content_hash == same.content_hash
+    others = [{"title": "T"}, {"content": "d"}, {"hashtags": ("y",)}, {"title": "tc", "content": ""}]
+    assert len({note.content_hash, *(note.model_copy(update=change).content_hash for change in others)}) == len(others) + 1
+
+
+def test_payload_can_be_read_back_as_the_same_note() -> None:
+    note = Note(id="a", title="t #inline", hashtags=("King Glory",), created_at=datetime(2026, 1, 1, tzinfo=UTC), version=2)
+    payload = note.payload()
+    assert payload["hashtag_keys"] == ["kingglory", "inline"]
+    again = Note.model_validate({name: payload[name] for name in Note.model_fields})
+    assert again.payload() == payload
+
+
+@given(st.text(max_size=300), st.text(max_size=300), st.lists(st.text(max_size=30), max_size=5))
+def test_any_text_is_a_note_or_a_validation_error(title: str, content: str, hashtags: list[str]) -> None:
+    try:
+        note = NoteText(title=title, content=content, hashtags=tuple(hashtags))
+    except ValidationError:
+        return
+    assert all(clean_hashtag(tag) == tag for tag in note.hashtags)
+    assert len({hashtag_key(tag) for tag in note.all_hashtags}) == len(note.all_hashtags)
+    assert not inline_hashtags(note.plain_title)
+    assert NoteText.model_validate_json(note.model_dump_json()) == note
+    assert len(note.content_hash) == 64

@@ -1,0 +1,215 @@
+"""One suite over every index: what holds for one must hold for the others."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from notellm import Note
+from service.errors import IndexUnavailable, StartupError
+from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, ServerIndex, Vector
+
+DIMENSIONS = 16
+SERVER = os.environ.get("NOTELLM_TEST_QDRANT_URL")
+LOCAL_MODE_WARNING = "ignore:Payload indexes have no effect in the local Qdrant:UserWarning"
+BACKENDS = [
+    "edge",
+    pytest.param("client-local", marks=pytest.mark.filterwarnings(LOCAL_MODE_WARNING)),
+    pytest.param("client-server", marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server")),
+]
+
+
+def vector(seed: int) -> Vector:
+    values = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+def indexed(number: int, **changes: object) -> IndexedNote:
+    fields: dict[str, object] = {
+        "id": f"n{number}",
+        "title": f"title {number}",
+        "hashtags": ["King Glory"] if number % 3 == 0 else ["other"],
+        "category": "even" if number % 2 == 0 else "odd",
+        "created_at": datetime(2026, 1, 1 + number, tzinfo=UTC),
+    }
+    note = Note.model_validate(fields | changes)
+    return IndexedNote(note.payload(), vector(number))
+
+
+NOTES = [indexed(number) for number in range(20)]
+
+
+@pytest.fixture(params=BACKENDS)
+async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NoteIndex]:
+    opened: NoteIndex
+    if request.param == "edge":
+        opened = EdgeIndex.open(tmp_path / "index", vector_name="m-1", dimensions=DIMENSIONS)
+        yield opened
+        await opened.close()
+        return
+    client = AsyncQdrantClient(":memory:") if request.param == "client-local" else AsyncQdrantClient(url=SERVER, prefer_grpc=True)
+    collection = f"test-{uuid.uuid4().hex}"
+    opened = await ServerIndex.open(client, collection=collection, vector_name="m-1", dimensions=DIMENSIONS)
+    yield opened
+    await client.delete_collection(collection)
+    await opened.close()
+
+
+def ranked(query: Vector, notes: list[IndexedNote]) -> list[tuple[str, float]]:
+    """The notes by cosine, by brute force."""
+    scores = [(note.id, float(note.vector @ query)) for note in notes if note.vector is not None]
+    return sorted(scores, key=lambda item: -item[1])
+
+
+async def test_notes_come_back_as_they_were_stored(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    assert await index.count() == len(NOTES)
+    found = await index.get(["n3", "missing", "n5"], with_vectors=True)
+    assert set(found) == {"n3", "n5"}
+    assert found["n3"].payload == NOTES[3].payload
+    stored = found["n3"].vector
+    assert stored is not None
+    np.testing.assert_allclose(stored, vector(3), atol=1e-6)
+    assert (await index.get(["n3"]))["n3"].vector is None
+    assert await index.get([]) == {}
+
+
+async def test_neighbours_are_ranked_by_cosine(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    query = vector(99)
+    found = [(hit.payload["id"], hit.score) for hit in await index.search(query, where=NoteFilter(), limit=len(NOTES))]
+    expected = ranked(query, NOTES)
+    assert [note_id for note_id, _ in found] == [note_id for note_id, _ in expected]
+    np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], atol=1e-4)
+
+
+async def test_pages_follow_each_other(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    query = vector(99)
+    pages = [await index.search(query, where=NoteFilter(), limit=6, offset=offset) for offset in (0, 6, 12, 18, 24)]
+    assert [len(page) for page in pages] == [6, 6, 6, 2, 0]
+    assert [hit.payload["id"] for page in pages for hit in page] == [note_id for note_id, _ in ranked(query, NOTES)]
+
+
+@pytest.mark.parametrize(
+    ("where", "wanted"),
+    [
+        (NoteFilter(category="even"), {n for n in range(20) if n % 2 == 0}),
+        (NoteFilter(hashtag_key="kingglory"), {n for n in range(20) if n % 3 == 0}),
+        (NoteFilter(created_after=datetime(2026, 1, 11, tzinfo=UTC)), set(range(11, 20))),
+        (NoteFilter(exclude=["n1", "n2", "unknown"]), set(range(20)) - {1, 2}),
+        (NoteFilter(category="odd", hashtag_key="kingglory", created_after=datetime(2026, 1, 5, tzinfo=UTC), exclude=["n9"]), {15}),
+        (NoteFilter(category="none"), set()),
+    ],
+)
+async def test_filters(where: NoteFilter, wanted: set[int], index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    found = await index.search(vector(99), where=where, limit=100)
+    assert {hit.payload["id"] for hit in found} == {f"n{number}" for number in wanted}
+
+
+async def test_only_scores_from_the_least_on(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    found = await index.search(vector(3), where=NoteFilter(), limit=100, min_score=0.2)
+    assert {hit.payload["id"] for hit in found} == {note_id for note_id, score in ranked(vector(3), NOTES) if score >= 0.2}
+
+
+async def test_a_second_write_replaces_the_first(index: NoteIndex) -> None:
+    await index.upsert([indexed(1)])
+    changed = IndexedNote(indexed(1, title="new", category=None).payload, vector(50))
+    await index.upsert([changed])
+    assert await index.count() == 1
+    found = (await index.get(["n1"], with_vectors=True))["n1"]
+    assert found.payload == changed.payload
+    assert found.vector is not None
+    np.testing.assert_allclose(found.vector, vector(50), atol=1e-6)
+
+
+async def test_a_lower_version_never_overwrites_a_higher_one(index: NoteIndex) -> None:
+    await index.upsert([indexed(1, version=5, title="five"), indexed(2)])
+    await index.upsert([indexed(1, version=4, title="four"), indexed(2, version=1, title="one"), indexed(3, version=9)])
+    titles = {note_id: note.payload["title"] for note_id, note in (await index.get(["n1", "n2", "n3"])).items()}
+    assert titles == {"n1": "five", "n2": "one", "n3": "title 3"}
+    await index.upsert([indexed(1, version=5, title="five again")])
+    await index.upsert([indexed(2, title="no version")])
+    titles = {note_id: note.payload["title"] for note_id, note in (await index.get(["n1", "n2"])).items()}
+    assert titles == {"n1": "five again", "n2": "no version"}
+
+
+async def test_forgotten_notes_are_gone(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    await index.delete(["n1", "unknown"])
+    await index.delete(["n1"])
+    assert await index.count() == len(NOTES) - 1
+    assert await index.get(["n1"]) == {}
+    assert "n1" not in {hit.payload["id"] for hit in await index.search(vector(1), where=NoteFilter(), limit=100)}
+
+
+async def test_an_empty_index_has_no_neighbours(index: NoteIndex) -> None:
+    assert await index.search(vector(1), where=NoteFilter(), limit=10) == []
+    assert await index.count() == 0
+
+
+async def test_edge_survives_being_opened_again(tmp_path: Path) -> None:
+    first = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
+    await first.upsert(NOTES)
+    await first.close()
+    second = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
+    assert await second.count() == len(NOTES)
+    assert (await second.get(["n7"]))["n7"].payload == NOTES[7].payload
+    await second.close()
+
+
+async def test_edge_has_one_owner(tmp_path: Path) -> None:
+    first = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
+    with pytest.raises(StartupError, match="another process has the index"):
+        EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
+    await first.upsert(NOTES[:1])
+    assert await first.count() == 1
+    await first.close()
+
+
+@pytest.mark.parametrize(("name", "dimensions"), [("m-2", DIMENSIONS), ("m-1", 8)])
+async def test_edge_refuses_another_models_index(name: str, dimensions: int, tmp_path: Path) -> None:
+    await EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS).close()
+    with pytest.raises(StartupError, match="serve the checkpoint it was made with"):
+        EdgeIndex.open(tmp_path, vector_name=name, dimensions=dimensions)
+
+
+async def test_edge_says_that_a_damaged_index_cannot_be_opened(tmp_path: Path) -> None:
+    await EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS).close()
+    (tmp_path / "index.json").write_text("{")
+    with pytest.raises(StartupError, match=r"index\.json is not readable"):
+        EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    with pytest.raises(StartupError, match="cannot be used"):
+        EdgeIndex.open(blocked, vector_name="m-1", dimensions=DIMENSIONS)
+
+
+@pytest.mark.filterwarnings(LOCAL_MODE_WARNING)
+async def test_the_client_refuses_another_models_collection() -> None:
+    client = AsyncQdrantClient(":memory:")
+    await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS)
+    await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS)
+    for name, dimensions in (("m-2", DIMENSIONS), ("m-1", 8)):
+        with pytest.raises(StartupError, match="holds vectors of m-1 and the checkpoint is"):
+            await ServerIndex.open(client, collection="notes", vector_name=name, dimensions=dimensions)
+    await client.close()
+
+
+@pytest.mark.parametrize("grpc", [True, False])
+async def test_a_server_that_does_not_answer(grpc: bool) -> None:
+    client = AsyncQdrantClient("http://127.0.0.1:1", grpc_port=2, prefer_grpc=grpc, timeout=2, check_compatibility=False)
+    with pytest.raises(StartupError, match="Check NOTELLM_QDRANT_URL"):
+        await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS)
+    index = ServerIndex(client, "notes", "m-1")
+    for call in (index.count(), index.get(["a"]), index.delete(["a"]), index.search(vector(1), where=NoteFilter(), limit=1)):
+        with pytest.raises(IndexUnavailable):
+            await call
+    await client.close()
