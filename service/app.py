@@ -11,13 +11,14 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.errors import PROBLEM_JSON, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
-from service.middleware import API_VERSION, BodyLimit, RequestContext, problem_response, request_id
+from service.errors import BodyTooLarge, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
+from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response, request_id
 from service.routes import notes, openai, operations
 from service.runtime import Runtime
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+MAX_ERRORS = 20
 
 DESCRIPTION = """One fine-tuned LLaMA reads a note (title, content, hashtags) and gives a vector for item-to-item recommendation,
 hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
@@ -42,38 +43,43 @@ def create_app(runtime: Runtime, settings: Settings) -> FastAPI:
     return app
 
 
-async def _service_error(_: Request, error: Exception) -> JSONResponse:
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
-    return problem_response(error)
+    return problem_response(error, request.scope)
 
 
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
     if any(item["type"] == "json_invalid" for item in errors):
-        return problem_response(UnreadableBody(f"the body is not JSON: {errors[0].get('ctx', {}).get('error', 'it cannot be parsed')}"))
+        detail = f"the body is not JSON: {errors[0].get('ctx', {}).get('error', 'it cannot be parsed')}"
+        return problem_response(UnreadableBody(detail), request.scope)
     broken = [
         FieldError(field=_field(item["loc"]), rule=item["type"], message=_printable(item["msg"].removeprefix("Value error, ")))
-        for item in errors[:20]
+        for item in errors[:MAX_ERRORS]
     ]
-    return problem_response(InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken))
+    return problem_response(InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken), request.scope)
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.BAD_REQUEST:
-        return problem_response(UnreadableBody("the body cannot be read as JSON in UTF-8"))
+    known = {
+        HTTPStatus.BAD_REQUEST: UnreadableBody("the body cannot be read as JSON in UTF-8"),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge(error.detail),
+    }
     status = HTTPStatus(error.status_code)
+    if status in known:
+        return problem_response(known[status], request.scope)
     kind = status.phrase.lower().replace(" ", "-")
     document = problem(status, kind, status.phrase, str(error.detail), request_id=request_id.get())
-    return JSONResponse(document, status_code=status, headers=error.headers, media_type=PROBLEM_JSON)
+    return document_response(document, request.scope, error.headers)
 
 
-async def _unexpected_error(_: Request, error: Exception) -> JSONResponse:
+async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
     logger.error("unexpected error", exc_info=error)
     detail = "an error that should not happen; the log has it under the request id"
     document = problem(500, "unexpected", "Unexpected error", detail, request_id=request_id.get())
-    return JSONResponse(document, status_code=500, media_type=PROBLEM_JSON)
+    return document_response(document, request.scope)
 
 
 def _field(location: Sequence[str | int]) -> str:

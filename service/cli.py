@@ -7,16 +7,15 @@ All settings are environment variables, see docs/configuration.md.
 
 import asyncio
 import logging
+import signal
 import sys
 
 import typer
 import uvicorn
 
 from notellm.errors import NoteLLMError
-from service.app import create_app
 from service.errors import StartupError
 from service.logs import configure_logging
-from service.runtime import open_service
 from service.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +31,9 @@ def serve() -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    from service.app import create_app  # torch takes seconds to import: a wrong setting is told before that
+    from service.runtime import open_service
+
     async with open_service(settings) as runtime:
         config = uvicorn.Config(
             create_app(runtime, settings),
@@ -42,7 +44,11 @@ async def _serve(settings: Settings) -> None:
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
+        # uvicorn drains, then raises the signal once more for whoever handled it before: that must not end us half-way.
+        for drained in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(drained, lambda *_: None)
         await uvicorn.Server(config).serve()
+    logger.info("stopped")
 
 
 def main() -> None:

@@ -4,10 +4,14 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,9 +26,23 @@ _QUIET = ("/health/live", "/health/ready", "/metrics")
 _METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 
 
-def problem_response(error: ServiceError) -> JSONResponse:
+def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
     """The error as the client gets it."""
-    return JSONResponse(error.problem(request_id.get()), status_code=error.status, headers=error.headers, media_type=PROBLEM_JSON)
+    return document_response(error.problem(request_id.get()), scope, error.headers)
+
+
+def document_response(document: dict[str, Any], scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem document; under `/v1` it has OpenAI's `error` member too, which their clients show."""
+    if scope["path"].startswith("/v1/"):
+        errors = document.get("errors")
+        error = {
+            "message": document["detail"],
+            "type": document["type"],
+            "param": errors[0]["field"] if errors else None,
+            "code": errors[0]["rule"] if errors else None,
+        }
+        document = document | {"error": error}
+    return JSONResponse(document, status_code=document["status"], headers=dict(headers or {}), media_type=PROBLEM_JSON)
 
 
 @dataclass
@@ -92,6 +110,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._detail = f"the body has more than {max_bytes:,} bytes: send fewer notes at a time"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -102,10 +121,7 @@ class BodyLimit:
         if not declared.isdigit() or int(declared) > self._max_bytes:
             await self._refuse(scope, receive, send)
             return
-        try:
-            await self._app(scope, self._counted(receive), send)
-        except _BodyOverflowError:
-            await self._refuse(scope, receive, send)
+        await self._app(scope, self._counted(receive), send)
 
     def _counted(self, receive: Receive) -> Receive:
         seen = 0
@@ -115,15 +131,11 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
-                raise _BodyOverflowError
+                # The framework passes this type through while it reads the body; any other would become a 400.
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
             return message
 
         return counted
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = BodyTooLarge(f"the body has more than {self._max_bytes:,} bytes: send fewer notes at a time")
-        await problem_response(error)(scope, receive, send)
-
-
-class _BodyOverflowError(Exception):
-    """More bytes came than are allowed."""
+        await problem_response(BodyTooLarge(self._detail), scope)(scope, receive, send)

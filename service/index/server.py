@@ -126,7 +126,13 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (ApiException, grpc.RpcError, httpx.HTTPError, OSError, TimeoutError) as error:
-        raise IndexUnavailable(f"the Qdrant server did not do what was asked: {type(error).__name__} {error}".strip()) from error
+        raise IndexUnavailable(f"the Qdrant server did not do what was asked: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """One line about what the client raised."""
+    text = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+    return " ".join((text or type(error).__name__).split())[:300]
 
 
 def _filter(where: NoteFilter) -> models.Filter:

@@ -1,0 +1,141 @@
+"""The service is killed for real; what it acknowledged must be there afterwards."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.serving import RunningService, running_service, start_service
+
+pytestmark = pytest.mark.faults
+ROUNDS = 3
+
+
+def note(number: int, text: str) -> dict[str, Any]:
+    return {"id": f"n{number}", "title": f"note {number} {text}", "content": "sour " * (number % 40)}
+
+
+def write_until_it_dies(service: RunningService, acknowledged: dict[str, dict[str, Any]], first: int) -> None:
+    """Embeds note after note and keeps what was acknowledged, until the service is gone."""
+    number = first
+    with httpx.Client(base_url=service.url) as client:
+        while True:
+            batch = [note(number + offset, "written") for offset in range(5)]
+            number += 5
+            try:
+                answer = client.post("/notes/embed", json={"notes": batch})
+            except httpx.TransportError:
+                return
+            if answer.status_code == 200:
+                for sent, stored in zip(batch, answer.json()["notes"], strict=True):
+                    acknowledged[sent["id"]] = sent | {"vector": stored["vector"]}
+
+
+def test_sigkill_loses_nothing_that_was_acknowledged(tiny_path: Path, tmp_path: Path) -> None:
+    rng = random.Random(4)
+    acknowledged: dict[str, dict[str, Any]] = {}
+    for round_number in range(ROUNDS):
+        service = start_service(tiny_path, tmp_path)
+        writers = [
+            threading.Thread(target=write_until_it_dies, args=(service, acknowledged, 100_000 * round_number + 10_000 * writer))
+            for writer in range(3)
+        ]
+        for writer in writers:
+            writer.start()
+        time.sleep(rng.uniform(0.3, 1.2))
+        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+        for writer in writers:
+            writer.join(30)
+    assert len(acknowledged) >= 20 * ROUNDS
+    with running_service(tiny_path, tmp_path) as service, httpx.Client(base_url=service.url) as client:
+        for note_id, expected in acknowledged.items():
+            stored = client.get(f"/notes/{note_id}", params={"vector": True}).json()
+            assert stored["title"] == expected["title"]
+            assert stored["content"] == expected["content"].strip()
+            np.testing.assert_allclose(stored["vector"], expected["vector"], atol=1e-6)
+        assert client.get("/model").json()["notes"] >= len(acknowledged)
+
+
+def test_an_acknowledgement_follows_a_flush(tiny_path: Path, tmp_path: Path) -> None:
+    """The kernel keeps what a killed process wrote, so that is not enough: the file must be synced before the answer."""
+    trace = tmp_path / "trace"
+    with running_service(tiny_path, tmp_path / "data") as service:
+        command = ["strace", "-f", "-e", "trace=fsync,fdatasync,msync,recvfrom,sendto", "-o", str(trace), "-p", str(service.process.pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+            assert tracer.stderr is not None
+            assert b"attached" in tracer.stderr.readline()
+            assert httpx.post(f"{service.url}/notes/embed", json={"notes": [note(1, "synced")]}, timeout=60).status_code == 200
+            tracer.send_signal(signal.SIGINT)
+    calls = trace.read_text().splitlines()
+    request = next(number for number, call in enumerate(calls) if "POST /notes/embed" in call)
+    answer = next(number for number, call in enumerate(calls) if number > request and "HTTP/1.1 200" in call)
+    assert any("sync(" in call for call in calls[request:answer])
+
+
+def test_sigterm_finishes_accepted_requests_and_exits_cleanly(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path) as service:
+        answers: list[int] = []
+        notes = [note(number, "accepted") for number in range(200)]
+        sending = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{service.url}/notes/embed", json={"notes": notes}, timeout=60).status_code)
+        )
+        sending.start()
+        time.sleep(0.15)
+        assert service.stop() == 0
+        sending.join(60)
+    assert answers == [200]
+    with running_service(tiny_path, tmp_path) as again:
+        assert httpx.get(f"{again.url}/model").json()["notes"] == 200
+
+
+def run_serve(**environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("NOTELLM_")} | environment
+    command = Path(sys.executable).with_name("notellm-serve")
+    return subprocess.run([command], env=variables, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_second_service_on_the_same_index_is_refused(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path) as service:
+        second = run_serve(NOTELLM_CHECKPOINT=str(tiny_path), NOTELLM_DATA_DIR=str(tmp_path), NOTELLM_PORT="0")
+        assert second.returncode == 1
+        assert "another process has the index" in second.stderr
+        assert httpx.get(f"{service.url}/health/ready").status_code == 200
+
+
+def test_start_up_errors_are_one_line_that_says_what_to_do(tiny_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for environment, message in (
+        ({}, "NOTELLM_CHECKPOINT: Field required"),
+        ({"NOTELLM_CHECKPOINT": str(tmp_path / "none")}, "no such directory"),
+        ({"NOTELLM_CHECKPOINT": str(tmp_path)}, "this is not a NoteLLM checkpoint"),
+        ({"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_DATA_DIR": str(tmp_path / "file")}, "Set NOTELLM_DATA_DIR to another"),
+        ({"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_QDRANT_URL": "http://127.0.0.1:1", "NOTELLM_QDRANT_GRPC_PORT": "1"},
+         "Check NOTELLM_QDRANT_URL"),
+    ):  # fmt: skip
+        outcome = run_serve(**environment)
+        assert outcome.returncode == 1, outcome.stderr
+        last = outcome.stderr.strip().splitlines()[-1]
+        assert last.startswith("notellm-serve: ")
+        assert message in last
+        assert "Traceback" not in outcome.stderr
+
+
+def test_an_index_truncated_on_disk_is_refused_or_whole(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path) as service:
+        httpx.post(f"{service.url}/notes/embed", json={"notes": [note(1, "kept")]})
+    description = tmp_path / "index" / "index.json"
+    content = json.loads(description.read_text())
+    description.write_text(json.dumps(content)[:10])
+    outcome = run_serve(NOTELLM_CHECKPOINT=str(tiny_path), NOTELLM_DATA_DIR=str(tmp_path), NOTELLM_PORT="0")
+    assert outcome.returncode == 1
+    assert "index.json is not readable" in outcome.stderr

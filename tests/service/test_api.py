@@ -1,0 +1,345 @@
+import base64
+import io
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from notellm import Note
+from service.engines import LocalEngine
+from service.errors import IndexUnavailable
+from service.index import EdgeIndex
+from service.logs import configure_logging
+from service.runtime import Runtime, open_service
+from service.settings import Settings
+
+Json = dict[str, Any]
+NOTES: list[Json] = [
+    {"id": "a1", "title": "Cold brew tastes sour #coldbrew", "content": "Grind finer?", "hashtags": ["coffee"], "category": "coffee",
+     "created_at": "2026-01-01T00:00:00Z"},
+    {"id": "a2", "title": "Espresso grind", "hashtags": ["Coffee"], "category": "coffee", "created_at": "2026-02-01T00:00:00Z"},
+    {"id": "b1", "title": "Noisy qubits", "content": "sour " * 300, "category": "quantum computing"},
+    {"id": "zh", "title": "周末在家做冷萃咖啡", "content": "冷水浸泡十二小时"},
+]  # fmt: skip
+
+
+async def embed(client: httpx.AsyncClient, notes: list[Json], **options: object) -> list[Json]:
+    response = await client.post("/notes/embed", json={"notes": notes, **options})
+    assert response.status_code == 200, response.text
+    embedded: list[Json] = response.json()["notes"]
+    return embedded
+
+
+async def neighbours(client: httpx.AsyncClient, path: str, **query: object) -> list[Json]:
+    response = await client.get(path, params=query)  # type: ignore[arg-type]
+    assert response.status_code == 200, response.text
+    found: list[Json] = response.json()["neighbours"]
+    return found
+
+
+@pytest.fixture
+def embedded_prompts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of prompts that went through the model, call by call."""
+    calls: list[int] = []
+    original = LocalEngine.embed
+
+    def counting(self: LocalEngine, prompts: Any) -> Any:
+        calls.append(len(prompts))
+        return original(self, prompts)
+
+    monkeypatch.setattr(LocalEngine, "embed", counting)
+    return calls
+
+
+async def test_embed_answers_with_unit_vectors_in_order(client: httpx.AsyncClient) -> None:
+    response = await client.post("/notes/embed", json={"notes": NOTES})
+    body = response.json()
+    assert (body["model"], body["dimensions"]) == ("tiny", 48)
+    assert [note["id"] for note in body["notes"]] == ["a1", "a2", "b1", "zh"]
+    assert {note["status"] for note in body["notes"]} == {"stored"}
+    np.testing.assert_allclose([np.linalg.norm(note["vector"]) for note in body["notes"]], 1, atol=1e-6)
+    assert [note["truncated"] for note in body["notes"]][2] == ["content"]
+    assert response.headers["API-Version"] == "1"
+
+
+async def test_base64_holds_the_same_float32_values(client: httpx.AsyncClient) -> None:
+    numbers = await embed(client, NOTES[:1], store=False)
+    packed = await embed(client, NOTES[:1], store=False, encoding_format="base64")
+    assert np.frombuffer(base64.b64decode(packed[0]["vector"]), "<f4").tolist() == numbers[0]["vector"]
+
+
+async def test_vectors_can_be_left_out(client: httpx.AsyncClient) -> None:
+    assert "vector" not in (await embed(client, NOTES[:1], vectors=False))[0]
+
+
+async def test_without_store_nothing_is_stored(client: httpx.AsyncClient) -> None:
+    assert (await embed(client, NOTES[:1], store=False))[0]["status"] == "embedded"
+    assert (await client.get("/notes/a1")).status_code == 404
+
+
+async def test_an_unchanged_note_is_not_embedded_again(client: httpx.AsyncClient, embedded_prompts: list[int]) -> None:
+    first = await embed(client, NOTES)
+    again = await embed(client, NOTES)
+    assert [note["status"] for note in again] == ["unchanged"] * len(NOTES)
+    assert sum(embedded_prompts) == len(NOTES)
+    np.testing.assert_allclose([n["vector"] for n in again], [n["vector"] for n in first], atol=1e-6)
+
+
+async def test_a_changed_note_replaces_the_stored_one(client: httpx.AsyncClient, embedded_prompts: list[int]) -> None:
+    await embed(client, NOTES)
+    changed = await embed(client, [NOTES[0] | {"title": "Tea"}, NOTES[1]])
+    assert [note["status"] for note in changed] == ["stored", "unchanged"]
+    assert sum(embedded_prompts) == len(NOTES) + 1
+    assert (await client.get("/notes/a1")).json()["title"] == "Tea"
+
+
+async def test_a_change_that_the_model_does_not_read_costs_no_forward_pass(
+    client: httpx.AsyncClient, embedded_prompts: list[int]
+) -> None:
+    before = await embed(client, NOTES[:1])
+    after = await embed(client, [NOTES[0] | {"category": "tea", "version": 7}])
+    assert after[0]["status"] == "stored"
+    assert embedded_prompts == [1]
+    np.testing.assert_allclose(after[0]["vector"], before[0]["vector"], atol=1e-6)
+    assert (await client.get("/notes/a1")).json()["category"] == "tea"
+
+
+async def test_a_lower_version_is_skipped(client: httpx.AsyncClient) -> None:
+    await embed(client, [NOTES[0] | {"version": 5}])
+    stale = (await embed(client, [NOTES[0] | {"version": 4, "title": "old"}]))[0]
+    assert stale["status"] == "stale"
+    assert "vector" not in stale
+    assert (await client.get("/notes/a1")).json()["version"] == 5
+
+
+async def test_strict_refuses_what_would_be_cut_and_stores_nothing(client: httpx.AsyncClient) -> None:
+    response = await client.post("/notes/embed", json={"notes": NOTES, "strict": True})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "notes[2].content"
+    assert response.json()["errors"][0]["rule"] == "too_many_tokens"
+    assert (await client.get("/model")).json()["notes"] == 0
+
+
+async def test_a_stored_note_can_be_read(client: httpx.AsyncClient) -> None:
+    vector = (await embed(client, NOTES[:1]))[0]["vector"]
+    note = (await client.get("/notes/a1")).json()
+    assert note["hashtags"] == ["coffee", "coldbrew"]
+    assert note["created_at"] == "2026-01-01T00:00:00Z"
+    assert note["content_hash"] == Note.model_validate(NOTES[0]).content_hash
+    assert "vector" not in note
+    np.testing.assert_allclose((await client.get("/notes/a1?vector=true")).json()["vector"], vector, atol=1e-6)
+
+
+async def test_neighbours_leave_the_note_out_and_are_ordered(client: httpx.AsyncClient) -> None:
+    vectors = {note["id"]: np.array(note["vector"]) for note in await embed(client, NOTES)}
+    found = await neighbours(client, "/notes/a1/similar")
+    expected = sorted(((note_id, float(v @ vectors["a1"])) for note_id, v in vectors.items() if note_id != "a1"), key=lambda n: -n[1])
+    assert [note["id"] for note in found] == [note_id for note_id, _ in expected]
+    np.testing.assert_allclose([note["score"] for note in found], [score for _, score in expected], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ({"category": "coffee"}, {"a2"}),
+        ({"hashtag": "#COFFEE"}, {"a2"}),
+        ({"created_after": "2026-01-15T00:00:00+00:00"}, {"a2"}),
+        ({"min_score": 1}, set()),
+        ({"limit": 1}, None),
+        ({"offset": 3}, set()),
+    ],
+)
+async def test_neighbours_can_be_filtered(query: Json, ids: set[str] | None, client: httpx.AsyncClient) -> None:
+    await embed(client, NOTES)
+    found = await neighbours(client, "/notes/a1/similar", **query)
+    if ids is None:
+        assert len(found) == 1
+    else:
+        assert {note["id"] for note in found} == ids
+
+
+async def test_neighbours_of_a_note_that_is_not_stored(client: httpx.AsyncClient) -> None:
+    await embed(client, NOTES)
+    text = {name: NOTES[0][name] for name in ("title", "content", "hashtags")}
+    response = await client.post("/notes/similar", json={"note": text, "limit": 2})
+    found = response.json()["neighbours"]
+    assert found[0]["id"] == "a1"
+    assert found[0]["score"] == pytest.approx(1, abs=1e-5)
+    assert len(found) == 2
+
+
+async def test_neighbours_of_a_history_are_those_of_its_mean(client: httpx.AsyncClient) -> None:
+    vectors = {note["id"]: np.array(note["vector"]) for note in await embed(client, NOTES)}
+    body = {"ids": ["a1", "a2"], "exclude": ["zh"]}
+    found = (await client.post("/notes/similar", json=body)).json()["neighbours"]
+    mean = vectors["a1"] + vectors["a2"]
+    assert [note["id"] for note in found] == ["b1"]
+    assert found[0]["score"] == pytest.approx(float(mean @ vectors["b1"] / np.linalg.norm(mean)), abs=1e-5)
+
+
+async def test_hashtags_and_category(client: httpx.AsyncClient) -> None:
+    notes = [{name: note[name] for name in ("title", "content", "hashtags") if name in note} for note in NOTES]
+    answer = (await client.post("/notes/hashtags", json={"notes": notes, "count": 3})).json()
+    assert len(answer["notes"]) == len(notes)
+    for note in answer["notes"]:
+        assert len(note["hashtags"]) <= 3
+        assert note["category"]["category"] in {"beer", "coffee", "quantum computing"}
+        assert 0 < note["category"]["confidence"] <= 1
+    alone = (await client.post("/notes/hashtags", json={"notes": notes[2:3], "count": 3})).json()["notes"][0]
+    assert alone["hashtags"] == [{**tag, "confidence": pytest.approx(tag["confidence"], abs=1e-4)} for tag in answer["notes"][2]["hashtags"]]
+    assert alone["category"]["category"] == answer["notes"][2]["category"]["category"]
+    without = (await client.post("/notes/hashtags", json={"notes": notes[:1], "category": False})).json()["notes"][0]
+    assert "category" not in without
+
+
+async def test_a_forgotten_note_is_gone(client: httpx.AsyncClient) -> None:
+    await embed(client, NOTES)
+    assert (await client.delete("/notes/a1")).status_code == 204
+    assert (await client.delete("/notes/a1")).status_code == 404
+    assert "a1" not in {note["id"] for note in await neighbours(client, "/notes/a2/similar")}
+
+
+async def test_the_openai_client_works(client: httpx.AsyncClient) -> None:
+    import openai
+
+    speaking = openai.AsyncOpenAI(api_key="unused", base_url="http://test/v1", http_client=client, max_retries=0)
+    texts = ["Cold brew tastes sour", "Noisy qubits"]
+    answer = await speaking.embeddings.create(input=texts, model="tiny")
+    ours = await embed(client, [{"id": f"n{i}", "content": text} for i, text in enumerate(texts)], store=False)
+    np.testing.assert_allclose([item.embedding for item in answer.data], [note["vector"] for note in ours], atol=1e-6)
+    assert answer.usage.total_tokens == sum(note["tokens"] for note in ours)
+    single = await speaking.embeddings.create(input=texts[0], model="tiny", encoding_format="float", dimensions=48)
+    np.testing.assert_allclose(single.data[0].embedding, ours[0]["vector"], atol=1e-6)
+    with pytest.raises(openai.UnprocessableEntityError, match="tiny is served"):
+        await speaking.embeddings.create(input=texts, model="other")
+    with pytest.raises(openai.UnprocessableEntityError, match="48 dimensions"):
+        await speaking.embeddings.create(input=texts, model="tiny", dimensions=47)
+
+
+async def test_operations(client: httpx.AsyncClient) -> None:
+    await embed(client, NOTES)
+    await client.get("/notes/a1/similar")
+    assert (await client.get("/health/live")).json() == {"status": "ok"}
+    assert (await client.get("/health/ready")).json() == {"status": "ok"}
+    model = (await client.get("/model")).json()
+    assert (model["name"], model["notes"], model["engine"], model["index"]) == ("tiny", 4, "local", "qdrant-edge")
+    metrics = (await client.get("/metrics")).text
+    for line in (
+        'notellm_http_requests_total{method="POST",route="/notes/embed",status="200"} 1.0',
+        'notellm_http_request_seconds_count{method="GET",route="/notes/{note_id}/similar"} 1.0',
+        'notellm_notes_total{status="stored"} 4.0',
+        'notellm_truncations_total{field="content"} 1.0',
+        'notellm_batch_notes_sum{queue="embed"} 4.0',
+        'notellm_queue_seconds_count{queue="embed"} 4.0',
+        'notellm_index_seconds_count{operation="upsert"} 1.0',
+        'notellm_index_seconds_count{operation="search"} 1.0',
+        'notellm_queue_tokens{queue="embed"} 0.0',
+    ):
+        assert line in metrics
+    assert "notellm_batch_tokens_bucket" in metrics
+    assert 'notellm_model_info{engine="local"' in metrics
+
+
+async def test_request_ids(client: httpx.AsyncClient) -> None:
+    given = await client.get("/health/live", headers={"X-Request-Id": "abc-123"})
+    assert given.headers["X-Request-Id"] == "abc-123"
+    replaced = await client.get("/notes/zz", headers={"X-Request-Id": "bad id\twith spaces"})
+    assert replaced.headers["X-Request-Id"] == replaced.json()["request_id"] != "bad id\twith spaces"
+
+
+async def test_logs_are_json_and_hold_neither_text_nor_keys(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure_logging("INFO", "json")
+        root.handlers[0].stream = stream  # type: ignore[attr-defined]
+        secret = {"Authorization": "Bearer s3cret", "X-Request-Id": "r1"}
+        await client.post("/notes/embed", json={"notes": [{"id": "p1", "title": "private words"}]}, headers=secret)
+        await client.get("/notes/p1?vector=true", headers=secret)
+        await client.post("/notes/embed", content=b'{"notes": [{"id": "p2", "title": 1, "content": "private words"}]}', headers=secret)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {(line["route"], line["status"], line["request_id"]) for line in lines if line["logger"] == "service.access"} == {
+        ("/notes/embed", 200, "r1"), ("/notes/{note_id}", 200, "r1"), ("/notes/embed", 422, "r1"),
+    }  # fmt: skip
+    for forbidden in ("private", "s3cret", "p1"):
+        assert forbidden not in stream.getvalue()
+
+
+async def test_an_index_that_fails_is_a_503_and_not_ready(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise IndexUnavailable("the disk is full")
+
+    await embed(client, NOTES[:1])
+    with monkeypatch.context() as patch:
+        for name in ("upsert", "search", "count"):
+            patch.setattr(EdgeIndex, name, broken)
+        response = await client.post("/notes/embed", json={"notes": NOTES[1:2]})
+        assert (response.status_code, response.json()["type"]) == (503, "urn:notellm:problem:index-unavailable")
+        assert (await client.get("/notes/a1/similar")).status_code == 503
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200
+    assert (await client.get("/health/ready")).status_code == 200
+    assert (await client.get("/notes/a2")).status_code == 404
+
+
+async def test_a_failing_model_is_a_500_for_that_request_only(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = LocalEngine.embed
+
+    def choking(self: LocalEngine, prompts: Any) -> Any:
+        if any(len(prompt) > 100 for prompt in prompts):
+            raise RuntimeError("choked")
+        return original(self, prompts)
+
+    monkeypatch.setattr(LocalEngine, "embed", choking)
+    bad = await client.post("/notes/embed", json={"notes": [NOTES[2]]})
+    assert (bad.status_code, bad.json()["type"]) == (500, "urn:notellm:problem:model-failed")
+    assert (await embed(client, NOTES[:1]))[0]["status"] == "stored"
+    assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_vectors_that_are_not_finite_are_not_stored(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    await embed(client, NOTES[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalEngine, "embed", lambda _, prompts: np.full((len(prompts), 48), np.nan, dtype=np.float32))
+        response = await client.post("/notes/embed", json={"notes": [NOTES[0] | {"title": "new"}]})
+    assert response.json()["type"] == "urn:notellm:problem:model-failed"
+    assert (await client.get("/notes/a1")).json()["title"] == NOTES[0]["title"]
+
+
+async def test_stored_notes_survive_a_restart(settings_for: Callable[..., Settings]) -> None:
+    notes = [Note.model_validate(note) for note in NOTES]
+    async with open_service(settings_for()) as first:
+        stored = await first.notes.store(notes)
+    async with open_service(settings_for()) as second:
+        again = await second.notes.store(notes)
+    assert {result.status for result in again} == {"unchanged"}
+    for before, after in zip(stored, again, strict=True):
+        assert before.vector is not None
+        assert after.vector is not None
+        np.testing.assert_allclose(before.vector, after.vector, atol=1e-6)
+
+
+async def test_leaving_finishes_accepted_work(settings_for: Callable[..., Settings]) -> None:
+    import asyncio
+
+    async with open_service(settings_for()) as running:
+        waiting = asyncio.create_task(running.notes.embed_texts([Note.model_validate(note) for note in NOTES]))
+        await asyncio.sleep(0)
+        while not running.metrics.queue_tokens.labels("embed")._value.get() and not waiting.done():
+            await asyncio.sleep(0.001)
+    assert len(await waiting) == len(NOTES)
+
+
+async def test_the_runtime_says_what_it_runs(runtime: Runtime) -> None:
+    assert runtime.engine.name == "local"
+    assert runtime.index.name == "qdrant-edge"

@@ -1,0 +1,180 @@
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from service.batcher import Batcher
+from service.errors import ModelFailed, QueueFull, ShuttingDown
+from service.health import ForwardHealth, Liveness
+from service.metrics import Metrics
+
+Start = Callable[..., Batcher[str, str]]
+
+
+class Model:
+    """Upper-cases words; blocks while `gate` is closed; chokes on `poison`."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run(self, works: Sequence[str]) -> list[str]:
+        assert self.gate.wait(10)
+        self.batches.append(list(works))
+        if "poison" in works:
+            raise RuntimeError("choked")
+        return [work.upper() for work in works]
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+async def start(model: Model) -> AsyncIterator[Start]:
+    started: list[Batcher[str, str]] = []
+    with ThreadPoolExecutor(1) as executor:
+
+        def make(health: ForwardHealth | None = None, **limits: int) -> Batcher[str, str]:
+            sizes = {"max_batch_tokens": 10, "max_batch_size": 100, "max_queue_tokens": 100} | limits
+            batcher = Batcher[str, str](
+                "test", model.run, executor=executor, metrics=Metrics(), health=health or ForwardHealth(60), **sizes
+            )
+            batcher.start()
+            started.append(batcher)
+            return batcher
+
+        yield make
+        model.gate.set()
+        for batcher in started:
+            await batcher.close()
+
+
+async def test_answers_come_in_the_order_of_the_request(start: Start) -> None:
+    assert await start().submit([("a", 4), ("b", 9), ("c", 2)]) == ["A", "B", "C"]
+
+
+async def test_requests_that_wait_are_merged_up_to_the_token_budget(start: Start, model: Model) -> None:
+    batcher = start()
+    model.gate.clear()
+    first = asyncio.create_task(batcher.submit([("first", 1)]))
+    await asyncio.sleep(0.05)
+    waiting = [asyncio.create_task(batcher.submit([(name, 4)])) for name in "abcde"]
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    assert await asyncio.gather(first, *waiting) == [["FIRST"], ["A"], ["B"], ["C"], ["D"], ["E"]]
+    assert model.batches == [["first"], ["a", "b"], ["c", "d"], ["e"]]
+
+
+async def test_work_over_the_budget_runs_alone(start: Start, model: Model) -> None:
+    async with asyncio.timeout(5):
+        assert await start().submit([("small", 1), ("huge", 5000), ("small", 1)]) == ["SMALL", "HUGE", "SMALL"]
+    assert model.batches == [["small"], ["huge"], ["small"]]
+
+
+async def test_no_more_than_the_batch_size(start: Start, model: Model) -> None:
+    await start(max_batch_size=2).submit([(name, 1) for name in "abc"])
+    assert max(map(len, model.batches)) == 2
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(start: Start, model: Model) -> None:
+    batcher = start()
+    await batcher.submit([("warm", 5)])
+    model.gate.clear()
+    running = asyncio.create_task(batcher.submit([("running", 1)]))
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(batcher.submit([("waiting", 90)]))
+    await asyncio.sleep(0.05)
+    with pytest.raises(QueueFull, match="the limit is 100") as refusal:
+        await batcher.submit([("more", 20)])
+    assert int(refusal.value.headers["Retry-After"]) >= 1
+    model.gate.set()
+    assert await asyncio.gather(running, waiting) == [["RUNNING"], ["WAITING"]]
+    assert await batcher.submit([("more", 20)]) == ["MORE"]
+
+
+async def test_poison_fails_alone(start: Start, model: Model) -> None:
+    batcher = start(max_batch_tokens=100)
+    model.gate.clear()
+    first = asyncio.create_task(batcher.submit([("first", 1)]))
+    await asyncio.sleep(0.05)
+    good, bad, other = (asyncio.create_task(batcher.submit([(name, 1)])) for name in ("good", "poison", "other"))
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    assert await asyncio.gather(first, good, other) == [["FIRST"], ["GOOD"], ["OTHER"]]
+    with pytest.raises(ModelFailed):
+        await bad
+
+
+async def test_work_whose_client_left_is_not_run(start: Start, model: Model) -> None:
+    batcher = start()
+    model.gate.clear()
+    first = asyncio.create_task(batcher.submit([("first", 1)]))
+    await asyncio.sleep(0.05)
+    gone = asyncio.create_task(batcher.submit([("gone", 1)]))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    await first
+    assert await batcher.submit([("next", 1)]) == ["NEXT"]
+    assert model.batches == [["first"], ["next"]]
+
+
+async def test_closing_finishes_what_was_accepted_and_takes_nothing_more(start: Start, model: Model) -> None:
+    batcher = start()
+    model.gate.clear()
+    accepted = asyncio.create_task(batcher.submit([("accepted", 1)]))
+    await asyncio.sleep(0.05)
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0.05)
+    with pytest.raises(ShuttingDown):
+        await batcher.submit([("late", 1)])
+    model.gate.set()
+    await closing
+    assert await accepted == ["ACCEPTED"]
+
+
+async def test_idle_is_healthy_and_so_is_one_poisonous_note(start: Start) -> None:
+    health = ForwardHealth(stall_seconds=0.05)
+    batcher = start(health)
+    liveness = Liveness({"test": (health, lambda: batcher.submit([("canary", 1)]))}, canary_seconds=5)
+    time.sleep(0.1)
+    assert await liveness.failure() is None
+    with pytest.raises(ModelFailed):
+        await batcher.submit([("poison", 1)])
+    time.sleep(0.1)
+    assert health.doubtful
+    assert await liveness.failure() is None  # the canary lived
+    assert not health.doubtful
+
+
+async def test_a_hanging_model_is_noticed(start: Start, model: Model) -> None:
+    health = ForwardHealth(stall_seconds=0.05)
+    batcher = start(health)
+    liveness = Liveness({"embed": (health, lambda: batcher.submit([("canary", 1)]))}, canary_seconds=0.2)
+    model.gate.clear()
+    stuck = asyncio.create_task(batcher.submit([("stuck", 1)]))
+    await asyncio.sleep(0.1)
+    failure = await liveness.failure()
+    assert failure is not None
+    assert "embed: no forward pass ended" in failure
+    model.gate.set()
+    await stuck
+    await asyncio.sleep(0.05)
+    assert await liveness.failure() is None
+
+
+async def test_a_model_that_only_fails_is_noticed(start: Start) -> None:
+    health = ForwardHealth(stall_seconds=0.05)
+    batcher = start(health)
+    liveness = Liveness({"embed": (health, lambda: batcher.submit([("poison", 1)]))}, canary_seconds=5)
+    with pytest.raises(ModelFailed):
+        await batcher.submit([("poison", 1)])
+    await asyncio.sleep(0.1)
+    assert "a canary too (ModelFailed)" in str(await liveness.failure())

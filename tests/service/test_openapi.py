@@ -1,0 +1,84 @@
+"""The OpenAPI description tells the truth: its examples are sent, and schemathesis tries to break what it promises."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from tests.serving import running_service
+
+Json = dict[str, Any]
+
+
+def operations(schema: Json) -> list[tuple[str, str, Json]]:
+    """Method, path and description of every call: the embed example first, since others name its note; deletion last."""
+    calls = [(method, path, operation) for path, item in schema["paths"].items() for method, operation in item.items()]
+    first = {"post /notes/embed": 0}
+    return sorted(calls, key=lambda call: (first.get(f"{call[0]} {call[1]}", 1), call[0] == "delete"))
+
+
+def resolve(schema: Json, node: Json) -> Json:
+    while "$ref" in node:
+        found: Json = schema
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        node = found
+    return node
+
+
+async def test_every_call_has_an_example_that_works(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    for method, path, operation in operations(schema):
+        filled, body = path, None
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                filled = filled.replace(f"{{{parameter['name']}}}", next(iter(parameter["examples"].values()))["value"])
+        if "requestBody" in operation:
+            body = resolve(schema, operation["requestBody"]["content"]["application/json"]["schema"])["example"]
+        response = await client.request(method, filled, json=body)
+        assert response.status_code in {200, 204}, (method, path, response.text)
+        assert operation["description"], (method, path)
+
+
+async def test_errors_are_described_as_problem_json(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    for method, path, operation in operations(schema):
+        if path.startswith(("/notes", "/v1")):
+            for status, response in operation["responses"].items():
+                if status.startswith(("4", "5")):
+                    assert list(response["content"]) == ["application/problem+json"], (method, path, status)
+            assert {"422", "503"} <= set(operation["responses"]), (method, path)
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+
+
+@pytest.fixture(scope="module")
+def api_schema(tmp_path_factory: pytest.TempPathFactory, tiny_path: Path) -> Iterator[Any]:
+    """The description of a service that runs as a process of its own."""
+    with running_service(tiny_path, tmp_path_factory.mktemp("data")) as service:
+        yield schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+        assert httpx.get(f"{service.url}/health/ready").status_code == 200
+
+
+def test_no_request_makes_the_service_fail(api_schema: Any) -> None:
+    """No 5xx, and nothing but what the description promises; some of the requests must be good ones."""
+    accepted: Counter[str] = Counter()
+    for result in api_schema.get_all_operations():
+        operation = result.ok()
+
+        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+        @given(case=operation.as_strategy() | operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE))
+        def fuzz(case: schemathesis.Case) -> None:
+            response = case.call()
+            accepted["good" if response.status_code < 300 else "refused"] += 1
+            # JSON Schema cannot say that a text may not be blank, so some described requests are refused with a 422.
+            case.validate_response(response, excluded_checks=[positive_data_acceptance])
+
+        fuzz()
+    assert accepted.total() >= 250
+    assert accepted["good"] >= 20, accepted

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartupError
+from service.settings import Settings, as_markdown, load_settings
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    environment = {"NOTELLM_CHECKPOINT": "/c", **variables}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return load_settings(environment)
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch)
+    assert settings.checkpoint == Path("/c")
+    assert settings.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"NOTELLM_CHECKPONT": "x"}, "NOTELLM_CHECKPONT is not a setting: did you mean NOTELLM_CHECKPOINT"),
+        ({"NOTELLM_PORT": "many"}, "NOTELLM_PORT: Input should be a valid integer"),
+        ({"NOTELLM_LOG_LEVEL": "LOUD"}, "NOTELLM_LOG_LEVEL"),
+        ({"NOTELLM_QDRANT_API_KEY": "secret"}, "NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL"),
+        ({"NOTELLM_MAX_QUEUE_TOKENS": "64"}, "no batch could ever fill up"),
+    ],
+)
+def test_a_wrong_variable_is_named(variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartupError, match=message):
+        load(monkeypatch, **variables)
+
+
+def test_the_checkpoint_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTELLM_CHECKPOINT", raising=False)
+    with pytest.raises(StartupError, match="NOTELLM_CHECKPOINT: Field required"):
+        load_settings({})
+
+
+def test_variables_of_the_test_suite_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch, NOTELLM_TEST_QDRANT_URL="http://localhost:6333")
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, NOTELLM_QDRANT_URL="http://q:6333", NOTELLM_QDRANT_API_KEY="s3cret")
+    assert "s3cret" not in repr(settings)
+
+
+def test_the_documentation_is_up_to_date() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert as_markdown() in page, "run: make docs"
+
+
+def test_every_setting_is_documented() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
