@@ -1,0 +1,1 @@
+"""The demo: SmolLM2 and real notes from Stack Exchange."""

@@ -45,7 +45,9 @@ def ragged_attention(
 
     Args:
         module: the attention layer; its `layer_idx` picks the prefix.
-        query: (1, heads, tokens, head size), rotated; `key` and `value`: (1, key-value heads, tokens, head size).
+        query: (1, heads, tokens, head size), rotated.
+        key: (1, key-value heads, tokens, head size), rotated.
+        value: (1, key-value heads, tokens, head size).
         attention_mask: not used, the pack says which tokens belong together.
         scaling: factor of the scores.
         pack: how the tokens fall into sequences.
@@ -70,7 +72,8 @@ def ragged_attention(
 
 def _by_sequence(states: Tensor, count: int) -> Tensor:
     """(heads, count * length, head size) → (count, heads, length, head size)."""
-    return states.unflatten(1, (count, -1)).transpose(0, 1)
+    heads, tokens, head_size = states.shape
+    return states.reshape(heads, count, tokens // count, head_size).transpose(0, 1)
 
 
 def _causal_mask(length: int, prefix_length: int, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -59,7 +59,7 @@ class Manifest(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Names the model in answers and in the index.")
     base_model: str = Field(min_length=1, description="The model this one was made from.")
     prompt: PromptSettings
-    emb_token: str = "[EMB]"
+    emb_token: str = "[EMB]"  # noqa: S105
     emb_token_id: int = Field(ge=0)
     hidden_size: int = Field(ge=1)
     dimensions: int = Field(ge=1)
@@ -138,11 +138,12 @@ class Checkpoint:
             CheckpointError: the weights do not fit the configuration.
         """
         try:
-            causal_lm, report = LlamaForCausalLM.from_pretrained(
+            loaded: Any = LlamaForCausalLM.from_pretrained(
                 self.path, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         except Exception as error:  # whatever the library raises, the user needs the file's name
             raise CheckpointError(self.path, f"the weights cannot be loaded: {error}") from error
+        causal_lm, report = loaded
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if names := sorted(map(str, report[problem])):
                 raise CheckpointError(self.path, f"the weights do not fit config.json: {problem} {', '.join(names[:5])}")
@@ -172,7 +173,9 @@ class Checkpoint:
             if (size := path.stat().st_size) != digest.size:
                 raise CheckpointError(path, f"has {size:,} bytes instead of {digest.size:,}: copy it again")
             if verify == "sha256" and FileDigest.of(path) != digest:
-                raise CheckpointError(path, f"was changed after the checkpoint was written: copy it again (SHA-256 of {MANIFEST})")
+                raise CheckpointError(
+                    path, f"was changed after the checkpoint was written: copy it again (SHA-256 of {MANIFEST})"
+                )
         for path in self.path.rglob("*"):
             name = path.relative_to(self.path).as_posix()
             if path.is_file() and name not in listed and name != MANIFEST and path.name not in _HARMLESS:
@@ -186,7 +189,9 @@ class Checkpoint:
         if "auto_map" in config:
             raise CheckpointError(path, "asks to run code of its own (auto_map): that is never done")
         if config.get("hidden_size") != self.manifest.hidden_size:
-            raise CheckpointError(path, f"hidden_size {config.get('hidden_size')} is not {self.manifest.hidden_size} of {MANIFEST}")
+            raise CheckpointError(
+                path, f"hidden_size {config.get('hidden_size')} is not {self.manifest.hidden_size} of {MANIFEST}"
+            )
 
 
 def _read_json(path: Path) -> dict[str, object]:
@@ -202,7 +207,9 @@ def _read_json(path: Path) -> dict[str, object]:
 def _read_manifest(root: Path) -> Manifest:
     path = root / MANIFEST
     if not path.is_file():
-        raise CheckpointError(path, "is missing: this is not a NoteLLM checkpoint. Make one with `notellm-train init-checkpoint`")
+        raise CheckpointError(
+            path, "is missing: this is not a NoteLLM checkpoint. Make one with `notellm-train init-checkpoint`"
+        )
     content = _read_json(path)
     if (version := content.get("format_version")) != FORMAT_VERSION:
         raise CheckpointError(path, f"has format version {version!r}; this release reads version {FORMAT_VERSION}")
@@ -215,6 +222,12 @@ def _read_manifest(root: Path) -> Manifest:
     if manifest.digest != manifest_digest(content):
         raise CheckpointError(path, "was edited after the checkpoint was written: write it with `notellm-train` instead")
     for name in manifest.files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.endswith((".json", ".safetensors")):
-            raise CheckpointError(path, f"lists {name!r}: only .json and .safetensors files inside the directory may be part of it")
+        if (
+            PurePosixPath(name).is_absolute()
+            or ".." in PurePosixPath(name).parts
+            or not name.endswith((".json", ".safetensors"))
+        ):
+            raise CheckpointError(
+                path, f"lists {name!r}: only .json and .safetensors files inside the directory may be part of it"
+            )
     return manifest

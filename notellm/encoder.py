@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,7 @@ class NoteEncoder:
 
     @torch.inference_mode()
     def _compute_prefix(self, backbone: LlamaModel) -> Prefix:
-        cache = DynamicCache(config=backbone.config)
+        cache: Any = DynamicCache(config=backbone.config)
         ids = torch.tensor([self._prefix_ids], device=self._model.device)
         backbone(input_ids=ids, past_key_values=cache, use_cache=True)
         return Prefix(tuple(layer.keys[0] for layer in cache.layers), tuple(layer.values[0] for layer in cache.layers))

@@ -24,7 +24,9 @@ _TRAILING_WORDS = regex.compile(r"(?:\s+(?:and|or|the|a|an|of|to|in|on|for|with|
 _LONE_LETTER = regex.compile(r"[A-Za-z]")
 _HAS_LETTER = regex.compile(r"[\p{L}\p{Extended_Pictographic}]")
 # A model that has nothing to say goes on with the prompt.
-_PROMPT_WORDS = frozenset(map(hashtag_key, ("topic", "topics", "title", "content", "category", "json", "note", "话题", "标题", "内容")))
+_PROMPT_WORDS = frozenset(
+    map(hashtag_key, ("topic", "topics", "title", "content", "category", "json", "note", "话题", "标题", "内容"))
+)
 
 
 @dataclass(frozen=True)

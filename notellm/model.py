@@ -17,7 +17,9 @@ class NoteLLM(nn.Module):
     def __init__(self, causal_lm: LlamaForCausalLM, projection: nn.Linear) -> None:
         super().__init__()
         if projection.in_features != causal_lm.config.hidden_size:
-            raise ValueError(f"projection takes {projection.in_features} values, the model gives {causal_lm.config.hidden_size}")
+            raise ValueError(
+                f"projection takes {projection.in_features} values, the model gives {causal_lm.config.hidden_size}"
+            )
         self.causal_lm = causal_lm
         self.projection = projection
 

@@ -100,7 +100,8 @@ class NoteText(BaseModel):
     title: Annotated[str, Field(max_length=MAX_TITLE_CHARS), CleanText] = ""
     content: Annotated[str, Field(max_length=MAX_CONTENT_CHARS), CleanText] = ""
     hashtags: Annotated[tuple[HashtagText, ...], Field(max_length=MAX_HASHTAGS), AfterValidator(unique_hashtags)] = Field(
-        default=(), description="The note's hashtags, with or without `#`. Those written inline as `#tag` are found too."
+        default=(),
+        description="The note's hashtags, with or without `#`. Those written inline as `#tag` are found too.",
     )
 
     @model_validator(mode="after")
@@ -140,7 +141,8 @@ class Note(NoteText):
     )
     created_at: UtcDatetime | None = Field(default=None, description="When the note was published, with a time zone.")
     version: Annotated[StrictInt, Field(ge=0, lt=2**53)] | None = Field(
-        default=None, description="The client's own version. A write with a lower version than the stored one is skipped."
+        default=None,
+        description="The client's own version. A write with a lower version than the stored one is skipped.",
     )
 
     def payload(self) -> dict[str, Any]:

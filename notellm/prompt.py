@@ -117,9 +117,7 @@ class NotePrompt:
         settings: the template and the field limits.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, emb_token_id: int, settings: PromptSettings | None = None
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, emb_token_id: int, settings: PromptSettings | None = None) -> None:
         self.settings = settings or PromptSettings()
         self.template = TEMPLATES[self.settings.version]
         self.emb_token_id = emb_token_id
@@ -138,7 +136,8 @@ class NotePrompt:
     @property
     def max_embedding_tokens(self) -> int:
         """The length of the longest embedding prompt."""
-        filled = TokenizedNote(*((0,) * self._limits[name] for name in self._limits), full_lengths=dict(self._limits))
+        title, topic, content = ((0,) * limit for limit in self._limits.values())
+        filled = TokenizedNote(title, topic, content, full_lengths=dict(self._limits))
         return len(self.embedding(filled))
 
     def tokenize(self, notes: Sequence[NoteText]) -> list[TokenizedNote]:

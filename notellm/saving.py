@@ -31,7 +31,7 @@ class CheckpointFacts(BaseModel):
     name: str
     base_model: str
     prompt: PromptSettings = PromptSettings()
-    emb_token: str = "[EMB]"
+    emb_token: str = "[EMB]"  # noqa: S105
     categories: tuple[str, ...] = ()
     hashtag_vocabulary: tuple[str, ...] = ()
     data_fingerprint: str | None = None
@@ -90,7 +90,11 @@ def _write_sentence_transformers_layout(root: Path, model: NoteLLM) -> None:
     projection = model.projection
     _write_json(root / "modules.json", _MODULES)
     _write_json(root / "sentence_bert_config.json", {"max_seq_length": model.causal_lm.config.max_position_embeddings})
-    pooling = {"word_embedding_dimension": projection.in_features, "pooling_mode_lasttoken": True, "include_prompt": True}
+    pooling = {
+        "word_embedding_dimension": projection.in_features,
+        "pooling_mode_lasttoken": True,
+        "include_prompt": True,
+    }
     _write_json(root / "1_Pooling" / "config.json", pooling)
     dense = {
         "in_features": projection.in_features,

@@ -58,7 +58,9 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
         FieldError(field=_field(item["loc"]), rule=item["type"], message=_printable(item["msg"].removeprefix("Value error, ")))
         for item in errors[:MAX_ERRORS]
     ]
-    return problem_response(InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken), request.scope)
+    return problem_response(
+        InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken), request.scope
+    )
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

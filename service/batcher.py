@@ -172,6 +172,8 @@ class Batcher(Generic[Work, Result]):
         logger.error("the model failed", exc_info=error, extra={"queue": self._name})
         self._metrics.batch_failures.labels(self._name).inc()
         if not batch[0].answer.done():
-            failure = ModelFailed("the forward pass of a note failed; the other requests are not affected. The log has the cause")
+            failure = ModelFailed(
+                "the forward pass of a note failed; the other requests are not affected. The log has the cause"
+            )
             failure.__cause__ = error
             batch[0].answer.set_exception(failure)

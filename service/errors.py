@@ -68,6 +68,8 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError):
+    """A field breaks a rule."""
+
     status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request breaks a rule"
 
     @classmethod
@@ -77,18 +79,26 @@ class InvalidRequest(ServiceError):
 
 
 class UnreadableBody(ServiceError):
+    """The body is not JSON in UTF-8."""
+
     status, kind, title = HTTPStatus.BAD_REQUEST, "unreadable-body", "The body is not JSON in UTF-8"
 
 
 class BodyTooLarge(ServiceError):
+    """The body has more bytes than allowed."""
+
     status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is over the limit"
 
 
 class NoteNotFound(ServiceError):
+    """No note is stored under the id."""
+
     status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note under this id"
 
 
 class QueueFull(ServiceError):
+    """More tokens are waiting than allowed."""
+
     status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "queue-full", "Too much work is waiting"
 
     def __init__(self, detail: str, retry_after: int) -> None:
@@ -102,14 +112,20 @@ class QueueFull(ServiceError):
 
 
 class ModelFailed(ServiceError):
+    """The forward pass of this request failed."""
+
     status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "model-failed", "The model failed on this request"
 
 
 class ShuttingDown(ServiceError):
+    """The process is draining."""
+
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down"
 
 
 class IndexUnavailable(ServiceError):
+    """The vector index did not answer, or refused."""
+
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "index-unavailable", "The vector index is not available"
 
 

@@ -25,23 +25,42 @@ class Metrics:
         GCCollector(registry=registry)
         self.requests = Counter("notellm_http_requests", "Requests.", ["method", "route", "status"], registry=registry)
         self.request_seconds = Histogram(
-            "notellm_http_request_seconds", "From the first byte in to the last out.", ["method", "route"],
-            registry=registry, buckets=_LATENCY,
+            "notellm_http_request_seconds",
+            "From the first byte in to the last out.",
+            ["method", "route"],
+            registry=registry,
+            buckets=_LATENCY,
         )
         self.in_flight = Gauge("notellm_http_requests_in_flight", "Requests being answered.", registry=registry)
         self.queue_seconds = Histogram(
-            "notellm_queue_seconds", "Wait of a note until its forward pass starts.", ["queue"], registry=registry, buckets=_LATENCY
+            "notellm_queue_seconds",
+            "Wait of a note until its forward pass starts.",
+            ["queue"],
+            registry=registry,
+            buckets=_LATENCY,
         )
         self.queue_tokens = Gauge("notellm_queue_tokens", "Tokens waiting.", ["queue"], registry=registry)
-        self.queue_refused = Counter("notellm_queue_refused", "Requests refused because the queue was full.", ["queue"], registry=registry)
+        self.queue_refused = Counter(
+            "notellm_queue_refused", "Requests refused because the queue was full.", ["queue"], registry=registry
+        )
         self.batch_notes = Histogram("notellm_batch_notes", "Notes of a batch.", ["queue"], registry=registry, buckets=_NOTES)
-        self.batch_tokens = Histogram("notellm_batch_tokens", "Tokens of a batch.", ["queue"], registry=registry, buckets=_TOKENS)
-        self.batch_seconds = Histogram("notellm_batch_seconds", "Run time of a batch.", ["queue"], registry=registry, buckets=_LATENCY)
-        self.batch_failures = Counter("notellm_batch_failures", "Notes on which the model failed.", ["queue"], registry=registry)
+        self.batch_tokens = Histogram(
+            "notellm_batch_tokens", "Tokens of a batch.", ["queue"], registry=registry, buckets=_TOKENS
+        )
+        self.batch_seconds = Histogram(
+            "notellm_batch_seconds", "Run time of a batch.", ["queue"], registry=registry, buckets=_LATENCY
+        )
+        self.batch_failures = Counter(
+            "notellm_batch_failures", "Notes on which the model failed.", ["queue"], registry=registry
+        )
         self.notes = Counter("notellm_notes", "Notes of embed requests by what became of them.", ["status"], registry=registry)
         self.truncations = Counter("notellm_truncations", "Fields that were too long.", ["field"], registry=registry)
         self.index_seconds = Histogram(
-            "notellm_index_seconds", "Time of an index operation.", ["operation"], registry=registry, buckets=_INDEX_LATENCY
+            "notellm_index_seconds",
+            "Time of an index operation.",
+            ["operation"],
+            registry=registry,
+            buckets=_INDEX_LATENCY,
         )
         self.index_errors = Counter("notellm_index_errors", "Index operations that failed.", ["operation"], registry=registry)
         self.model = Info("notellm_model", "What is served.", registry=registry)

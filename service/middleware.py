@@ -95,7 +95,9 @@ class RequestContext:
         self._metrics.request_seconds.labels(method, route).observe(seconds)
         level = logging.DEBUG if route in _QUIET else logging.INFO
         logger.log(
-            level, "request", extra={"method": method, "route": route, "status": status, "milliseconds": round(seconds * 1000, 1)}
+            level,
+            "request",
+            extra={"method": method, "route": route, "status": status, "milliseconds": round(seconds * 1000, 1)},
         )
 
 

@@ -22,6 +22,8 @@ from service.metrics import Metrics
 # The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
 TOKENS_PER_HASHTAG = 8
 MAX_CATEGORY_TOKENS = 64
+# Below this length, the direction of a mean of unit vectors is noise.
+SHORTEST_MEAN = 1e-6
 Status = Literal["stored", "unchanged", "stale", "embedded"]
 Ids = Sequence[int]
 
@@ -151,7 +153,7 @@ class NoteService:
         found = await self._get_all(ids, with_vectors=True)
         mean = np.mean([note.vector for note in found if note.vector is not None], axis=0)
         length = float(np.linalg.norm(mean))
-        if length < 1e-6:
+        if length < SHORTEST_MEAN:
             raise InvalidRequest.of("ids", "opposed", "the notes' vectors cancel out: ask for fewer of them")
         where = replace(where, exclude={*where.exclude, *ids})
         return await self._search((mean / length).astype(np.float32), where, limit=limit, offset=offset, min_score=min_score)
@@ -169,13 +171,20 @@ class NoteService:
         template = self._prompt.template
         pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
         requests = [
-            GenerationRequest(tuple(self._prompt.hashtags(note, count)), pattern, TOKENS_PER_HASHTAG * count) for note in tokenized
+            GenerationRequest(tuple(self._prompt.hashtags(note, count)), pattern, TOKENS_PER_HASHTAG * count)
+            for note in tokenized
         ]
         if with_category := category and bool(self.manifest.categories):
             choices = choice_pattern(self.manifest.categories, lead=template.output_lead)
-            requests += [GenerationRequest(tuple(self._prompt.category(note)), choices, MAX_CATEGORY_TOKENS) for note in tokenized]
-        generated = await self._generations.submit([(request, len(request.prompt) + request.max_new_tokens) for request in requests])
-        categories = [self._category(generation) for generation in generated[len(notes) :]] if with_category else [None] * len(notes)
+            requests += [
+                GenerationRequest(tuple(self._prompt.category(note)), choices, MAX_CATEGORY_TOKENS) for note in tokenized
+            ]
+        generated = await self._generations.submit(
+            [(request, len(request.prompt) + request.max_new_tokens) for request in requests]
+        )
+        categories = (
+            [self._category(generation) for generation in generated[len(notes) :]] if with_category else [None] * len(notes)
+        )
         return [
             Suggestions(
                 clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished),

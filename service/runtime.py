@@ -55,19 +55,32 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         metrics = Metrics()
         manifest = checkpoint.manifest
         metrics.model.info(
-            {"name": manifest.name, "fingerprint": checkpoint.fingerprint, "prompt": manifest.prompt.version, "engine": engine.name}
+            {
+                "name": manifest.name,
+                "fingerprint": checkpoint.fingerprint,
+                "prompt": manifest.prompt.version,
+                "engine": engine.name,
+            }
         )
         embed_health, generate_health = ForwardHealth(settings.stall_seconds), ForwardHealth(settings.stall_seconds)
         embeddings = Batcher[Ids, Vector](
-            "embed", lambda prompts: list(engine.embed(prompts)),
-            executor=stack.enter_context(ThreadPoolExecutor(1, "embed")), metrics=metrics, health=embed_health,
-            max_batch_tokens=settings.max_batch_tokens, max_batch_size=settings.max_batch_tokens,
+            "embed",
+            lambda prompts: list(engine.embed(prompts)),
+            executor=stack.enter_context(ThreadPoolExecutor(1, "embed")),
+            metrics=metrics,
+            health=embed_health,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_size=settings.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
         )
         generations = Batcher[GenerationRequest, Generation](
-            "generate", engine.generate,
-            executor=stack.enter_context(ThreadPoolExecutor(1, "generate")), metrics=metrics, health=generate_health,
-            max_batch_tokens=settings.max_queue_tokens, max_batch_size=settings.max_generation_notes,
+            "generate",
+            engine.generate,
+            executor=stack.enter_context(ThreadPoolExecutor(1, "generate")),
+            metrics=metrics,
+            health=generate_health,
+            max_batch_tokens=settings.max_queue_tokens,
+            max_batch_size=settings.max_generation_notes,
             max_queue_tokens=settings.max_queue_tokens,
         )
         embedding, generation = _canaries(prompt)
@@ -83,7 +96,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             stack.push_async_callback(queue.close)
         logger.info("ready", extra={"model": manifest.name, "fingerprint": checkpoint.fingerprint, "index": index.name})
         yield Runtime(
-            NoteService(manifest, prompt, embeddings, generations, index, metrics), checkpoint, engine, index, metrics, liveness
+            NoteService(manifest, prompt, embeddings, generations, index, metrics),
+            checkpoint,
+            engine,
+            index,
+            metrics,
+            liveness,
         )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS, FieldName
@@ -19,7 +19,7 @@ Vector = Annotated[
 ]
 Confidence = Annotated[float, Field(ge=0, le=1, description="How sure the model is, from its token probabilities.")]
 
-EXAMPLE_NOTE = {
+EXAMPLE_NOTE: dict[str, JsonValue] = {
     "id": "coffee-1024",
     "title": "Cold brew tastes sour, what am I doing wrong?",
     "content": "I steep coarse grounds in cold water for 12 hours. Should I grind finer or wait longer? #coldbrew",
@@ -28,7 +28,7 @@ EXAMPLE_NOTE = {
     "created_at": "2026-11-01T08:30:00Z",
     "version": 3,
 }
-EXAMPLE_TEXT = {
+EXAMPLE_TEXT: dict[str, JsonValue] = {
     "title": "Which grind size suits a French press?",
     "content": "My press gives muddy coffee, the filter lets fines through.",
 }
@@ -203,12 +203,16 @@ class OpenAIEmbeddingsRequest(BaseModel):
 
 
 class OpenAIEmbedding(_Model):
+    """One embedding."""
+
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: Vector
 
 
 class OpenAIUsage(_Model):
+    """Tokens of all prompts."""
+
     prompt_tokens: int
     total_tokens: int
 

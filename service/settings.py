@@ -1,6 +1,7 @@
 """`Settings`: everything an operator can set, read from `NOTELLM_*` environment variables and checked together."""
 
 import os
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,7 +29,10 @@ class Settings(BaseSettings):
         description="`sha256` reads every byte of the checkpoint at start; `size` compares sizes only, for huge models on trusted disks.",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="Threads of a forward pass; as many as the process may use cores if not set."
+        default=None,
+        ge=1,
+        le=1024,
+        description="Threads of a forward pass; as many as the process may use cores if not set.",
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on. There is no authentication: keep it private.")
@@ -39,34 +43,57 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path("data"), description="Where the embedded index lives. Not used with `qdrant_url`.")
     qdrant_url: str | None = Field(
-        default=None, description="Address of a Qdrant server (`http://host:6333`). The embedded index is used if not set."
+        default=None,
+        description="Address of a Qdrant server (`http://host:6333`). The embedded index is used if not set.",
     )
     qdrant_api_key: SecretStr | None = Field(default=None, description="API key of the Qdrant server.")
     qdrant_collection: str = Field(
-        default="notes", pattern=r"^[A-Za-z0-9_-]{1,128}$", description="Collection of the Qdrant server; made if missing."
+        default="notes",
+        pattern=r"^[A-Za-z0-9_-]{1,128}$",
+        description="Collection of the Qdrant server; made if missing.",
     )
-    qdrant_grpc_port: int = Field(default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; vectors travel by gRPC.")
-    qdrant_timeout_seconds: float = Field(default=10, gt=0, le=600, description="Longest wait for an answer of the Qdrant server.")
+    qdrant_grpc_port: int = Field(
+        default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; vectors travel by gRPC."
+    )
+    qdrant_timeout_seconds: int = Field(
+        default=10, ge=1, le=600, description="Longest wait for an answer of the Qdrant server."
+    )
 
     max_body_bytes: int = Field(default=4 * 2**20, ge=1024, le=2**30, description="Largest request body; more is a 413.")
     max_notes_per_request: int = Field(
         default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Most notes of one embed request; more is a 422."
     )
     max_hashtag_notes_per_request: int = Field(
-        default=32, ge=1, le=MAX_NOTES, description="Most notes of one hashtag request, which costs far more than an embedding."
+        default=32,
+        ge=1,
+        le=MAX_NOTES,
+        description="Most notes of one hashtag request, which costs far more than an embedding.",
     )
     max_batch_tokens: int = Field(
-        default=2048, ge=64, le=2**20, description="Tokens of one forward pass. More fills a processor better, less answers sooner."
+        default=2048,
+        ge=64,
+        le=2**20,
+        description="Tokens of one forward pass. More fills a processor better, less answers sooner.",
     )
-    max_generation_notes: int = Field(default=16, ge=1, le=1024, description="Prompts that are generated from at the same time.")
+    max_generation_notes: int = Field(
+        default=16, ge=1, le=1024, description="Prompts that are generated from at the same time."
+    )
     max_queue_tokens: int = Field(
-        default=131_072, ge=64, le=2**30, description="Tokens that may wait for the model; a request beyond that gets a 429."
+        default=131_072,
+        ge=64,
+        le=2**30,
+        description="Tokens that may wait for the model; a request beyond that gets a 429.",
     )
 
     stall_seconds: float = Field(
-        default=120, gt=0, le=86_400, description="After this long without a success while work is waiting or failing, a canary forward pass decides about liveness."
+        default=120,
+        gt=0,
+        le=86_400,
+        description="After this long without a success while work is waiting or failing, a canary forward pass decides about liveness.",
     )
-    canary_seconds: float = Field(default=30, gt=0, le=3600, description="How long the canary may take before liveness turns red.")
+    canary_seconds: float = Field(
+        default=30, gt=0, le=3600, description="How long the canary may take before liveness turns red."
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or text for a terminal.")
@@ -90,7 +117,9 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     for name in sorted(environment):
         if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in known:
             near = get_close_matches(name, known, n=1)
-            raise StartupError(f"{name} is not a setting{f': did you mean {near[0]}?' if near else ''}. See docs/configuration.md")
+            raise StartupError(
+                f"{name} is not a setting{f': did you mean {near[0]}?' if near else ''}. See docs/configuration.md"
+            )
     try:
         return Settings()
     except ValidationError as error:
@@ -108,3 +137,14 @@ def as_markdown() -> str:
         default = "required" if field.is_required() else f"`{field.default}`" if field.default is not None else "not set"
         rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows) + "\n"
+
+
+PAGE = """# Configuration
+
+`notellm-serve` reads environment variables. An unknown `NOTELLM_*` variable is refused, so a misspelt one is noticed.
+This page is made from `service/settings.py`: run `make docs` after a change.
+
+"""
+
+if __name__ == "__main__":
+    sys.stdout.write(PAGE + as_markdown())

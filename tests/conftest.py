@@ -10,6 +10,7 @@ import sentencepiece
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText
 from service.app import create_app
@@ -17,12 +18,13 @@ from service.runtime import Runtime, open_service
 from service.settings import Settings
 from training.initialize import InitialCheckpoint
 
+disable_progress_bar()
 CORPUS = [
     "Extract the note information in json format, compress it into one word for recommendation,",
     "and generate the category of the note. The compression word is: The topics are:",
     "{'title': 'topic': 'content': }. cold brew coffee tastes sour, grind finer, steep longer",
     "quantum gate on a noisy qubit, neural network training, beer brewing with hops at home",
-    "笔记：{\"标题\":\"\",\"话题\":\"\",\"内容\":\"\"}，压缩为一个词：“”。生成笔记类目： 咖啡 旅行 美食",
+    '笔记：{"标题":"","话题":"","内容":""}，压缩为一个词：“”。生成笔记类目： 咖啡 旅行 美食',
 ] * 20
 CATEGORIES = ("beer", "coffee", "quantum computing")
 NOTES = [
@@ -45,7 +47,11 @@ def bpe_tokenizer() -> PreTrainedTokenizerBase:
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
     backend.train_from_iterator(CORPUS, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>", unk_token="<|endoftext|>"
+        tokenizer_object=backend,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import torch
 import typer
+from transformers.utils.logging import disable_progress_bar
 
 from notellm.errors import NoteLLMError
 from notellm.prompt import PromptSettings, PromptVersion
@@ -36,7 +37,9 @@ def init_checkpoint(
     sample: Annotated[int, typer.Option(min=1, help="Notes of the sample to use, spread evenly over the file.")] = 200,
     category: Annotated[list[str] | None, typer.Option(help="A category that may be generated; repeat it.")] = None,
     prompt: Annotated[PromptVersion, typer.Option(help="Prompt template.")] = "paper-en",
-    dtype: Annotated[str | None, typer.Option(help=f"Dtype of the weights: {', '.join(DTYPES)}. The base's own if left out.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help=f"Dtype of the weights: {', '.join(DTYPES)}. The base's own if left out.")
+    ] = None,
 ) -> None:
     """Makes a zero-shot checkpoint out of a LLaMA-family model."""
     if dtype is not None and dtype not in DTYPES:
@@ -59,6 +62,7 @@ def init_checkpoint(
 
 def main() -> None:
     """Runs the command line. An expected error is one line on standard error and exit code 1."""
+    disable_progress_bar()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app()

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from notellm.checkpoint import ARCHITECTURE, Checkpoint
 from notellm.encoder import NoteEncoder
@@ -45,7 +46,7 @@ class InitialCheckpoint:
     notes: Sequence[Note] = ()
     categories: tuple[str, ...] = ()
     dtype: torch.dtype | None = None
-    prompt: PromptSettings = PromptSettings()
+    prompt: PromptSettings = field(default_factory=PromptSettings)
 
     def make(self) -> Checkpoint:
         """Loads the base, adds `[EMB]` and a pad token, fits the projection and writes the directory.
@@ -77,7 +78,7 @@ class InitialCheckpoint:
         identity.weight.data = torch.eye(hidden)
         if not self.notes:
             return _linear(random_directions(hidden, self.dim)) if self.dim else identity
-        prompt = NotePrompt(tokenizer, tokenizer.convert_tokens_to_ids(EMB_TOKEN), self.prompt)
+        prompt = NotePrompt(tokenizer, tokenizer.added_tokens_encoder[EMB_TOKEN], self.prompt)
         encoder = NoteEncoder(NoteLLM(causal_lm, identity), prompt.embedding_prefix)
         states = encoder.encode([prompt.embedding(note) for note in prompt.tokenize(self.notes)], normalize=False)
         return centring_projection(torch.from_numpy(states), self.dim)
@@ -90,15 +91,21 @@ def load_base(base: str, dtype: torch.dtype | None) -> tuple[LlamaForCausalLM, P
         BaseModelError: the base is not there or is no LLaMA.
     """
     path = Path(base)
-    source: dict[str, str] = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
+    source: dict[str, Any] = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     place = str(path.parent) if source else base
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False, **source)
         if ARCHITECTURE not in (config.architectures or [ARCHITECTURE]) or config.model_type != "llama":
             raise BaseModelError(f"{base} is a {config.model_type} model: the base must be a {ARCHITECTURE}")
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **source)
+        # Given a GGUF file, `AutoTokenizer` would read all of it once more, only to choose this class.
+        tokenizer_class = PreTrainedTokenizerFast if source else AutoTokenizer
+        tokenizer = tokenizer_class.from_pretrained(place, trust_remote_code=False, **source)
         model = LlamaForCausalLM.from_pretrained(
-            place, config=config, dtype=dtype or config.dtype or torch.float32, use_safetensors=not source or None, **source
+            place,
+            config=config,
+            dtype=dtype or config.dtype or torch.float32,
+            use_safetensors=not source or None,
+            **source,
         )
     except (OSError, ValueError, KeyError) as error:
         raise BaseModelError(f"{base} cannot be loaded as a base model: {error}") from error
@@ -125,7 +132,8 @@ def centring_projection(states: Tensor, dim: int) -> nn.Linear:
 def random_directions(hidden: int, dim: int) -> Tensor:
     """`dim` orthogonal directions, (dim, hidden), the same at every call."""
     generator = torch.Generator().manual_seed(SEED)
-    return torch.linalg.qr(torch.randn(hidden, dim, generator=generator, dtype=torch.float64)).Q.T
+    directions: Tensor = torch.linalg.qr(torch.randn(hidden, dim, generator=generator, dtype=torch.float64)).Q
+    return directions.T
 
 
 def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
@@ -141,11 +149,12 @@ def _add_tokens(causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase)
     tokenizer.add_tokens([EMB_TOKEN], special_tokens=True)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-    old = causal_lm.get_input_embeddings().num_embeddings
+    old = int(causal_lm.config.vocab_size)
     if len(tokenizer) <= old:
         return
     causal_lm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    for table in {causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings()}:
+    tables: Any = {causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings()}
+    for table in tables:
         rows = table.weight.data
         rows[old:] = rows[:old].float().mean(0).to(rows.dtype)
 
@@ -156,8 +165,9 @@ def _without_quantization(model: LlamaForCausalLM) -> LlamaForCausalLM:
         if hasattr(model.config, trace):
             delattr(model.config, trace)
     model.config.architectures = [ARCHITECTURE]
-    plain = LlamaForCausalLM(model.config)
+    plain: Any = LlamaForCausalLM(model.config)
     plain.load_state_dict(model.state_dict(), assign=True)
     plain.generation_config = model.generation_config
     plain.tie_weights()
-    return plain.to(model.dtype)
+    saved: LlamaForCausalLM = plain.to(model.dtype)
+    return saved

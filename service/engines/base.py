@@ -16,7 +16,7 @@ class GenerationRequest:
 
     Attributes:
         prompt: token ids.
-        pattern: regular expression that the continuation fulfils, with `\\p{…}` classes and without look-around.
+        pattern: regular expression that the continuation fulfils, with Unicode classes and without look-around.
         max_new_tokens: where to stop at the latest.
     """
 

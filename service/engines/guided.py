@@ -1,13 +1,14 @@
 """`GuidedLogits`: keeps every row of a batch within its own regular expression, by llguidance."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import llguidance
 import llguidance.hf
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import LogitsProcessor, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 class Guide:
@@ -19,7 +20,7 @@ class Guide:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
-        self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
+        self._tokenizer = llguidance.hf.from_tokenizer(cast("PreTrainedTokenizerFast", tokenizer), n_vocab=vocabulary)
         self._matchers: dict[str, llguidance.LLMatcher] = {}
         texts = tokenizer.batch_decode([[token_id] for token_id in range(len(tokenizer))])
         # A lone space leads nowhere in a list: words bring their own.
@@ -39,7 +40,7 @@ class Guide:
         return self._matchers[pattern].deep_copy()
 
 
-class GuidedLogits(LogitsProcessor):  # type: ignore[misc]
+class GuidedLogits(LogitsProcessor):
     """Sets the logits of tokens that a row's pattern does not allow to -inf; after the pattern's end only eos is left.
 
     Args:

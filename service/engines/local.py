@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,8 @@ class LocalEngine:
         rows = [(width - len(request.prompt), list(request.prompt)) for request in requests]
         device = self._model.device
         guided = GuidedLogits([self._guide.matcher(request.pattern) for request in requests], self._guide, width, eos)
-        output = self._model.causal_lm.generate(
+        causal_lm: Any = self._model.causal_lm
+        output = causal_lm.generate(
             torch.tensor([[pad] * padding + ids for padding, ids in rows], device=device),
             attention_mask=torch.tensor([[0] * padding + [1] * len(ids) for padding, ids in rows], device=device),
             logits_processor=LogitsProcessorList([guided]),
@@ -85,7 +87,7 @@ class LocalEngine:
                 return Generation((*pieces, GeneratedPiece("", probability)), finished=True)
             if position == max_new_tokens:
                 break
-            longer = self._tokenizer.decode(ids[: position + 1], skip_special_tokens=True)
+            longer = str(self._tokenizer.decode(ids[: position + 1], skip_special_tokens=True))
             whole = longer.rstrip("\ufffd")  # the bytes of a character may be spread over tokens: it counts with the last
             pieces.append(GeneratedPiece(whole[len(text) :], probability))
             text = whole

@@ -39,7 +39,8 @@ class IndexedNote:
     @property
     def version(self) -> int | None:
         """The client's version."""
-        return self.payload["version"]
+        version: int | None = self.payload["version"]
+        return version
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ class EdgeIndex:
             _check_description(directory / "index.json", vector_name, dimensions)
             shard = _load(directory / "shard", vector_name, dimensions)
         except OSError as error:
-            raise StartupError(f"the index directory {directory} cannot be used: {error}. Set NOTELLM_DATA_DIR to another") from error
+            raise StartupError(
+                f"the index directory {directory} cannot be used: {error}. Set NOTELLM_DATA_DIR to another"
+            ) from error
         return cls(shard, vector_name)
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
@@ -118,7 +120,8 @@ class EdgeIndex:
 def _load(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
     if not path.exists():
         config = edge.EdgeConfig(
-            vectors={vector_name: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine)}, max_search_threads=1
+            vectors={vector_name: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine)},
+            max_search_threads=1,
         )
         partial = path.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -128,7 +131,9 @@ def _load(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
         return edge.EdgeShard.load(str(path))
     except Exception as error:  # the library has no exception type of its own
         if "lock" in str(error).lower():
-            raise StartupError(f"another process has the index {path} open: stop it, or set NOTELLM_DATA_DIR to another directory") from error
+            raise StartupError(
+                f"another process has the index {path} open: stop it, or set NOTELLM_DATA_DIR to another directory"
+            ) from error
         raise StartupError(f"the index {path} cannot be opened: {error}. Restore it from a backup, or move it away") from error
 
 

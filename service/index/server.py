@@ -30,9 +30,7 @@ class ServerIndex:
         self._vector_name = vector_name
 
     @classmethod
-    async def open(
-        cls, client: AsyncQdrantClient, *, collection: str, vector_name: str, dimensions: int
-    ) -> "ServerIndex":
+    async def open(cls, client: AsyncQdrantClient, *, collection: str, vector_name: str, dimensions: int) -> "ServerIndex":
         """Opens the collection, or makes it with its payload indexes.
 
         Raises:

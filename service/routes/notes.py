@@ -113,7 +113,9 @@ async def read(
 ) -> StoredNoteWithVector:
     """Returns a note as it is stored."""
     note = await runtime.notes.get(note_id, with_vector=vector)
-    return StoredNoteWithVector(**_fields(note), vector=encode_vector(note.vector, encoding_format) if note.vector is not None else None)
+    return StoredNoteWithVector(
+        **_fields(note), vector=encode_vector(note.vector, encoding_format) if note.vector is not None else None
+    )
 
 
 @router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503))
@@ -131,7 +133,11 @@ def _check_count(count: int, limit: int) -> None:
 def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = None) -> NoteFilter:
     key = None
     if wanted.hashtag is not None and not (key := hashtag_key(clean_hashtag(wanted.hashtag))):
-        raise InvalidRequest.of("hashtag" if place == "body" else f"{place}.hashtag", "empty_hashtag", "is no hashtag: nothing is left of it")
+        raise InvalidRequest.of(
+            "hashtag" if place == "body" else f"{place}.hashtag",
+            "empty_hashtag",
+            "is no hashtag: nothing is left of it",
+        )
     return NoteFilter(category=wanted.category, hashtag_key=key, created_after=wanted.created_after, exclude=exclude or ())
 
 

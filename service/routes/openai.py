@@ -24,7 +24,9 @@ async def embeddings(body: OpenAIEmbeddingsRequest, runtime: RuntimeDep, setting
         raise InvalidRequest.of("dimensions", "unsupported", f"the model gives {manifest.dimensions} dimensions")
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > settings.max_notes_per_request:
-        raise InvalidRequest.of("input", "too_long", f"at most {settings.max_notes_per_request} texts a request, there are {len(texts)}")
+        raise InvalidRequest.of(
+            "input", "too_long", f"at most {settings.max_notes_per_request} texts a request, there are {len(texts)}"
+        )
     embedded = await runtime.notes.embed_texts([_note(text, position) for position, text in enumerate(texts)], field="input")
     tokens = sum(text.tokens for text in embedded)
     return OpenAIEmbeddingsResponse(

@@ -10,7 +10,11 @@ from service.schemas import Health, ModelInfo
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/health/live", responses={503: {"model": Health, "description": "Restart the process."}}, response_model_exclude_none=True)
+@router.get(
+    "/health/live",
+    responses={503: {"model": Health, "description": "Restart the process."}},
+    response_model_exclude_none=True,
+)
 async def live(runtime: RuntimeDep, response: Response) -> Health:
     """Whether the model can still run. Idle is healthy; after a stall, a canary forward pass decides."""
     failure = await runtime.liveness.failure()
@@ -20,7 +24,11 @@ async def live(runtime: RuntimeDep, response: Response) -> Health:
     return Health(status="ok")
 
 
-@router.get("/health/ready", responses={503: {"model": Health, "description": "Send no traffic."}}, response_model_exclude_none=True)
+@router.get(
+    "/health/ready",
+    responses={503: {"model": Health, "description": "Send no traffic."}},
+    response_model_exclude_none=True,
+)
 async def ready(runtime: RuntimeDep, response: Response) -> Health:
     """Whether requests can be answered: the model is loaded and the index answers."""
     try:
@@ -31,7 +39,11 @@ async def ready(runtime: RuntimeDep, response: Response) -> Health:
     return Health(status="ok")
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+)
 async def metrics(runtime: RuntimeDep) -> Response:
     """Metrics in Prometheus' text format."""
     return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)

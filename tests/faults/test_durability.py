@@ -70,7 +70,16 @@ def test_an_acknowledgement_follows_a_flush(tiny_path: Path, tmp_path: Path) -> 
     """The kernel keeps what a killed process wrote, so that is not enough: the file must be synced before the answer."""
     trace = tmp_path / "trace"
     with running_service(tiny_path, tmp_path / "data") as service:
-        command = ["strace", "-f", "-e", "trace=fsync,fdatasync,msync,recvfrom,sendto", "-o", str(trace), "-p", str(service.process.pid)]
+        command = [
+            "strace",
+            "-f",
+            "-e",
+            "trace=fsync,fdatasync,msync,recvfrom,sendto",
+            "-o",
+            str(trace),
+            "-p",
+            str(service.process.pid),
+        ]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
             assert tracer.stderr is not None
             assert b"attached" in tracer.stderr.readline()
@@ -87,7 +96,9 @@ def test_sigterm_finishes_accepted_requests_and_exits_cleanly(tiny_path: Path, t
         answers: list[int] = []
         notes = [note(number, "accepted") for number in range(200)]
         sending = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{service.url}/notes/embed", json={"notes": notes}, timeout=60).status_code)
+            target=lambda: answers.append(
+                httpx.post(f"{service.url}/notes/embed", json={"notes": notes}, timeout=60).status_code
+            )
         )
         sending.start()
         time.sleep(0.15)

@@ -35,9 +35,13 @@ def relist(path: Path, name: str) -> None:
 
 
 def refused(path: Path, match: str, file: str) -> None:
+    def use() -> None:
+        checkpoint = Checkpoint.open(path)
+        checkpoint.prompt()
+        checkpoint.load_model()
+
     with pytest.raises(CheckpointError, match=match) as error:
-        Checkpoint.open(path).prompt()
-        Checkpoint.open(path).load_model()
+        use()
     assert error.value.path == path / file
 
 
@@ -59,7 +63,9 @@ def test_a_directory_that_is_no_checkpoint(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "no such directory", "")
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "2_Dense/model.safetensors", "modules.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "2_Dense/model.safetensors", "modules.json"]
+)
 def test_a_missing_truncated_or_edited_file(name: str, copy: Path) -> None:
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[:-1])
@@ -76,7 +82,9 @@ def test_size_verification_reads_no_content(copy: Path) -> None:
     assert Checkpoint.open(copy, verify="size").manifest.name == "tiny"
 
 
-@pytest.mark.parametrize("name", ["model.py", "pytorch_model.bin", "2_Dense/model.pt", "adapter_config.json", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    "name", ["model.py", "pytorch_model.bin", "2_Dense/model.pt", "adapter_config.json", "chat_template.jinja"]
+)
 def test_files_that_nobody_listed(name: str, copy: Path) -> None:
     (copy / name).write_text("surprise")
     refused(copy, "is not listed", name)
@@ -156,7 +164,11 @@ def test_weights_that_do_not_fit(copy: Path) -> None:
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     relist(copy, "model.safetensors")
     refused(copy, r"missing_keys model\.layers\.1\.mlp\.up_proj\.weight", "")
-    save_file(weights | {"model.layers.1.mlp.up_proj.weight": lost[:-1]}, copy / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        weights | {"model.layers.1.mlp.up_proj.weight": lost[:-1]},
+        copy / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     relist(copy, "model.safetensors")
     refused(copy, "cannot be loaded|mismatched_keys", "")
 

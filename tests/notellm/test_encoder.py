@@ -45,7 +45,9 @@ def test_vectors_equal_the_plain_forward_pass(
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_a_vector_does_not_depend_on_its_company(tiny_encoder: NoteEncoder, prompts: list[list[int]], reference: Vectors) -> None:
+def test_a_vector_does_not_depend_on_its_company(
+    tiny_encoder: NoteEncoder, prompts: list[list[int]], reference: Vectors
+) -> None:
     rng = random.Random(1)
     for position in range(len(prompts)):
         others = [other for other in range(len(prompts)) if other != position]
@@ -57,7 +59,9 @@ def test_a_vector_does_not_depend_on_its_company(tiny_encoder: NoteEncoder, prom
 
 @settings(max_examples=30, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12), seed=st.integers(0, 9))
-def test_any_mix_of_lengths(lengths: list[int], seed: int, tiny: Checkpoint, tiny_model: NoteLLM, tiny_encoder: NoteEncoder) -> None:
+def test_any_mix_of_lengths(
+    lengths: list[int], seed: int, tiny: Checkpoint, tiny_model: NoteLLM, tiny_encoder: NoteEncoder
+) -> None:
     rng = random.Random(seed)
     prefix = list(tiny.prompt().embedding_prefix)
     prompts = [prefix + [rng.randrange(3, 300) for _ in range(length)] for length in lengths]
@@ -80,7 +84,11 @@ def one_too_early(encoder: NoteEncoder, pack: Pack) -> Pack:
 
 @pytest.mark.parametrize("fault", [shifted, leaking, one_too_early])
 def test_the_check_notices_a_wrong_forward_pass(
-    fault: Callable[[NoteEncoder, Pack], Pack], tiny: Checkpoint, tiny_model: NoteLLM, prompts: list[list[int]], reference: Vectors
+    fault: Callable[[NoteEncoder, Pack], Pack],
+    tiny: Checkpoint,
+    tiny_model: NoteLLM,
+    prompts: list[list[int]],
+    reference: Vectors,
 ) -> None:
     class Faulty(NoteEncoder):
         def _forward(self, pack: Pack, normalize: bool) -> torch.Tensor:
@@ -102,7 +110,7 @@ def test_the_check_notices_a_dropped_prefix_token(
 
 def test_prompts_that_do_not_continue_the_prefix(tiny: Checkpoint, tiny_encoder: NoteEncoder, prompts: list[list[int]]) -> None:
     prefix = list(tiny.prompt().embedding_prefix)
-    for wrong in (prefix, prefix[1:] + [5, 5], []):
+    for wrong in (prefix, [*prefix[1:], 5, 5], []):
         with pytest.raises(PromptError, match="prompt 1 does not continue"):
             tiny_encoder.encode([prompts[0], wrong])
 
@@ -131,7 +139,9 @@ def test_batches_hold_every_prompt_once_within_the_budget(lengths: list[int], ma
         assert len(batch) == 1 or sum(lengths[index] for index in batch) <= max_tokens
 
 
-def test_a_bfloat16_model_gives_unit_float32_vectors(tiny: Checkpoint, prompts: Sequence[list[int]], reference: Vectors) -> None:
+def test_a_bfloat16_model_gives_unit_float32_vectors(
+    tiny: Checkpoint, prompts: Sequence[list[int]], reference: Vectors
+) -> None:
     encoder = NoteEncoder(tiny.load_model(torch.bfloat16), tiny.prompt().embedding_prefix)
     vectors = encoder.encode(prompts)
     assert vectors.dtype == np.float32

@@ -56,7 +56,12 @@ def test_a_list_that_was_cut_off_loses_its_last_item() -> None:
 
 
 def test_confidence_is_the_geometric_mean_of_the_hashtags_tokens() -> None:
-    pieces = [GeneratedPiece(" cold", 0.9), GeneratedPiece(" brew", 0.4), GeneratedPiece(",", 0.01), GeneratedPiece(" tea", 0.25)]
+    pieces = [
+        GeneratedPiece(" cold", 0.9),
+        GeneratedPiece(" brew", 0.4),
+        GeneratedPiece(",", 0.01),
+        GeneratedPiece(" tea", 0.25),
+    ]
     first, second = clean_hashtag_list([*pieces, GeneratedPiece("", 0.1)], count=5)
     assert first.confidence == pytest.approx(math.sqrt(0.9 * 0.4))
     assert second.confidence == pytest.approx(0.25)
@@ -79,7 +84,9 @@ def test_the_pattern_of_a_list_admits_lists(text: str) -> None:
     assert regex.fullmatch(hashtag_list_pattern(5, lead=" ", separator=", "), text)
 
 
-@pytest.mark.parametrize("text", ["coffee", " 1. coffee", " coffee\n", " a, b, c, d, e, f", " What is this?", " one two three four five", ""])
+@pytest.mark.parametrize(
+    "text", ["coffee", " 1. coffee", " coffee\n", " a, b, c, d, e, f", " What is this?", " one two three four five", ""]
+)
 def test_the_pattern_of_a_list_admits_nothing_else(text: str) -> None:
     assert not regex.fullmatch(hashtag_list_pattern(5, lead=" ", separator=", "), text)
 

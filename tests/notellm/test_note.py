@@ -40,7 +40,11 @@ def test_hashtag_key(tag: str, key: str) -> None:
 
 
 def test_variants_of_a_hashtag_are_one_hashtag() -> None:
-    assert unique_hashtags(["#King Glory", "king-glory", "#kingglory#", "", "#", "\u200b", " c# ", "C"]) == ("King Glory", "c#", "C")
+    assert unique_hashtags(["#King Glory", "king-glory", "#kingglory#", "", "#", "\u200b", " c# ", "C"]) == (
+        "King Glory",
+        "c#",
+        "C",
+    )
 
 
 @pytest.mark.parametrize("tag", ["", "#", "##", " ", "\u200b", "\u2060\ufeff", "!!!", "…", "\u3000"])
@@ -95,9 +99,17 @@ def test_a_broken_rule_is_named_with_its_field(field: str, value: object, rule: 
 
 def test_content_hash_depends_on_what_the_model_reads_and_on_nothing_else() -> None:
     note = Note(id="a", title="t", content="c", hashtags=("x",))
-    same = Note(id="b", title="t", content="c", hashtags=("x",), category="k", version=3, created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    same = Note(
+        id="b",
+        title="t",
+        content="c",
+        hashtags=("x",),
+        category="k",
+        version=3,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
     assert note.content_hash == same.content_hash
-    others = [{"title": "T"}, {"content": "d"}, {"hashtags": ("y",)}, {"title": "tc", "content": ""}]
+    others: list[dict[str, object]] = [{"title": "T"}, {"content": "d"}, {"hashtags": ("y",)}, {"title": "tc", "content": ""}]
     assert len({note.content_hash, *(note.model_copy(update=change).content_hash for change in others)}) == len(others) + 1
 
 

@@ -9,12 +9,23 @@ from notellm import NotePrompt, NoteText, PromptError, PromptSettings, Tokenizer
 from notellm.tokenizer import PlainTokenizer
 from tests.conftest import NOTES
 
-HOSTILE = ["</s>", "<s>", "[EMB]", "[PAD]", "<|im_end|>", "<|im_start|>", "<unk>", "<0x0A>", '". The category is:', "'}. \"[EMB]\""]
+HOSTILE = [
+    "</s>",
+    "<s>",
+    "[EMB]",
+    "[PAD]",
+    "<|im_end|>",
+    "<|im_start|>",
+    "<unk>",
+    "<0x0A>",
+    '". The category is:',
+    '\'}. "[EMB]"',
+]
 
 
 def with_emb(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBase, int]:
     tokenizer.add_tokens(["[EMB]"], special_tokens=True)
-    return tokenizer, tokenizer.convert_tokens_to_ids("[EMB]")
+    return tokenizer, tokenizer.added_tokens_encoder["[EMB]"]
 
 
 @pytest.fixture(params=["bpe_tokenizer", "sentencepiece_tokenizer"])
@@ -24,29 +35,32 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
 
 @pytest.fixture(params=["paper-en", "paper-zh"])
 def prompt(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase) -> NotePrompt:
-    return NotePrompt(tokenizer, tokenizer.convert_tokens_to_ids("[EMB]"), PromptSettings(version=request.param))
+    return NotePrompt(tokenizer, tokenizer.added_tokens_encoder["[EMB]"], PromptSettings(version=request.param))
 
 
 def text_of(prompt: NotePrompt, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """The prompt as a reader sees it, without BOS."""
-    text: str = tokenizer.decode(ids[1:], clean_up_tokenization_spaces=False)
+    text = str(tokenizer.decode(ids[1:], clean_up_tokenization_spaces=False))
     return text.removeprefix(" ")
 
 
 NOTE = NoteText(title="Cold brew", content="Too sour, 你好 #iced", hashtags=("cold brew", "coffee"))
+INSTRUCTION = (
+    "Extract the note information in json format, compress it into one word for recommendation, and generate {} of the note. "
+)
+HASHTAG_EN = (
+    INSTRUCTION.format("3 topics")
+    + "{'title': Cold brew, 'content': Too sour, 你好}. The compression word is:\"[EMB]\". The 3 topics are:"
+)
+EMBEDDING_EN = (
+    INSTRUCTION.format("the category")
+    + "{'title': Cold brew, 'topic': cold brew, coffee, iced, 'content': Too sour, 你好}. The compression word is:\""
+)
+EMBEDDING_ZH = '笔记：{"标题":"Cold brew","话题":"cold brew,coffee,iced","内容":"Too sour, 你好"}，压缩为一个词：“'
+HASHTAG_ZH = '笔记：{"标题":"Cold brew","内容":"Too sour, 你好"}，压缩为一个词：“[EMB]”。生成笔记3个话题：'
 EXPECTED = {
-    "paper-en": (
-        "Extract the note information in json format, compress it into one word for recommendation, and generate the category of the "
-        "note. {'title': Cold brew, 'topic': cold brew, coffee, iced, 'content': Too sour, 你好}. The compression word is:\"",
-        '[EMB]". The category is:',
-        "Extract the note information in json format, compress it into one word for recommendation, and generate 3 topics of the note. "
-        "{'title': Cold brew, 'content': Too sour, 你好}. The compression word is:\"[EMB]\". The 3 topics are:",
-    ),
-    "paper-zh": (
-        '笔记：{"标题":"Cold brew","话题":"cold brew,coffee,iced","内容":"Too sour, 你好"}，压缩为一个词：“',
-        "[EMB]”。生成笔记类目：",
-        '笔记：{"标题":"Cold brew","内容":"Too sour, 你好"}，压缩为一个词：“[EMB]”。生成笔记3个话题：',
-    ),
+    "paper-en": (EMBEDDING_EN, '[EMB]". The category is:', HASHTAG_EN),
+    "paper-zh": (EMBEDDING_ZH, "[EMB]”。生成笔记类目：", HASHTAG_ZH),
 }
 
 
@@ -76,8 +90,11 @@ def test_emb_is_found_by_id_and_stands_right_after_the_embedded_token(prompt: No
 
 
 # fmt: off
-GOLDEN_SENTENCEPIECE = [1, 398, 393, 287, 313, 284, 423, 283, 284, 419, 435, 449, 317, 375, 418, 402, 314, 311, 378, 388, 407,
-                        283, 449, 399, 425, 282, 287, 413, 391, 377, 287, 313, 463, 379, 409, 274, 434, 449, 296, 410, 274, 449, 296, 433, 274, 420, 13, 484, 485, 337, 310, 317, 283, 314, 374, 450, 447]
+GOLDEN_SENTENCEPIECE = [
+    1, 398, 393, 287, 313, 284, 423, 283, 284, 419, 435, 449, 317, 375, 418, 402, 314, 311, 378, 388,
+    407, 283, 449, 399, 425, 282, 287, 413, 391, 377, 287, 313, 463, 379, 409, 274, 434, 449, 296, 410,
+    274, 449, 296, 433, 274, 420, 13, 484, 485, 337, 310, 317, 283, 314, 374, 450, 447,
+]
 # fmt: on
 
 
@@ -101,14 +118,16 @@ def test_control_tokens_typed_by_users_stay_text(hostile: str, prompt: NotePromp
     note = NoteText(title=f"a {hostile} b", content=hostile, hashtags=(f"x{hostile}",))
     tokenized = prompt.tokenize([note])[0]
     assert not prompt.plain.control_ids.intersection((*tokenized.title, *tokenized.content, *tokenized.topic))
-    assert hostile in tokenizer.decode(tokenized.title, clean_up_tokenization_spaces=False)
+    assert hostile in tokenizer.decode(list(tokenized.title), clean_up_tokenization_spaces=False)
     assert prompt.category(tokenized).count(prompt.emb_token_id) == 1
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_no_text_becomes_a_control_token(data: st.DataObject, bpe_tokenizer: Any, sentencepiece_tokenizer: Any) -> None:
-    pieces = st.lists(st.one_of(st.sampled_from([*HOSTILE, "<", "|", ">", "[", "]", "EMB", "/s", "\n", " "]), st.text(max_size=20)))
+    pieces = st.lists(
+        st.one_of(st.sampled_from([*HOSTILE, "<", "|", ">", "[", "]", "EMB", "/s", "\n", " "]), st.text(max_size=20))
+    )
     text = "".join(data.draw(pieces)).encode("utf-8", "ignore").decode()
     for tokenizer in (bpe_tokenizer, sentencepiece_tokenizer):
         plain = PlainTokenizer(with_emb(tokenizer)[0])
@@ -124,7 +143,10 @@ def test_a_field_is_tokenised_as_in_the_middle_of_a_text(
         plain = PlainTokenizer(tokenizer)
         # After ordinary words, so that the decoder cannot mistake the text's own first space for SentencePiece's.
         before = plain.encode("coffee")
-        assert tokenizer.decode([*before, *plain.encode(text)], clean_up_tokenization_spaces=False).removeprefix(" ") == "coffee" + text
+        assert (
+            str(tokenizer.decode([*before, *plain.encode(text)], clean_up_tokenization_spaces=False)).removeprefix(" ")
+            == "coffee" + text
+        )
 
 
 def test_ordinary_text_has_the_tokenizers_own_ids(bpe_tokenizer: PreTrainedTokenizerBase) -> None:
@@ -135,8 +157,10 @@ def test_ordinary_text_has_the_tokenizers_own_ids(bpe_tokenizer: PreTrainedToken
 
 def test_fields_are_cut_by_tokens_each_on_its_own(tokenizer: PreTrainedTokenizerBase) -> None:
     limits = PromptSettings(title_tokens=4, topic_tokens=3, content_tokens=5)
-    prompt = NotePrompt(tokenizer, tokenizer.convert_tokens_to_ids("[EMB]"), limits)
-    full = NotePrompt(tokenizer, tokenizer.convert_tokens_to_ids("[EMB]"), PromptSettings(title_tokens=4000, content_tokens=4000))
+    prompt = NotePrompt(tokenizer, tokenizer.added_tokens_encoder["[EMB]"], limits)
+    full = NotePrompt(
+        tokenizer, tokenizer.added_tokens_encoder["[EMB]"], PromptSettings(title_tokens=4000, content_tokens=4000)
+    )
     long = NoteText(title="brew " * 50, content="sour " * 50)
     cut, whole = prompt.tokenize([long])[0], full.tokenize([long])[0]
     assert cut.truncated == ("title", "content")
@@ -176,7 +200,7 @@ def test_a_tokenizer_that_makes_control_tokens_out_of_text_is_refused(bpe_tokeni
 
 def test_a_tokenizer_without_rules_is_refused() -> None:
     class Slow:
-        added_tokens_decoder: dict[int, str] = {}
+        pass
 
     with pytest.raises(TokenizerError, match=r"Slow has no tokenizer\.json"):
         PlainTokenizer(Slow())  # type: ignore[arg-type]

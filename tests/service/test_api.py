@@ -137,7 +137,9 @@ async def test_a_stored_note_can_be_read(client: httpx.AsyncClient) -> None:
 async def test_neighbours_leave_the_note_out_and_are_ordered(client: httpx.AsyncClient) -> None:
     vectors = {note["id"]: np.array(note["vector"]) for note in await embed(client, NOTES)}
     found = await neighbours(client, "/notes/a1/similar")
-    expected = sorted(((note_id, float(v @ vectors["a1"])) for note_id, v in vectors.items() if note_id != "a1"), key=lambda n: -n[1])
+    expected = sorted(
+        ((note_id, float(v @ vectors["a1"])) for note_id, v in vectors.items() if note_id != "a1"), key=lambda n: -n[1]
+    )
     assert [note["id"] for note in found] == [note_id for note_id, _ in expected]
     np.testing.assert_allclose([note["score"] for note in found], [score for _, score in expected], atol=1e-5)
 
@@ -190,7 +192,9 @@ async def test_hashtags_and_category(client: httpx.AsyncClient) -> None:
         assert note["category"]["category"] in {"beer", "coffee", "quantum computing"}
         assert 0 < note["category"]["confidence"] <= 1
     alone = (await client.post("/notes/hashtags", json={"notes": notes[2:3], "count": 3})).json()["notes"][0]
-    assert alone["hashtags"] == [{**tag, "confidence": pytest.approx(tag["confidence"], abs=1e-4)} for tag in answer["notes"][2]["hashtags"]]
+    assert alone["hashtags"] == [
+        {**tag, "confidence": pytest.approx(tag["confidence"], abs=1e-4)} for tag in answer["notes"][2]["hashtags"]
+    ]
     assert alone["category"]["category"] == answer["notes"][2]["category"]["category"]
     without = (await client.post("/notes/hashtags", json={"notes": notes[:1], "category": False})).json()["notes"][0]
     assert "category" not in without
@@ -206,7 +210,7 @@ async def test_a_forgotten_note_is_gone(client: httpx.AsyncClient) -> None:
 async def test_the_openai_client_works(client: httpx.AsyncClient) -> None:
     import openai
 
-    speaking = openai.AsyncOpenAI(api_key="unused", base_url="http://test/v1", http_client=client, max_retries=0)
+    speaking = openai.AsyncOpenAI(api_key="unused", base_url="http://test/v1", http_client=client, max_retries=0)  # type: ignore[arg-type]
     texts = ["Cold brew tastes sour", "Noisy qubits"]
     answer = await speaking.embeddings.create(input=texts, model="tiny")
     ours = await embed(client, [{"id": f"n{i}", "content": text} for i, text in enumerate(texts)], store=False)
@@ -261,7 +265,9 @@ async def test_logs_are_json_and_hold_neither_text_nor_keys(client: httpx.AsyncC
         secret = {"Authorization": "Bearer s3cret", "X-Request-Id": "r1"}
         await client.post("/notes/embed", json={"notes": [{"id": "p1", "title": "private words"}]}, headers=secret)
         await client.get("/notes/p1?vector=true", headers=secret)
-        await client.post("/notes/embed", content=b'{"notes": [{"id": "p2", "title": 1, "content": "private words"}]}', headers=secret)
+        await client.post(
+            "/notes/embed", content=b'{"notes": [{"id": "p2", "title": 1, "content": "private words"}]}', headers=secret
+        )
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -273,9 +279,7 @@ async def test_logs_are_json_and_hold_neither_text_nor_keys(client: httpx.AsyncC
         assert forbidden not in stream.getvalue()
 
 
-async def test_an_index_that_fails_is_a_503_and_not_ready(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_index_that_fails_is_a_503_and_not_ready(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object, **__: object) -> None:
         raise IndexUnavailable("the disk is full")
 
@@ -292,7 +296,9 @@ async def test_an_index_that_fails_is_a_503_and_not_ready(
     assert (await client.get("/notes/a2")).status_code == 404
 
 
-async def test_a_failing_model_is_a_500_for_that_request_only(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_model_is_a_500_for_that_request_only(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = LocalEngine.embed
 
     def choking(self: LocalEngine, prompts: Any) -> Any:

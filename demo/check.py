@@ -1,0 +1,142 @@
+"""Asks the running demo the three questions about notes it has never seen, and checks the answers."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+
+from notellm.hashtags import MAX_CHARS, MAX_WORDS
+from notellm.note import clean_hashtag, hashtag_key
+
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Question:
+    """A note that was written for this check, and the site that most of its neighbours should come from."""
+
+    id: str
+    title: str
+    content: str
+    site: str | None
+
+    @property
+    def text(self) -> dict[str, str]:
+        """What the model reads."""
+        return {"title": self.title, "content": self.content}
+
+
+QUESTIONS = [
+    Question(
+        "check-ai",
+        "Why does my small neural network forget the first task after learning a second one?",
+        "I train a classifier on one dataset and then on another. Accuracy on the first drops to chance. Which methods help?",
+        "ai",
+    ),
+    Question(
+        "check-beer",
+        "My homebrewed stout has almost no head",
+        "I bottled two weeks ago with the usual amount of sugar. The beer tastes fine, but the foam is gone in seconds.",
+        "beer",
+    ),
+    Question(
+        "check-coffee",
+        "Espresso runs through in ten seconds, how do I slow it down?",
+        "Same beans and dose as before, but the shot gushes and tastes sour. Should I grind finer or tamp harder?",
+        "coffee",
+    ),
+    Question(
+        "check-matheducators",
+        "Students cancel terms across a sum, how do I teach them not to?",
+        "In my algebra class many pupils simplify fractions by striking out numbers that are added. Which exercises cure that?",
+        "matheducators",
+    ),
+    Question(
+        "check-quantumcomputing",
+        "How many physical qubits does one logical qubit need?",
+        "I read about the surface code and error rates of a tenth of a percent. How does the number of qubits grow with distance?",
+        "quantumcomputing",
+    ),
+    Question("check-zh", "周末在家做冷萃咖啡", "咖啡豆粗磨，冷水浸泡十二个小时，放进冰箱，第二天喝起来很顺滑。", None),
+]
+
+
+class Checks:
+    """Counts what holds and prints what does not."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.failed: list[str] = []
+
+    def that(self, holds: bool, claim: str) -> None:
+        """Notes down whether a claim holds."""
+        if holds:
+            self.held += 1
+        else:
+            self.failed.append(claim)
+            print(f"   FAILED: {claim}")
+
+
+def check(client: httpx.Client) -> int:
+    """Runs all checks and returns the exit code."""
+    checks = Checks()
+    try:
+        _embed(client, checks)
+        for question in QUESTIONS:
+            _neighbours(client, question, checks)
+    finally:
+        for question in QUESTIONS:
+            client.delete(f"/notes/{question.id}")
+    _hashtags(client, checks)
+    print(f"\n{checks.held} passed, {len(checks.failed)} failed")
+    return 1 if checks.failed else 0
+
+
+def _embed(client: httpx.Client, checks: Checks) -> None:
+    notes = [{"id": question.id, **question.text} for question in QUESTIONS]
+    first = client.post("/notes/embed", json={"notes": notes}).raise_for_status().json()
+    alone = [client.post("/notes/embed", json={"notes": [note], "store": False}).raise_for_status().json() for note in notes]
+    vectors = np.array([note["vector"] for note in first["notes"]])
+    again = np.array([answer["notes"][0]["vector"] for answer in alone])
+    print(f"\nPOST /notes/embed: {len(notes)} unseen notes, {first['dimensions']} dimensions")
+    checks.that(
+        vectors.shape == (len(notes), client.get("/model").json()["dimensions"]),
+        "a vector of the right length for each note",
+    )
+    checks.that(bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)), "unit vectors")
+    checks.that(float(np.abs(vectors - again).max()) <= 1e-5, "the same vector alone, in company, and again")
+    checks.that(all(note["status"] == "stored" for note in first["notes"]), "every note is stored")
+
+
+def _neighbours(client: httpx.Client, question: Question, checks: Checks) -> None:
+    path = f"/notes/{question.id}/similar"
+    found: list[dict[str, Any]] = client.get(path, params={"limit": NEIGHBOURS}).raise_for_status().json()["neighbours"]
+    others = [note for note in found if not note["id"].startswith("check-")]
+    sites = Counter(note["category"] for note in others).most_common()
+    print(f"\nGET {path}   ({question.title})")
+    for note in others[:3]:
+        print(f"   {note['score']:.3f} {note['category']:17} {note['title'][:80]}")
+    print(f"   sites of the neighbours: {', '.join(f'{site} {count}' for site, count in sites)}")
+    scores = [note["score"] for note in found]
+    checks.that(len(found) == NEIGHBOURS, f"{question.id}: as many neighbours as asked for")
+    checks.that(question.id not in {note["id"] for note in found}, f"{question.id}: the note itself is left out")
+    checks.that(scores == sorted(scores, reverse=True), f"{question.id}: nearest first")
+    if question.site:
+        checks.that(sites[0][0] == question.site, f"{question.id}: most neighbours are from {question.site}")
+
+
+def _hashtags(client: httpx.Client, checks: Checks) -> None:
+    body = {"notes": [question.text for question in QUESTIONS], "count": 5}
+    answer = client.post("/notes/hashtags", json=body).raise_for_status().json()
+    categories = client.get("/model").json()["categories"]
+    print("\nPOST /notes/hashtags   (an untrained model: training is what makes these good)")
+    for question, note in zip(QUESTIONS, answer["notes"], strict=True):
+        tags = [tag["hashtag"] for tag in note["hashtags"]]
+        category = note["category"]["category"]
+        print(f"   {category:17} {', '.join(tags)}   ({question.title})")
+        clean = all(clean_hashtag(tag) == tag and len(tag) <= MAX_CHARS and len(tag.split()) <= MAX_WORDS for tag in tags)
+        distinct = len({hashtag_key(tag) for tag in tags}) == len(tags)
+        checks.that(bool(tags) and clean and distinct, f"{question.id}: a clean list of hashtags that is not empty")
+        checks.that(category in categories, f"{question.id}: a category out of the list")

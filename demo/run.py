@@ -1,0 +1,137 @@
+"""The demo: a real model, a real index, real notes.
+
+    make demo                  index 300 notes and serve them on 127.0.0.1:8000
+    make demo ARGS=--check     the same, ask the three questions about unseen notes, check the answers, and stop
+
+Everything lies under `checkpoints/demo` and `data/`; a second start finds it there.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from tqdm import tqdm
+
+from demo.check import check
+from demo.checkpoint import NOTES, ensure_checkpoint
+from notellm.checkpoint import Checkpoint
+from notellm.note import Note
+from training.data.notes import read_notes
+
+BATCH = 12
+START_SECONDS = 180
+
+USE = """
+Ready on {url} (interactive documentation: {url}/docs). Try, in another terminal:
+
+1. Embed a note and store it:
+curl -s {url}/notes/embed -H 'Content-Type: application/json' -d '{{"vectors": false, "notes": [{{"id": "my-1", "title": \
+"My cold brew tastes sour", "content": "I steep coarse grounds for 12 hours. Grind finer?"}}]}}'
+
+2. Find its neighbours:
+curl -s '{url}/notes/my-1/similar?limit=3'
+
+3. Suggest hashtags and a category:
+curl -s {url}/notes/hashtags -H 'Content-Type: application/json' -d '{{"count": 3, "notes": [{{"title": \
+"My cold brew tastes sour", "content": "I steep coarse grounds for 12 hours. Grind finer?"}}]}}'
+
+Ctrl-C stops it."""
+
+
+def sample_notes(per_site: int) -> list[Note]:
+    """The same number of notes of each site, spread over its history, the sites taking turns."""
+    sites: dict[str, list[Note]] = {}
+    for note in read_notes(NOTES):
+        sites.setdefault(note.category or "", []).append(note)
+    spread = [notes[:: len(notes) // per_site][:per_site] for notes in sites.values()]
+    return [note for turn in zip(*spread, strict=True) for note in turn]
+
+
+@contextmanager
+def serving(checkpoint: Checkpoint, port: int) -> Iterator[str]:
+    """Runs `notellm-serve` and yields its address once it is ready."""
+    data_dir = Path("data") / f"demo-{checkpoint.fingerprint}"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log = data_dir / "service.log"
+    url = f"http://127.0.0.1:{port}"
+    environment = os.environ | {
+        "NOTELLM_CHECKPOINT": str(checkpoint.path), "NOTELLM_DATA_DIR": str(data_dir), "NOTELLM_PORT": str(port),
+    }  # fmt: skip
+    with log.open("ab") as output:
+        command = Path(sys.executable).with_name("notellm-serve")
+        process = subprocess.Popen([command], env=environment, stdout=output, stderr=output)
+    try:
+        _wait_until_ready(url, process, log)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            sys.exit(f"demo: the service did not start:\n{log.read_text()[-2000:]}")
+        try:
+            if httpx.get(f"{url}/health/ready", timeout=5).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    sys.exit(f"demo: the service was not ready after {START_SECONDS} s, its log is {log}")
+
+
+def index(client: httpx.Client, notes: list[Note]) -> None:
+    """Stores the notes; those that are stored already are passed over by the service."""
+    with tqdm(total=len(notes), desc="indexing notes", unit="note") as progress:
+        for start in range(0, len(notes), BATCH):
+            batch = [note.model_dump(mode="json") for note in notes[start : start + BATCH]]
+            client.post("/notes/embed", json={"notes": batch, "vectors": False}).raise_for_status()
+            progress.update(len(batch))
+
+
+def main() -> None:
+    """Runs the demo."""
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="ask the three questions, check the answers, and stop")
+    parser.add_argument("--port", type=int, default=8000, help="port to serve on")
+    parser.add_argument("--per-site", type=int, default=60, help="notes to index of each of the five sites, 225 at most")
+    options = parser.parse_args()
+    _refuse_used_port(options.port)
+    begin = time.monotonic()
+    print("checkpoint: making it from SmolLM2-135M, or finding it under checkpoints/demo", flush=True)
+    checkpoint = ensure_checkpoint(Path("checkpoints") / "demo")
+    print(f"serving {checkpoint.manifest.name} on 127.0.0.1:{options.port}", flush=True)
+    with serving(checkpoint, options.port) as url, httpx.Client(base_url=url, timeout=300) as client:
+        index(client, sample_notes(options.per_site))
+        print(
+            f"{client.get('/model').json()['notes']} notes indexed, {time.monotonic() - begin:.0f} s after the start",
+            flush=True,
+        )
+        if options.check:
+            sys.exit(check(client))
+        print(USE.format(url=url), flush=True)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def _refuse_used_port(port: int) -> None:
+    try:
+        httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=2)
+    except httpx.ConnectError:
+        return
+    except httpx.HTTPError:
+        pass
+    sys.exit(f"demo: something answers on port {port} already: stop it, or choose another with make demo ARGS='--port 8001'")
+
+
+if __name__ == "__main__":
+    main()
