@@ -95,20 +95,19 @@ def load_base(base: str, dtype: torch.dtype | None) -> tuple[LlamaForCausalLM, P
     place = str(path.parent) if source else base
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False, **source)
-        if ARCHITECTURE not in (config.architectures or [ARCHITECTURE]) or config.model_type != "llama":
-            raise BaseModelError(f"{base} is a {config.model_type} model: the base must be a {ARCHITECTURE}")
         # Given a GGUF file, `AutoTokenizer` would read all of it once more, only to choose this class.
         tokenizer_class = PreTrainedTokenizerFast if source else AutoTokenizer
         tokenizer = tokenizer_class.from_pretrained(place, trust_remote_code=False, **source)
-        model = LlamaForCausalLM.from_pretrained(
-            place,
-            config=config,
-            dtype=dtype or config.dtype or torch.float32,
-            use_safetensors=not source or None,
-            **source,
-        )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever the library raises, the user needs the base's name
         raise BaseModelError(f"{base} cannot be loaded as a base model: {error}") from error
+    if ARCHITECTURE not in (config.architectures or [ARCHITECTURE]) or config.model_type != "llama":
+        raise BaseModelError(f"{base} is a {config.model_type} model: the base must be a {ARCHITECTURE}")
+    try:
+        model = LlamaForCausalLM.from_pretrained(
+            place, config=config, dtype=dtype or config.dtype or torch.float32, use_safetensors=not source or None, **source
+        )
+    except Exception as error:  # as above
+        raise BaseModelError(f"the weights of {base} cannot be loaded: {error}") from error
     tokenizer.chat_template = None
     return (_without_quantization(model) if source else model), tokenizer
 

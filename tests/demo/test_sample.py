@@ -1,0 +1,48 @@
+"""The committed sample is what its notice says, and what the script makes of the dumps."""
+
+import csv
+import gzip
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from demo import build_sample
+from demo.run import sample_notes
+from training.data.notes import read_notes
+
+DEMO = Path(build_sample.__file__).parent
+DUMPS = Path(__file__).parents[3] / "shared" / "data" / "stackexchange-small"
+FILES = ("notes.jsonl.gz", "events.csv.gz", "attribution.csv.gz")
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with gzip.open(DEMO / name, "rt", encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_sample_is_whole_and_attributed() -> None:
+    notes = list(read_notes(DEMO / "notes.jsonl.gz"))
+    assert Counter(note.category for note in notes) == {
+        "ai": 421, "beer": 591, "coffee": 225, "matheducators": 397, "quantumcomputing": 612,
+    }  # fmt: skip
+    ids = [note.id for note in notes]
+    assert [row["note"] for row in rows("attribution.csv.gz")] == ids
+    assert all(row["author"] and row["author_url"] and row["url"].startswith("https://") for row in rows("attribution.csv.gz"))
+    assert {row["note"] for row in rows("events.csv.gz")} <= set(ids)
+    assert {row["event"] for row in rows("events.csv.gz")} == {"ask", "answer", "comment", "favourite"}
+    assert sum((DEMO / name).stat().st_size for name in FILES) < 4 * 2**20
+    assert "CC BY-SA" in (DEMO / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_demo_takes_as_many_notes_of_each_site() -> None:
+    assert set(Counter(note.category for note in sample_notes(60)).values()) == {60}
+    assert len({note.id for note in sample_notes(225)}) == 5 * 225
+
+
+@pytest.mark.skipif(not DUMPS.exists(), reason="the Stack Exchange dumps do not lie beside the checkout")
+def test_the_script_makes_the_committed_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(build_sample, "HERE", tmp_path)
+    build_sample.main(DUMPS)
+    for name in FILES:
+        assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress((DEMO / name).read_bytes())

@@ -1,0 +1,39 @@
+"""The service on the real model, as a process of its own."""
+
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from notellm import Checkpoint
+from tests.serving import running_service
+
+pytestmark = pytest.mark.integration
+
+
+def test_liveness_answers_while_256_notes_are_being_embedded(smollm2: Checkpoint, tmp_path: Path) -> None:
+    notes = [{"id": f"n{number}", "title": f"note {number}"} for number in range(256)]
+    finished: list[int] = []
+
+    def embed(url: str) -> None:
+        answer = httpx.post(f"{url}/notes/embed", json={"notes": notes}, timeout=300)
+        finished.append(answer.status_code)
+
+    with running_service(smollm2.path, tmp_path) as service:
+        embedding = threading.Thread(target=embed, args=(service.url,))
+        embedding.start()
+        answers = 0
+        slowest = 0.0
+        while embedding.is_alive():
+            start = time.monotonic()
+            assert httpx.get(f"{service.url}/health/live", timeout=60).json() == {"status": "ok"}
+            if not finished:
+                answers += 1
+                slowest = max(slowest, time.monotonic() - start)
+            time.sleep(0.1)
+        assert finished == [200]
+        assert answers >= 10
+        print(f"{answers} answers meanwhile, the slowest after {slowest * 1000:.0f} ms")
+        assert httpx.get(f"{service.url}/model").json()["notes"] == 256

@@ -1,0 +1,39 @@
+"""Another library reads the checkpoint directory and gives the same vectors: the projection is where it belongs."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from notellm import Checkpoint, NoteEncoder
+from tests.conftest import NOTES
+from training.initialize import InitialCheckpoint
+
+
+@pytest.fixture(scope="module")
+def projected(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Fewer dimensions than the hidden size, so that a projection that is left out cannot go unnoticed."""
+    return InitialCheckpoint(base=str(tiny_base), output=tmp_path_factory.mktemp("st") / "out", name="projected", dim=16).make()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.skipif(sys.platform != "linux", reason="sentence-transformers is pinned for Linux only")
+@pytest.mark.parametrize("which", ["tiny", "projected"])
+def test_sentence_transformers_gives_the_same_vectors_for_the_same_ids(which: str, request: pytest.FixtureRequest) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    checkpoint: Checkpoint = request.getfixturevalue(which)
+    prompt = checkpoint.prompt()
+    prompts = [prompt.embedding(note) for note in prompt.tokenize(NOTES)]
+    ours = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix).encode(prompts)
+    model = SentenceTransformer(
+        str(checkpoint.path), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+    )
+    assert model.get_embedding_dimension() == checkpoint.manifest.dimensions
+    for prompt_ids, expected in zip(prompts, ours, strict=True):
+        ids = torch.tensor([prompt_ids])
+        with torch.inference_mode():
+            theirs = model({"input_ids": ids, "attention_mask": torch.ones_like(ids)})["sentence_embedding"][0].numpy()
+        np.testing.assert_allclose(theirs, expected, atol=1e-5)
