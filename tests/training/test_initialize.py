@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def test_without_notes_the_projection_is_the_identity(tiny: Checkpoint) -> None:
 
 
 def test_the_base_keeps_its_weights_and_gets_two_rows(tiny: Checkpoint, tiny_base: Path) -> None:
-    base, made = LlamaForCausalLM.from_pretrained(tiny_base), tiny.load_model().causal_lm
+    base: Any = LlamaForCausalLM.from_pretrained(tiny_base)
+    made: Any = tiny.load_model().causal_lm
     before, after = base.get_input_embeddings().weight, made.get_input_embeddings().weight
     assert after.shape[0] == before.shape[0] + 2
     assert torch.equal(after[: len(before)], before)
@@ -78,7 +80,7 @@ def test_an_untied_base_keeps_its_head(tiny_base: Path, tmp_path: Path, bpe_toke
     config.tie_word_embeddings = False
     LlamaForCausalLM(config).save_pretrained(tmp_path / "untied")
     bpe_tokenizer.save_pretrained(tmp_path / "untied")
-    made = make(tmp_path / "untied", tmp_path / "out").load_model().causal_lm
+    made: Any = make(tmp_path / "untied", tmp_path / "out").load_model().causal_lm
     assert made.get_output_embeddings().weight is not made.get_input_embeddings().weight
     assert made.get_output_embeddings().weight.shape == made.get_input_embeddings().weight.shape
 

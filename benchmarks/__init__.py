@@ -1,0 +1,1 @@
+"""Side-by-side runs on the same checkpoint, notes and machine; each prints ratios."""
