@@ -242,6 +242,12 @@ class NoteService:
             return await self._index.search(vector, where=where, limit=limit, offset=offset, min_score=min_score)
 
 
+def _is_english(note: NoteText) -> bool:
+    """Whether nearly all letters are ASCII."""
+    letters = [letter for letter in note.plain_title + note.plain_content if letter.isalpha()]
+    return sum(map(str.isascii, letters)) >= 0.9 * len(letters)
+
+
 def _plan(note: Note, stored: IndexedNote | None) -> tuple[Status, Vector | None]:
     """What to do with a note, and the vector that can be kept; no vector means that it has to be embedded."""
     if stored is None or stored.vector is None:

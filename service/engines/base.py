@@ -18,11 +18,14 @@ class GenerationRequest:
         prompt: token ids.
         pattern: regular expression that the continuation fulfils, with Unicode classes and without look-around.
         max_new_tokens: where to stop at the latest.
+        bare_spaces: false forbids tokens that are a space only. English words bring their space along, and an untrained
+            model that starts with a bare one is about to count; in other scripts the bare one is often the only way.
     """
 
     prompt: tuple[int, ...]
     pattern: str
     max_new_tokens: int
+    bare_spaces: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`GuidedLogits`: keeps every row of a batch within its own regular expression, by llguidance."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import llguidance
@@ -23,8 +24,7 @@ class Guide:
         self._tokenizer = llguidance.hf.from_tokenizer(cast("PreTrainedTokenizerFast", tokenizer), n_vocab=vocabulary)
         self._matchers: dict[str, llguidance.LLMatcher] = {}
         texts = tokenizer.batch_decode([[token_id] for token_id in range(len(tokenizer))])
-        # A lone space leads nowhere in a list: words bring their own.
-        self.blank_ids = [token_id for token_id, text in enumerate(texts) if text.isspace()]
+        self.bare_space_ids = [token_id for token_id, text in enumerate(texts) if text.isspace()]
 
     def matcher(self, pattern: str) -> llguidance.LLMatcher:
         """A fresh matcher of `pattern`.
@@ -40,32 +40,51 @@ class Guide:
         return self._matchers[pattern].deep_copy()
 
 
+@dataclass
+class GuidedRow:
+    """One row of a batch: its pattern, the most tokens it may have, and whether tokens may be a space only."""
+
+    matcher: llguidance.LLMatcher
+    limit: int
+    bare_spaces: bool
+
+
 class GuidedLogits(LogitsProcessor):
-    """Sets the logits of tokens that a row's pattern does not allow to -inf; after the pattern's end only eos is left.
+    """Sets the logits of tokens that a row's pattern does not allow to -inf; after its end or limit only eos is left.
 
     Args:
-        matchers: one a row.
-        guide: what made them.
+        rows: one for each row of the batch.
+        guide: what made the matchers.
         prompt_length: columns of the prompt, the same for every row.
         eos_token_id: what ends a row.
     """
 
-    def __init__(self, matchers: Sequence[llguidance.LLMatcher], guide: Guide, prompt_length: int, eos_token_id: int) -> None:
-        self._matchers = matchers
-        self._prompt_length = prompt_length
+    def __init__(self, rows: Sequence[GuidedRow], guide: Guide, prompt_length: int, eos_token_id: int) -> None:
+        self._rows = rows
         self._guide = guide
+        self._prompt_length = prompt_length
         self._eos = eos_token_id
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """See `LogitsProcessor`."""
-        allowed = torch.zeros(scores.shape, dtype=torch.bool)
-        for row, matcher in enumerate(self._matchers):
-            if input_ids.shape[1] > self._prompt_length and not matcher.is_stopped():
-                matcher.consume_token(int(input_ids[row, -1]))
-            if matcher.is_stopped() or matcher.is_error():
-                allowed[row, self._eos] = True
-            else:
-                bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
-                allowed[row, : len(bits)] = torch.from_numpy(bits[: scores.shape[1]].astype(bool))
-        allowed[:, self._guide.blank_ids] = False
+        allowed = torch.stack(
+            [self._allowed(row, ids.tolist(), scores.shape[1]) for row, ids in zip(self._rows, input_ids, strict=True)]
+        )
         return scores.masked_fill(~allowed.to(scores.device), float("-inf"))
+
+    def _allowed(self, row: GuidedRow, ids: list[int], vocabulary: int) -> Tensor:
+        """Which tokens may come next in a row, (vocabulary,)."""
+        generated = len(ids) - self._prompt_length
+        if generated and not row.matcher.is_stopped():
+            row.matcher.consume_token(ids[-1])
+        allowed = torch.zeros(vocabulary, dtype=torch.bool)
+        if row.matcher.is_stopped() or row.matcher.is_error() or generated >= row.limit:
+            allowed[self._eos] = True
+            return allowed
+        bits = np.unpackbits(np.frombuffer(row.matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")[:vocabulary]
+        allowed[: len(bits)] = torch.from_numpy(bits.astype(bool))
+        if not row.bare_spaces:
+            without = allowed.clone()
+            without[self._guide.bare_space_ids] = False
+            allowed = without if without.any() else allowed
+        return allowed

@@ -17,7 +17,7 @@ from notellm.encoder import NoteEncoder
 from notellm.hashtags import GeneratedPiece
 from notellm.prompt import NotePrompt
 from service.engines.base import Generation, GenerationRequest
-from service.engines.guided import Guide, GuidedLogits
+from service.engines.guided import Guide, GuidedLogits, GuidedRow
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +55,12 @@ class LocalEngine:
         width = max(len(request.prompt) for request in requests)
         rows = [(width - len(request.prompt), list(request.prompt)) for request in requests]
         device = self._model.device
-        guided = GuidedLogits([self._guide.matcher(request.pattern) for request in requests], self._guide, width, eos)
+        guided = [GuidedRow(self._guide.matcher(r.pattern), r.max_new_tokens, r.bare_spaces) for r in requests]
         causal_lm: Any = self._model.causal_lm
         output = causal_lm.generate(
             torch.tensor([[pad] * padding + ids for padding, ids in rows], device=device),
             attention_mask=torch.tensor([[0] * padding + [1] * len(ids) for padding, ids in rows], device=device),
-            logits_processor=LogitsProcessorList([guided]),
+            logits_processor=LogitsProcessorList([GuidedLogits(guided, self._guide, width, eos)]),
             generation_config=GenerationConfig(
                 max_new_tokens=max(request.max_new_tokens for request in requests),
                 do_sample=False,
@@ -81,12 +81,12 @@ class LocalEngine:
         pieces: list[GeneratedPiece] = []
         text = ""
         for position, (token_id, step) in enumerate(zip(ids, scores, strict=True)):
+            if position == max_new_tokens:
+                break
             probability = min(math.exp(float(torch.log_softmax(step.float(), dim=-1)[token_id])), 1.0)
             if token_id == self._tokenizer.eos_token_id:
                 # The end adds no text, but tells the choice `ai` from the choice `ai art`.
                 return Generation((*pieces, GeneratedPiece("", probability)), finished=True)
-            if position == max_new_tokens:
-                break
             longer = str(self._tokenizer.decode(ids[: position + 1], skip_special_tokens=True))
             whole = longer.rstrip("\ufffd")  # the bytes of a character may be spread over tokens: it counts with the last
             pieces.append(GeneratedPiece(whole[len(text) :], probability))
