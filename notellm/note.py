@@ -5,6 +5,7 @@ import json
 import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 import regex
@@ -59,8 +60,9 @@ def unique_hashtags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def inline_hashtags(text: str) -> tuple[str, ...]:
-    """The hashtags written as `#tag` inside `text`."""
-    return unique_hashtags(match["tag"] for match in _INLINE_HASHTAG.finditer(text))
+    """The hashtags written as `#tag` inside `text`; of more than 100 the first."""
+    matches = islice(_INLINE_HASHTAG.finditer(text), 10 * MAX_HASHTAGS)
+    return unique_hashtags(match["tag"] for match in matches)[:MAX_HASHTAGS]
 
 
 def without_inline_hashtags(text: str) -> str:
@@ -112,8 +114,9 @@ class NoteText(BaseModel):
 
     @property
     def all_hashtags(self) -> tuple[str, ...]:
-        """The given hashtags, then those written inline in title and content."""
-        return unique_hashtags((*self.hashtags, *inline_hashtags(self.title), *inline_hashtags(self.content)))
+        """The given hashtags, then those written inline in title and content, 100 in all."""
+        inline = (*inline_hashtags(self.title), *inline_hashtags(self.content))
+        return unique_hashtags((*self.hashtags, *inline))[:MAX_HASHTAGS] if inline else self.hashtags
 
     @property
     def plain_title(self) -> str:
@@ -128,7 +131,10 @@ class NoteText(BaseModel):
     @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of what the embedding depends on: title, content and hashtags."""
-        read = json.dumps([self.title, self.content, list(self.all_hashtags)], ensure_ascii=False)
+        return self._hash(self.all_hashtags)
+
+    def _hash(self, hashtags: tuple[str, ...]) -> str:
+        read = json.dumps([self.title, self.content, list(hashtags)], ensure_ascii=False)
         return hashlib.sha256(read.encode()).hexdigest()
 
 
@@ -147,6 +153,6 @@ class Note(NoteText):
 
     def payload(self) -> dict[str, Any]:
         """The note as the index stores it: JSON values, `hashtag_keys` for filtering, `content_hash` for change detection."""
-        stored = self.model_dump(mode="json")
-        stored["hashtags"] = list(self.all_hashtags)
-        return stored | {"hashtag_keys": list(map(hashtag_key, self.all_hashtags)), "content_hash": self.content_hash}
+        tags = self.all_hashtags
+        stored = self.model_dump(mode="json") | {"hashtags": list(tags)}
+        return stored | {"hashtag_keys": list(map(hashtag_key, tags)), "content_hash": self._hash(tags)}

@@ -9,7 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
-from notellm.checkpoint import ARCHITECTURE, DENSE, MANIFEST, Checkpoint, FileDigest, Manifest, manifest_digest
+from notellm.checkpoint import (
+    ARCHITECTURE,
+    DENSE,
+    MANIFEST,
+    Category,
+    Checkpoint,
+    FileDigest,
+    Manifest,
+    ModelName,
+    manifest_digest,
+)
 from notellm.errors import CheckpointError
 from notellm.model import NoteLLM
 from notellm.prompt import PromptSettings
@@ -28,11 +38,11 @@ class CheckpointFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    base_model: str
+    name: ModelName
+    base_model: str = Field(min_length=1)
     prompt: PromptSettings = PromptSettings()
     emb_token: str = "[EMB]"  # noqa: S105
-    categories: tuple[str, ...] = ()
+    categories: tuple[Category, ...] = ()
     hashtag_vocabulary: tuple[str, ...] = ()
     data_fingerprint: str | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
@@ -51,8 +61,7 @@ def save_checkpoint(path: Path | str, model: NoteLLM, tokenizer: PreTrainedToken
         CheckpointError: something is at `path` already, or the result could not be opened again.
     """
     target = Path(path)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(target, "exists already: choose another directory or remove it first")
+    refuse_existing(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -63,6 +72,12 @@ def save_checkpoint(path: Path | str, model: NoteLLM, tokenizer: PreTrainedToken
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Checkpoint.open(target, verify="size")
+
+
+def refuse_existing(target: Path) -> None:
+    """Raises `CheckpointError` when something is at `target`: a checkpoint is never overwritten."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(target, "exists already: choose another directory or remove it first")
 
 
 def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts) -> None:

@@ -1,6 +1,5 @@
 """`create_app`: routes, middleware and error handling around a running service."""
 
-import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +16,6 @@ from service.routes import notes, openai, operations
 from service.runtime import Runtime
 from service.settings import Settings
 
-logger = logging.getLogger(__name__)
 MAX_ERRORS = 20
 
 DESCRIPTION = """One fine-tuned LLaMA reads a note (title, content, hashtags) and gives a vector for item-to-item recommendation,
@@ -36,7 +34,6 @@ def create_app(runtime: Runtime, settings: Settings) -> FastAPI:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected_error)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=runtime.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -75,13 +72,6 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     kind = status.phrase.lower().replace(" ", "-")
     document = problem(status, kind, status.phrase, str(error.detail), request_id=request_id.get())
     return document_response(document, request.scope, error.headers)
-
-
-async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    logger.error("unexpected error", exc_info=error)
-    detail = "an error that should not happen; the log has it under the request id"
-    document = problem(500, "unexpected", "Unexpected error", detail, request_id=request_id.get())
-    return document_response(document, request.scope)
 
 
 def _field(location: Sequence[str | int]) -> str:

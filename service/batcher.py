@@ -107,6 +107,13 @@ class Batcher(Generic[Work, Result]):
             for item in waiting:  # one failed or the client left: the others need not run any more
                 item.answer.cancel()
 
+    async def canary(self, work: Work) -> Result:
+        """Runs a piece of work before all that waits, whatever waits: to see whether the model still runs."""
+        item = _Waiting[Work, Result](work, 0, asyncio.get_running_loop().create_future())
+        self._queue.appendleft(item)
+        self._wake.set()
+        return await item.answer
+
     def _charge(self, tokens: int) -> None:
         self._queued_tokens += tokens
         self._metrics.queue_tokens.labels(self._name).set(self._queued_tokens)
@@ -159,7 +166,10 @@ class Batcher(Generic[Work, Result]):
 
     async def _forward(self, works: list[Work]) -> Sequence[Result]:
         with self._health.forward():
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, works)
+            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, works)
+        if len(results) != len(works):
+            raise RuntimeError(f"{len(works)} pieces of work gave {len(results)} results")
+        return results
 
     async def _isolate(self, batch: list[_Waiting[Work, Result]], error: Exception) -> None:
         """Finds out who is at fault by running each member alone."""

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PROBLEM_JSON, BodyTooLarge, ServiceError
+from service.errors import PROBLEM_JSON, BodyTooLarge, ServiceError, problem
 from service.metrics import Metrics
 
 API_VERSION = "1"
@@ -47,7 +47,7 @@ def document_response(document: dict[str, Any], scope: Scope, headers: Mapping[s
 
 @dataclass
 class _Answer:
-    status: int = 500
+    status: int = 0
 
 
 class RequestContext:
@@ -83,6 +83,14 @@ class RequestContext:
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, send_with_headers)
+        except Exception:
+            # Here, not in a handler of the framework: those run outside, where the request id is gone.
+            logger.exception("unexpected error")
+            if answer.status:
+                raise
+            detail = "an error that should not happen; the log has it under the request id"
+            document = problem(500, "unexpected", "Unexpected error", detail, request_id=identity)
+            await document_response(document, scope)(scope, receive, send_with_headers)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, answer.status, time.perf_counter() - start)

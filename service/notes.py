@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from service.metrics import Metrics
 
 # The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
 TOKENS_PER_HASHTAG = 8
-MAX_CATEGORY_TOKENS = 64
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
 Status = Literal["stored", "unchanged", "stale", "embedded"]
@@ -82,6 +81,8 @@ class NoteService:
         self._generations = generations
         self._index = index
         self._metrics = metrics
+        # A name may be generated one byte a token, and is followed by end of sequence.
+        self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
@@ -103,26 +104,45 @@ class NoteService:
         _refuse_repeated_ids(notes)
         tokenized = await self._tokenize(notes, field="notes", strict=strict)
         prompts = [self._prompt.embedding(note) for note in tokenized]
+        payloads = await asyncio.to_thread(lambda: [note.payload() for note in notes])
         with self._metrics.index_operation("get"):
             stored = await self._index.get([note.id for note in notes], with_vectors=True)
-        plans = [_plan(note, stored.get(note.id)) for note in notes]
+        plans = [_plan(payload, stored.get(payload["id"])) for payload in payloads]
         wanted = [position for position, (_, kept) in enumerate(plans) if kept is None]
         fresh = dict(zip(wanted, await self._embed([prompts[position] for position in wanted]), strict=True))
-        vectors = [fresh[position] if kept is None else kept for position, (_, kept) in enumerate(plans)]
-        writes = [
-            IndexedNote(note.payload(), vector)
-            for note, vector, (status, _) in zip(notes, vectors, plans, strict=True)
-            if status == "stored"
+        results = [
+            StoredResult(status, len(prompt), ids.truncated, fresh[position] if kept is None else kept)
+            for position, ((status, kept), prompt, ids) in enumerate(zip(plans, prompts, tokenized, strict=True))
         ]
-        if writes:
-            with self._metrics.index_operation("upsert"):
-                await self._index.upsert(writes)
-        for status, count in Counter(status for status, _ in plans).items():
+        overtaken = await self._write(
+            [
+                IndexedNote(payload, result.vector)
+                for payload, result in zip(payloads, results, strict=True)
+                if result.status == "stored"
+            ]
+        )
+        results = [
+            replace(result, status="stale", vector=None) if result.status == "stale" or note.id in overtaken else result
+            for note, result in zip(notes, results, strict=True)
+        ]
+        for status, count in Counter(result.status for result in results).items():
             self._metrics.notes.labels(status).inc(count)
-        return [
-            StoredResult(status, len(prompt), note.truncated, None if status == "stale" else vector)
-            for (status, _), prompt, note, vector in zip(plans, prompts, tokenized, vectors, strict=True)
-        ]
+        return results
+
+    async def _write(self, writes: Sequence[IndexedNote]) -> set[str]:
+        """Upserts, and returns the ids for which a concurrent request has stored a higher version meanwhile."""
+        if not writes:
+            return set()
+        with self._metrics.index_operation("upsert"):
+            await self._index.upsert(writes)
+        versions = {note.id: note.version for note in writes if note.version is not None}
+        if not versions:
+            return set()
+        with self._metrics.index_operation("get"):
+            found = await self._index.get(list(versions))
+        return {
+            note_id for note_id, note in found.items() if note.version is not None and note.version > (versions[note_id] or 0)
+        }
 
     async def get(self, note_id: str, *, with_vector: bool = False) -> IndexedNote:
         """A stored note.
@@ -171,13 +191,21 @@ class NoteService:
         template = self._prompt.template
         pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
         requests = [
-            GenerationRequest(tuple(self._prompt.hashtags(note, count)), pattern, TOKENS_PER_HASHTAG * count)
-            for note in tokenized
+            GenerationRequest(
+                tuple(self._prompt.hashtags(ids, count)),
+                pattern,
+                TOKENS_PER_HASHTAG * count,
+                bare_spaces=not _is_english(note.plain_title + note.plain_content),
+            )
+            for note, ids in zip(notes, tokenized, strict=True)
         ]
         if with_category := category and bool(self.manifest.categories):
             choices = choice_pattern(self.manifest.categories, lead=template.output_lead)
+            # Every English name can be reached by tokens that bring their space along; of others this is not known.
+            bare_spaces = not all(_is_english(name) and name[0].isalpha() for name in self.manifest.categories)
             requests += [
-                GenerationRequest(tuple(self._prompt.category(note)), choices, MAX_CATEGORY_TOKENS) for note in tokenized
+                GenerationRequest(tuple(self._prompt.category(ids)), choices, self._longest_category, bare_spaces)
+                for ids in tokenized
             ]
         generated = await self._generations.submit(
             [(request, len(request.prompt) + request.max_new_tokens) for request in requests]
@@ -242,21 +270,21 @@ class NoteService:
             return await self._index.search(vector, where=where, limit=limit, offset=offset, min_score=min_score)
 
 
-def _is_english(note: NoteText) -> bool:
+def _is_english(text: str) -> bool:
     """Whether nearly all letters are ASCII."""
-    letters = [letter for letter in note.plain_title + note.plain_content if letter.isalpha()]
+    letters = [letter for letter in text if letter.isalpha()]
     return sum(map(str.isascii, letters)) >= 0.9 * len(letters)
 
 
-def _plan(note: Note, stored: IndexedNote | None) -> tuple[Status, Vector | None]:
+def _plan(payload: dict[str, Any], stored: IndexedNote | None) -> tuple[Status, Vector | None]:
     """What to do with a note, and the vector that can be kept; no vector means that it has to be embedded."""
     if stored is None or stored.vector is None:
         return "stored", None
-    if note.version is not None and stored.version is not None and stored.version > note.version:
+    if payload["version"] is not None and stored.version is not None and stored.version > payload["version"]:
         return "stale", stored.vector
-    if stored.payload == note.payload():
+    if stored.payload == payload:
         return "unchanged", stored.vector
-    return "stored", stored.vector if stored.payload["content_hash"] == note.content_hash else None
+    return "stored", stored.vector if stored.payload["content_hash"] == payload["content_hash"] else None
 
 
 def _refuse_repeated_ids(notes: Sequence[Note]) -> None:

@@ -86,8 +86,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         embedding, generation = _canaries(prompt)
         liveness = Liveness(
             {
-                "embed": (embed_health, lambda: embeddings.submit([(embedding, len(embedding))])),
-                "generate": (generate_health, lambda: generations.submit([(generation, len(generation.prompt))])),
+                "embed": (embed_health, lambda: embeddings.canary(embedding)),
+                "generate": (generate_health, lambda: generations.canary(generation)),
             },
             settings.canary_seconds,
         )

@@ -232,7 +232,7 @@ class OpenAIEmbeddingsResponse(_Model):
 class Health(_Model):
     """`ok`, or what is wrong."""
 
-    status: Literal["ok", "failing", "starting", "draining"]
+    status: Literal["ok", "failing"]
     detail: str | None = None
 
 

@@ -21,7 +21,7 @@ _FOREIGN_PREFIX = "NOTELLM_TEST_"
 class Settings(BaseSettings):
     """Settings of `notellm-serve`. Set them as environment variables: `checkpoint` is `NOTELLM_CHECKPOINT`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     checkpoint: Path = Field(description="Checkpoint directory to serve, as written by `notellm-train`.")
     verify_checkpoint: Literal["sha256", "size"] = Field(

@@ -54,7 +54,7 @@ def start_service(checkpoint: Path, data_dir: Path, **environment: str) -> Runni
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{service.url}/health/ready", timeout=5).status_code == 200:
+            if httpx.get(f"{service.url}/health/ready", timeout=5, trust_env=False).status_code == 200:
                 return service
         except httpx.TransportError:
             time.sleep(0.1)

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from notellm.checkpoint import ARCHITECTURE, Checkpoint
 from notellm.encoder import NoteEncoder
 from notellm.model import NoteLLM
-from notellm.note import Note, hashtag_key
+from notellm.note import Note
 from notellm.prompt import NotePrompt, PromptSettings
-from notellm.saving import CheckpointFacts, save_checkpoint
+from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
 from training.data.notes import fingerprint
-from training.errors import BaseModelError
+from training.errors import BaseModelError, DataError
 
 EMB_TOKEN, PAD_TOKEN = "[EMB]", "[PAD]"
 SEED = 20240304
@@ -53,24 +54,33 @@ class InitialCheckpoint:
 
         Raises:
             BaseModelError: the base is not there or is no LLaMA.
+            DataError: the name or a category cannot be one.
             CheckpointError: something is at `output` already.
         """
+        refuse_existing(self.output)
+        facts = self._facts()
         causal_lm, tokenizer = load_base(self.base, self.dtype)
         _add_tokens(causal_lm, tokenizer)
         hidden = causal_lm.config.hidden_size
         if self.dim > hidden:
             raise BaseModelError(f"--dim {self.dim} is more than the model's hidden size of {hidden}")
-        projection = self._projection(causal_lm, tokenizer)
-        tags = Counter(tag for note in self.notes for tag in map(str.casefold, note.all_hashtags) if hashtag_key(tag))
-        facts = CheckpointFacts(
-            name=self.name,
-            base_model=Path(self.base).name if Path(self.base).exists() else self.base,
-            prompt=self.prompt,
-            categories=self.categories or tuple(sorted({note.category for note in self.notes if note.category})),
-            hashtag_vocabulary=tuple(tag for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))),
-            data_fingerprint=fingerprint(self.notes) if self.notes else None,
-        )
-        return save_checkpoint(self.output, NoteLLM(causal_lm, projection), tokenizer, facts)
+        return save_checkpoint(self.output, NoteLLM(causal_lm, self._projection(causal_lm, tokenizer)), tokenizer, facts)
+
+    def _facts(self) -> CheckpointFacts:
+        """What the manifest will say, checked before any work is done."""
+        tags = Counter(tag for note in self.notes for tag in map(str.casefold, note.all_hashtags))
+        try:
+            return CheckpointFacts(
+                name=self.name,
+                base_model=Path(self.base).name if Path(self.base).exists() else self.base,
+                prompt=self.prompt,
+                categories=self.categories or tuple(sorted({note.category for note in self.notes if note.category})),
+                hashtag_vocabulary=tuple(tag for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))),
+                data_fingerprint=fingerprint(self.notes) if self.notes else None,
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise DataError(f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}") from error
 
     def _projection(self, causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> nn.Linear:
         hidden = causal_lm.config.hidden_size

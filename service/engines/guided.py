@@ -64,13 +64,17 @@ class GuidedLogits(LogitsProcessor):
         self._guide = guide
         self._prompt_length = prompt_length
         self._eos = eos_token_id
+        self.probabilities: list[list[float]] = []
+        """Of the token that greedy search takes, among those allowed: for each step, one for each row."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """See `LogitsProcessor`."""
         allowed = torch.stack(
             [self._allowed(row, ids.tolist(), scores.shape[1]) for row, ids in zip(self._rows, input_ids, strict=True)]
         )
-        return scores.masked_fill(~allowed.to(scores.device), float("-inf"))
+        guided = scores.masked_fill(~allowed.to(scores.device), float("-inf"))
+        self.probabilities.append(torch.softmax(guided.float(), dim=-1).amax(-1).tolist())
+        return guided
 
     def _allowed(self, row: GuidedRow, ids: list[int], vocabulary: int) -> Tensor:
         """Which tokens may come next in a row, (vocabulary,)."""

@@ -1,7 +1,6 @@
 """`LocalEngine`: our encoder, and greedy generation by transformers, over one copy of the weights in this process."""
 
 import logging
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList
 
 from notellm.checkpoint import Checkpoint
@@ -41,6 +39,8 @@ class LocalEngine:
         logger.info("loading", extra={"device": device, "dtype": str(dtype), "threads": torch.get_num_threads()})
         self._model = checkpoint.load_model(dtype, device)
         self._tokenizer = checkpoint.tokenizer
+        # A base model's own generation settings (penalties, beams, minimum lengths) would leak into greedy search.
+        self._model.causal_lm.generation_config = GenerationConfig()
         self._encoder = NoteEncoder(self._model, prompt.embedding_prefix, max_batch_tokens=max_batch_tokens)
         self._guide = Guide(self._tokenizer, self._model.causal_lm.config.vocab_size)
 
@@ -55,35 +55,32 @@ class LocalEngine:
         width = max(len(request.prompt) for request in requests)
         rows = [(width - len(request.prompt), list(request.prompt)) for request in requests]
         device = self._model.device
-        guided = [GuidedRow(self._guide.matcher(r.pattern), r.max_new_tokens, r.bare_spaces) for r in requests]
+        guided_rows = [GuidedRow(self._guide.matcher(r.pattern), r.max_new_tokens, r.bare_spaces) for r in requests]
+        guided = GuidedLogits(guided_rows, self._guide, width, eos)
         causal_lm: Any = self._model.causal_lm
-        output = causal_lm.generate(
+        sequences = causal_lm.generate(
             torch.tensor([[pad] * padding + ids for padding, ids in rows], device=device),
             attention_mask=torch.tensor([[0] * padding + [1] * len(ids) for padding, ids in rows], device=device),
-            logits_processor=LogitsProcessorList([GuidedLogits(guided, self._guide, width, eos)]),
+            logits_processor=LogitsProcessorList([guided]),
             generation_config=GenerationConfig(
                 max_new_tokens=max(request.max_new_tokens for request in requests),
                 do_sample=False,
                 use_cache=True,
                 eos_token_id=eos,
                 pad_token_id=pad,
-                output_scores=True,
-                return_dict_in_generate=True,
+                num_beams=1,
             ),
         )
         return [
-            self._read(output.sequences[row, width:].tolist(), [step[row] for step in output.scores], request.max_new_tokens)
-            for row, request in enumerate(requests)
+            self._read(ids, [step[row] for step in guided.probabilities], request.max_new_tokens)
+            for row, (ids, request) in enumerate(zip(sequences[:, width:].tolist(), requests, strict=True))
         ]
 
-    def _read(self, ids: list[int], scores: list[Tensor], max_new_tokens: int) -> Generation:
+    def _read(self, ids: list[int], probabilities: list[float], max_new_tokens: int) -> Generation:
         """The tokens up to the end of sequence, each with the text that it adds."""
         pieces: list[GeneratedPiece] = []
         text = ""
-        for position, (token_id, step) in enumerate(zip(ids, scores, strict=True)):
-            if position == max_new_tokens:
-                break
-            probability = min(math.exp(float(torch.log_softmax(step.float(), dim=-1)[token_id])), 1.0)
+        for position, (token_id, probability) in enumerate(zip(ids[:max_new_tokens], probabilities, strict=False)):
             if token_id == self._tokenizer.eos_token_id:
                 # The end adds no text, but tells the choice `ai` from the choice `ai art`.
                 return Generation((*pieces, GeneratedPiece("", probability)), finished=True)

@@ -7,6 +7,7 @@ import grpc
 import httpx
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
 from service.errors import IndexUnavailable, StartupError
@@ -96,10 +97,11 @@ class ServerIndex:
     async def _prepare(self, dimensions: int) -> None:
         if not await self._client.collection_exists(self._collection):
             params = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
-            await self._client.create_collection(self._collection, vectors_config={self._vector_name: params})
-            for field, schema in _PAYLOAD_INDEXES.items():
-                await self._client.create_payload_index(self._collection, field, field_schema=schema, wait=True)
-            return
+            try:
+                await self._client.create_collection(self._collection, vectors_config={self._vector_name: params})
+            except (ApiException, grpc.RpcError, ValueError):
+                if not await self._client.collection_exists(self._collection):  # or another replica was faster
+                    raise
         vectors = (await self._client.get_collection(self._collection)).config.params.vectors
         found = vectors if isinstance(vectors, dict) else {}
         if self._vector_name not in found or found[self._vector_name].size != dimensions:
@@ -108,6 +110,9 @@ class ServerIndex:
                 f"{self._vector_name}: serve the checkpoint it was made with, or set NOTELLM_QDRANT_COLLECTION to a new name and embed "
                 "the notes again"
             )
+
+        for field, schema in _PAYLOAD_INDEXES.items():  # again at every start: the one before may have ended half-way
+            await self._client.create_payload_index(self._collection, field, field_schema=schema, wait=True)
 
     def _point(self, note: IndexedNote) -> models.PointStruct:
         if note.vector is None:
@@ -123,7 +128,7 @@ async def _translated() -> AsyncIterator[None]:
     """Turns whatever the client raises when the server is away or refuses into `IndexUnavailable`."""
     try:
         yield
-    except (ApiException, grpc.RpcError, httpx.HTTPError, OSError, TimeoutError) as error:
+    except (ApiException, QdrantException, grpc.RpcError, httpx.HTTPError, OSError, TimeoutError) as error:
         raise IndexUnavailable(f"the Qdrant server did not do what was asked: {_reason(error)}") from error
 
 

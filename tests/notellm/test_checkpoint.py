@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from notellm import Checkpoint, CheckpointError, NoteLLM
@@ -189,8 +188,8 @@ def test_saving_over_something_is_refused_and_leaves_it(tiny: Checkpoint, tiny_m
 
 
 def test_a_failed_save_leaves_nothing_behind(tiny: Checkpoint, tiny_model: NoteLLM, tmp_path: Path) -> None:
-    facts = CheckpointFacts(name="NOT VALID", base_model="tiny")
-    with pytest.raises(ValidationError, match="name"):
+    facts = CheckpointFacts(name="again", base_model="tiny", emb_token="[NOPE]")
+    with pytest.raises(CheckpointError, match=r"\[NOPE\] does not have the id"):
         save_checkpoint(tmp_path / "out", tiny_model, tiny.tokenizer, facts)
     assert list(tmp_path.iterdir()) == []
 

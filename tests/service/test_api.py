@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import io
 import json
@@ -12,7 +13,7 @@ import pytest
 from notellm import Note
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
-from service.index import EdgeIndex
+from service.index import EdgeIndex, IndexedNote
 from service.logs import configure_logging
 from service.runtime import Runtime, open_service
 from service.settings import Settings
@@ -336,8 +337,6 @@ async def test_stored_notes_survive_a_restart(settings_for: Callable[..., Settin
 
 
 async def test_leaving_finishes_accepted_work(settings_for: Callable[..., Settings]) -> None:
-    import asyncio
-
     async with open_service(settings_for()) as running:
         waiting = asyncio.create_task(running.notes.embed_texts([Note.model_validate(note) for note in NOTES]))
         await asyncio.sleep(0)
@@ -349,3 +348,43 @@ async def test_leaving_finishes_accepted_work(settings_for: Callable[..., Settin
 async def test_the_runtime_says_what_it_runs(runtime: Runtime) -> None:
     assert runtime.engine.name == "local"
     assert runtime.index.name == "qdrant-edge"
+
+
+async def test_an_unexpected_error_keeps_its_request_id(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(EdgeIndex, "get", broken)
+    response = await client.get("/notes/a1", headers={"X-Request-Id": "r7"})
+    assert (response.status_code, response.json()["type"]) == (500, "urn:notellm:problem:unexpected")
+    assert response.json()["request_id"] == response.headers["X-Request-Id"] == "r7"
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_write_that_was_overtaken_is_stale(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 5 arrives while version 4 is being embedded."""
+    original = LocalEngine.embed
+    overtaking: list[Any] = []
+
+    def slow(self: LocalEngine, prompts: Any) -> Any:
+        if not overtaking:
+            overtaking.append(True)
+            newer = Note.model_validate(NOTES[0] | {"version": 5, "title": "five"})
+            point = IndexedNote(newer.payload(), original(self, prompts)[0])
+            asyncio.run_coroutine_threadsafe(index.upsert([point]), loop).result()
+        return original(self, prompts)
+
+    loop = asyncio.get_running_loop()
+    index = client._transport.app.state.runtime.index  # type: ignore[attr-defined]
+    monkeypatch.setattr(LocalEngine, "embed", slow)
+    late = (await embed(client, [NOTES[0] | {"version": 4}]))[0]
+    assert late["status"] == "stale"
+    assert "vector" not in late
+    assert (await client.get("/notes/a1")).json()["title"] == "five"
+
+
+async def test_thousands_of_inline_hashtags_count_as_a_hundred(client: httpx.AsyncClient) -> None:
+    crowded = {"id": "c", "content": " ".join(f"#tag{number}" for number in range(5000))}
+    assert (await embed(client, [crowded]))[0]["status"] == "stored"
+    assert len((await client.get("/notes/c")).json()["hashtags"]) == 100
+    assert (await embed(client, [crowded]))[0]["status"] == "unchanged"

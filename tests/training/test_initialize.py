@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, BertConfig, BertModel, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from notellm import Checkpoint, CheckpointError, Note, NoteEncoder
-from training.errors import BaseModelError
+from training.errors import BaseModelError, DataError
 from training.initialize import InitialCheckpoint, centring_projection, random_directions
 
 NOTES = [Note(id=f"n{n}", title=f"brew {n} sour", category="ab"[n % 2], hashtags=("Coffee", f"t{n % 3}")) for n in range(12)]
@@ -122,6 +122,12 @@ def test_what_is_no_llama_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BaseModelError, match="cannot be loaded as a base model"):
         make(tmp_path / "bad.gguf", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_cannot_be_are_refused_before_any_work(tmp_path: Path) -> None:
+    for options, message in (({"name": "Not Valid"}, "name 'Not Valid'"), ({"categories": ("a ",)}, r"categories\.0 'a '")):
+        with pytest.raises(DataError, match=message):
+            InitialCheckpoint(**({"base": "nowhere", "output": tmp_path / "out", "name": "x"} | options)).make()  # type: ignore[arg-type]
 
 
 def test_dimensions_that_cannot_be(tiny_base: Path, tmp_path: Path) -> None:
