@@ -81,6 +81,12 @@ def _utc(moment: datetime) -> datetime:
     return moment
 
 
+def _not_blank(text: str) -> str:
+    if _BLANK.fullmatch(text):
+        raise NoteError("is blank: leave the field out instead")
+    return text
+
+
 CleanText = AfterValidator(clean_text)
 HashtagText = Annotated[str, Field(max_length=MAX_HASHTAG_CHARS)]
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
@@ -142,7 +148,7 @@ class Note(NoteText):
     """A note as the platform knows it."""
 
     id: NoteId
-    category: Annotated[str, Field(min_length=1, max_length=200), CleanText] | None = Field(
+    category: Annotated[str, Field(max_length=200), CleanText, AfterValidator(_not_blank)] | None = Field(
         default=None, description="The platform's own category. Stored and filterable; the model does not read it."
     )
     created_at: UtcDatetime | None = Field(default=None, description="When the note was published, with a time zone.")

@@ -51,6 +51,8 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     if any(item["type"] == "json_invalid" for item in errors):
         detail = f"the body is not JSON: {errors[0].get('ctx', {}).get('error', 'it cannot be parsed')}"
         return problem_response(UnreadableBody(detail), request.scope)
+    if errors[0]["type"] == "model_attributes_type" and not _says_json(request):
+        return problem_response(UnreadableBody("send the header Content-Type: application/json with the body"), request.scope)
     broken = [
         FieldError(field=_field(item["loc"]), rule=item["type"], message=_printable(item["msg"].removeprefix("Value error, ")))
         for item in errors[:MAX_ERRORS]
@@ -72,6 +74,10 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     kind = status.phrase.lower().replace(" ", "-")
     document = problem(status, kind, status.phrase, str(error.detail), request_id=request_id.get())
     return document_response(document, request.scope, error.headers)
+
+
+def _says_json(request: Request) -> bool:
+    return "json" in request.headers.get("content-type", "")
 
 
 def _field(location: Sequence[str | int]) -> str:

@@ -31,9 +31,12 @@ def serve() -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
     from service.app import create_app  # torch takes seconds to import: a wrong setting is told before that
     from service.runtime import open_service
 
+    disable_progress_bar()
     async with open_service(settings) as runtime:
         config = uvicorn.Config(
             create_app(runtime, settings),

@@ -4,6 +4,8 @@ import logging
 import logging.config
 from typing import Any
 
+from pythonjsonlogger.core import RESERVED_ATTRS
+
 from service.middleware import request_id
 
 
@@ -26,6 +28,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "json": {
                 "()": "pythonjsonlogger.json.JsonFormatter",
                 "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
+                "reserved_attrs": [*RESERVED_ATTRS, "color_message"],
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
             },
             "text": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},

@@ -16,7 +16,7 @@ _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 
 class Metrics:
-    """The service's metrics; every name starts with `notellm_`."""
+    """The service's metrics, named `notellm_…`, beside those of the process and of Python."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()

@@ -245,7 +245,9 @@ class NoteService:
             for name in note.truncated:
                 self._metrics.truncations.labels(name).inc()
         if strict and (errors := list(_too_long(tokenized, field))):
-            raise InvalidRequest(f"{len(errors)} fields are too long, and strict was asked for: {errors[0].field}", errors)
+            raise InvalidRequest(
+                f"strict was asked for, and too long are: {', '.join(error.field for error in errors[:5])}", errors
+            )
         return tokenized
 
     async def _embed(self, prompts: Sequence[Ids]) -> list[Vector]:

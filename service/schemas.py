@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, field_validator, model_validator
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
-from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS, FieldName
+from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
 
 MAX_NOTES = 256
 MAX_LIMIT = 100
@@ -13,6 +13,7 @@ MAX_OFFSET = 10_000
 MAX_HISTORY = 100
 
 Encoding = Literal["float", "base64"]
+CutField = Literal["title", "hashtags", "content"]
 Vector = Annotated[
     list[float] | str,
     Field(description="Unit vector: numbers, or with `base64` the little-endian float32 bytes.", examples=[[0.6, 0.8]]),
@@ -66,7 +67,7 @@ class EmbeddedNote(_Model):
         "higher `version`, which was kept. `embedded`: not stored, as asked."
     )
     tokens: int = Field(ge=1, description="Length of the prompt, after the cut.", examples=[72])
-    truncated: list[FieldName] = Field(description="Fields that were too long and lost their end.", examples=[["content"]])
+    truncated: list[CutField] = Field(description="Fields that were too long and lost their end.", examples=[["content"]])
     vector: Vector | None = None
 
 
@@ -175,7 +176,7 @@ class HashtaggedNote(_Model):
     hashtags: list[SuggestedHashtag] = Field(description="May be empty: none is a valid answer.")
     category: SuggestedCategory | None = Field(default=None, description="Missing when the checkpoint lists no categories.")
     tokens: int = Field(ge=1, description="Length of the hashtag prompt, after the cut.")
-    truncated: list[FieldName]
+    truncated: list[CutField]
 
 
 class HashtagsResponse(_Model):
@@ -195,11 +196,20 @@ class OpenAIEmbeddingsRequest(BaseModel):
         extra="forbid", frozen=True, json_schema_extra={"example": {"input": "How fine should I grind for espresso?"}}
     )
 
-    input: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1, max_length=MAX_NOTES)]
+    input: str | list[str] = Field(description="A text, or 1 to 256 texts. Token ids are not accepted.")
     model: str | None = Field(default=None, description="The served model's name, or nothing.")
     encoding_format: Encoding = "float"
     dimensions: StrictInt | None = Field(default=None, ge=1, description="Must be the model's own.")
     user: str | None = Field(default=None, description="Accepted and not used.")
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _texts(cls, given: object) -> object:
+        """One rule with one name, instead of one for each member of the union."""
+        texts = given if isinstance(given, list) else [given]
+        if not 1 <= len(texts) <= MAX_NOTES or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"must be a text or a list of 1 to {MAX_NOTES} texts; token ids are not accepted")
+        return given
 
 
 class OpenAIEmbedding(_Model):

@@ -117,9 +117,8 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     for name in sorted(environment):
         if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in known:
             near = get_close_matches(name, known, n=1)
-            raise StartupError(
-                f"{name} is not a setting{f': did you mean {near[0]}?' if near else ''}. See docs/configuration.md"
-            )
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise StartupError(f"{name} is not a setting{hint} (see docs/configuration.md)")
     try:
         return Settings()
     except ValidationError as error:

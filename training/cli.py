@@ -45,13 +45,13 @@ def init_checkpoint(
     if dtype is not None and dtype not in DTYPES:
         raise typer.BadParameter(f"{dtype!r} is not one of {', '.join(DTYPES)}", param_hint="--dtype")
     everything = list(read_notes(notes)) if notes else []
-    step = max(1, -(-len(everything) // sample))
+    wanted = min(sample, len(everything))
     checkpoint = InitialCheckpoint(
         base=base,
         output=output,
         name=name,
         dim=dim,
-        notes=everything[::step],
+        notes=[everything[position * len(everything) // wanted] for position in range(wanted)],
         categories=tuple(category or sorted({note.category for note in everything if note.category})),
         dtype=DTYPES[dtype] if dtype else None,
         prompt=PromptSettings(version=prompt),

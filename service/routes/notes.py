@@ -1,15 +1,18 @@
 """`/notes`: embed, find, suggest, read, forget."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
 from notellm.note import NoteId, clean_hashtag, hashtag_key
+from notellm.prompt import FieldName
 from service.errors import InvalidRequest
 from service.index import IndexedNote, NoteFilter, ScoredNote
 from service.routes.common import RuntimeDep, SettingsDep, encode_vector, problems
 from service.schemas import (
     EXAMPLE_NOTE,
+    CutField,
     EmbeddedNote,
     EmbedRequest,
     EmbedResponse,
@@ -53,7 +56,7 @@ async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) 
                 id=note.id,
                 status=status,
                 tokens=tokens,
-                truncated=list(truncated),
+                truncated=_cut_fields(truncated),
                 vector=encode_vector(vector, body.encoding_format) if body.vectors and vector is not None else None,
             )
             for note, (status, tokens, truncated, vector) in zip(body.notes, embedded, strict=True)
@@ -97,7 +100,7 @@ async def hashtags(body: HashtagsRequest, runtime: RuntimeDep, settings: Setting
                 hashtags=[SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence) for tag in note.hashtags],
                 category=SuggestedCategory(category=note.category[0], confidence=note.category[1]) if note.category else None,
                 tokens=note.tokens,
-                truncated=list(note.truncated),
+                truncated=_cut_fields(note.truncated),
             )
             for note in suggested
         ],
@@ -139,6 +142,11 @@ def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = Non
             "is no hashtag: nothing is left of it",
         )
     return NoteFilter(category=wanted.category, hashtag_key=key, created_after=wanted.created_after, exclude=exclude or ())
+
+
+def _cut_fields(truncated: Sequence[FieldName]) -> list[CutField]:
+    """The prompt's fields under their names in requests."""
+    return ["hashtags" if name == "topic" else name for name in truncated]
 
 
 def _neighbours(model: str, found: list[ScoredNote]) -> SimilarResponse:

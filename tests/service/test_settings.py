@@ -22,7 +22,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"NOTELLM_CHECKPONT": "x"}, "NOTELLM_CHECKPONT is not a setting: did you mean NOTELLM_CHECKPOINT"),
+        ({"NOTELLM_CHECKPONT": "x"}, "NOTELLM_CHECKPONT is not a setting; did you mean NOTELLM_CHECKPOINT"),
         ({"NOTELLM_PORT": "many"}, "NOTELLM_PORT: Input should be a valid integer"),
         ({"NOTELLM_LOG_LEVEL": "LOUD"}, "NOTELLM_LOG_LEVEL"),
         ({"NOTELLM_QDRANT_API_KEY": "secret"}, "NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL"),
