@@ -267,7 +267,7 @@ async def test_logs_are_json_and_hold_neither_text_nor_keys(client: httpx.AsyncC
         await client.post("/notes/embed", json={"notes": [{"id": "p1", "title": "private words"}]}, headers=secret)
         await client.get("/notes/p1?vector=true", headers=secret)
         await client.post(
-            "/notes/embed", content=b'{"notes": [{"id": "p2", "title": 1, "content": "private words"}]}', headers=secret
+            "/notes/embed", json={"notes": [{"id": "p2", "title": 1, "content": "private words"}]}, headers=secret
         )
     finally:
         root.handlers[:] = handlers
