@@ -25,7 +25,23 @@ _LONE_LETTER = regex.compile(r"[A-Za-z]")
 _HAS_LETTER = regex.compile(r"[\p{L}\p{Extended_Pictographic}]")
 # A model that has nothing to say goes on with the prompt.
 _PROMPT_WORDS = frozenset(
-    map(hashtag_key, ("topic", "topics", "title", "content", "category", "json", "note", "话题", "标题", "内容"))
+    map(
+        hashtag_key,
+        (
+            "topic",
+            "topics",
+            "title",
+            "content",
+            "category",
+            "json",
+            "note",
+            "compression word",
+            "compression words",
+            "话题",
+            "标题",
+            "内容",
+        ),
+    )
 )
 
 

@@ -29,7 +29,7 @@ def cleaned(text: str, count: int = 5, exclude: tuple[str, ...] = (), *, finishe
         (" C++, C#, node.js, web3", ["C++", "C#", "node.js", "web3"]),
         (" King Glory, kingglory, king-glory", ["King Glory"]),
         (" 1, 2, 2024, 3.5", []),
-        (" topics, category, 话题", []),
+        (" topics, category, 话题, compression word's", []),
         (" A, B", []),
         (" this is a whole sentence about coffee", []),
         (" " + "x" * 41, []),
