@@ -1,7 +1,6 @@
 """`NoteService`: what the service does with notes. Prompt → engine → index; routes only translate to and from HTTP."""
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from notellm.checkpoint import Manifest
-from notellm.hashtags import HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
 from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
 from service.batcher import Batcher
@@ -18,9 +16,8 @@ from service.engines import Generation, GenerationRequest
 from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.metrics import Metrics
+from service.suggestions import SuggestionPrompts, Suggestions
 
-# The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
-TOKENS_PER_HASHTAG = 8
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
 Status = Literal["stored", "unchanged", "stale", "embedded"]
@@ -44,16 +41,6 @@ class StoredResult:
     tokens: int
     truncated: tuple[FieldName, ...]
     vector: Vector | None
-
-
-@dataclass(frozen=True)
-class Suggestions:
-    """Hashtags, and a category with its confidence where the checkpoint lists categories and one was asked for."""
-
-    hashtags: list[HashtagSuggestion]
-    category: tuple[str, float] | None
-    tokens: int
-    truncated: tuple[FieldName, ...]
 
 
 class NoteService:
@@ -81,8 +68,7 @@ class NoteService:
         self._generations = generations
         self._index = index
         self._metrics = metrics
-        # A name may be generated one byte a token, and is followed by end of sequence.
-        self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
+        self._suggestions = SuggestionPrompts(manifest, prompt)
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
@@ -188,42 +174,11 @@ class NoteService:
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
         """Up to `count` hashtags for each note that it does not have yet, and a category out of the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
-        template = self._prompt.template
-        pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
-        requests = [
-            GenerationRequest(
-                tuple(self._prompt.hashtags(ids, count)),
-                pattern,
-                TOKENS_PER_HASHTAG * count,
-                bare_spaces=not _is_english(note.plain_title + note.plain_content),
-            )
-            for note, ids in zip(notes, tokenized, strict=True)
-        ]
-        if with_category := category and bool(self.manifest.categories):
-            choices = choice_pattern(self.manifest.categories, lead=template.output_lead)
-            # Every English name can be reached by tokens that bring their space along; of others this is not known.
-            bare_spaces = not all(_is_english(name) and name[0].isalpha() for name in self.manifest.categories)
-            requests += [
-                GenerationRequest(tuple(self._prompt.category(ids)), choices, self._longest_category, bare_spaces)
-                for ids in tokenized
-            ]
+        requests = self._suggestions.requests(notes, tokenized, count, category=category)
         generated = await self._generations.submit(
             [(request, len(request.prompt) + request.max_new_tokens) for request in requests]
         )
-        categories = (
-            [self._category(generation) for generation in generated[len(notes) :]] if with_category else [None] * len(notes)
-        )
-        return [
-            Suggestions(
-                clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished),
-                chosen,
-                len(request.prompt),
-                ids.truncated,
-            )
-            for note, ids, request, line, chosen in zip(
-                notes, tokenized, requests[: len(notes)], generated[: len(notes)], categories, strict=True
-            )
-        ]
+        return self._suggestions.read(notes, tokenized, generated, count)
 
     async def count(self) -> int:
         """Stored notes."""
@@ -234,10 +189,6 @@ class NoteService:
     def max_tokens(self) -> int:
         """Length of the longest embedding prompt."""
         return self._prompt.max_embedding_tokens
-
-    def _category(self, generation: Generation) -> tuple[str, float] | None:
-        name = generation.text.strip()
-        return (name, math.prod(piece.probability for piece in generation.pieces)) if name in self.manifest.categories else None
 
     async def _tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
         tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
@@ -270,12 +221,6 @@ class NoteService:
     ) -> list[ScoredNote]:
         with self._metrics.index_operation("search"):
             return await self._index.search(vector, where=where, limit=limit, offset=offset, min_score=min_score)
-
-
-def _is_english(text: str) -> bool:
-    """Whether nearly all letters are ASCII."""
-    letters = [letter for letter in text if letter.isalpha()]
-    return sum(map(str.isascii, letters)) >= 0.9 * len(letters)
 
 
 def _plan(payload: dict[str, Any], stored: IndexedNote | None) -> tuple[Status, Vector | None]:

@@ -1,0 +1,92 @@
+"""`SuggestionPrompts`: what to ask the model for hashtags and a category, and how to read what it generates."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from notellm.checkpoint import Manifest
+from notellm.hashtags import HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
+from notellm.note import NoteText
+from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from service.engines import Generation, GenerationRequest
+
+# The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
+TOKENS_PER_HASHTAG = 8
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Hashtags, and a category with its confidence where the checkpoint lists categories and one was asked for."""
+
+    hashtags: list[HashtagSuggestion]
+    category: tuple[str, float] | None
+    tokens: int
+    truncated: tuple[FieldName, ...]
+
+
+class SuggestionPrompts:
+    """The generation requests of one checkpoint.
+
+    Args:
+        manifest: tells the categories.
+        prompt: the checkpoint's prompt builder.
+    """
+
+    def __init__(self, manifest: Manifest, prompt: NotePrompt) -> None:
+        self._categories = manifest.categories
+        self._prompt = prompt
+        # A name may be generated one byte a token, and is followed by end of sequence.
+        self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
+        # Every English name can be reached by tokens that bring their space along; of others this is not known.
+        self._bare_spaces_in_categories = not all(_is_english(name) and name[0].isalpha() for name in manifest.categories)
+
+    def requests(
+        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
+    ) -> list[GenerationRequest]:
+        """The hashtag request of each note, then the category request of each where one is wanted and there is a list."""
+        template = self._prompt.template
+        pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
+        requests = [
+            GenerationRequest(
+                tuple(self._prompt.hashtags(ids, count)),
+                pattern,
+                TOKENS_PER_HASHTAG * count,
+                bare_spaces=not _is_english(note.plain_title + note.plain_content),
+            )
+            for note, ids in zip(notes, tokenized, strict=True)
+        ]
+        if category and self._categories:
+            choices = choice_pattern(self._categories, lead=template.output_lead)
+            requests += [
+                GenerationRequest(
+                    tuple(self._prompt.category(ids)), choices, self._longest_category, self._bare_spaces_in_categories
+                )
+                for ids in tokenized
+            ]
+        return requests
+
+    def read(
+        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], generated: Sequence[Generation], count: int
+    ) -> list[Suggestions]:
+        """The suggestions in what was generated for `requests`."""
+        lines, choices = generated[: len(notes)], generated[len(notes) :]
+        categories = [self._category(choice) for choice in choices] or [None] * len(notes)
+        return [
+            Suggestions(
+                clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished),
+                chosen,
+                len(self._prompt.hashtags(ids, count)),
+                ids.truncated,
+            )
+            for note, ids, line, chosen in zip(notes, tokenized, lines, categories, strict=True)
+        ]
+
+    def _category(self, generation: Generation) -> tuple[str, float] | None:
+        name = generation.text.strip()
+        return (name, math.prod(piece.probability for piece in generation.pieces)) if name in self._categories else None
+
+
+def _is_english(text: str) -> bool:
+    """Whether nearly all letters are ASCII."""
+    letters = [letter for letter in text if letter.isalpha()]
+    return sum(map(str.isascii, letters)) >= 0.9 * len(letters)
