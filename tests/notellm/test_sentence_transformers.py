@@ -1,6 +1,5 @@
 """Another library reads the checkpoint directory and gives the same vectors: the projection is where it belongs."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ def projected(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Chec
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.skipif(sys.platform != "linux", reason="sentence-transformers is pinned for Linux only")
 @pytest.mark.parametrize("which", ["tiny", "projected"])
 def test_sentence_transformers_gives_the_same_vectors_for_the_same_ids(which: str, request: pytest.FixtureRequest) -> None:
     from sentence_transformers import SentenceTransformer
