@@ -1,5 +1,6 @@
 """Attention over a `Pack`: every sequence sees the shared prefix and itself, and nothing is padded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from notellm.packing import Pack
+from notellm.packing import Pack, Run
 
 RAGGED_ATTENTION = "notellm_ragged"
+SHARED_PREFIX_ATTENTION = "notellm_shared_prefix"
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,47 @@ def ragged_attention(
     Returns:
         (1, tokens, heads, head size), and no weights.
     """
-    heads, head_size = query.shape[1], query.shape[3]
-    output = torch.empty((query.shape[2], heads, head_size), dtype=query.dtype, device=query.device)
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    for run in pack.runs:
-        end = run.start + run.count * run.length
-        q, k, v = (_by_sequence(states[0, :, run.start : end], run.count) for states in (query, key, value))
-        k = torch.cat([prefix.keys[layer].expand(run.count, -1, -1, -1), k], dim=2)
-        v = torch.cat([prefix.values[layer].expand(run.count, -1, -1, -1), v], dim=2)
-        mask = _causal_mask(run.length, prefix.length, query.device)
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=True)
-        output[run.start : end] = attended.transpose(1, 2).reshape(-1, heads, head_size)
-    return output[None], None
+    keys, values = prefix.keys[layer], prefix.values[layer]
+    attended = [_attend(run, (query, key, value), (keys, values), scaling) for run in pack.runs]
+    return torch.cat(attended)[None], None
+
+
+def shared_prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    *,
+    runs: Sequence[Run],
+    **_: object,
+) -> tuple[Tensor, None]:
+    """The same for training: the prefixes lie in the row itself, so that gradients reach them.
+
+    Args:
+        module, attention_mask: not used.
+        query, key, value, scaling: as for `ragged_attention`.
+        runs: sequences and prefixes in the order of the row, without gaps.
+
+    Returns:
+        (1, tokens, heads, head size), and no weights.
+    """
+    attended = []
+    for run in runs:
+        before = slice(run.prefix_start, run.prefix_start + run.prefix_length)
+        attended.append(_attend(run, (query, key, value), (key[0, :, before], value[0, :, before]), scaling))
+    return torch.cat(attended)[None], None
+
+
+def _attend(run: Run, states: tuple[Tensor, Tensor, Tensor], prefix: tuple[Tensor, Tensor], scaling: float) -> Tensor:
+    """Attention of one run behind the keys and values of its prefix: (tokens, heads, head size)."""
+    q, k, v = (_by_sequence(one[0, :, run.start : run.end], run.count) for one in states)
+    k, v = (torch.cat([before.expand(run.count, -1, -1, -1), own], dim=2) for before, own in zip(prefix, (k, v), strict=True))
+    mask = _causal_mask(run.length, prefix[0].shape[1], q.device)
+    attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=True)
+    return attended.transpose(1, 2).flatten(0, 1)
 
 
 def _by_sequence(states: Tensor, count: int) -> Tensor:
@@ -82,3 +113,4 @@ def _causal_mask(length: int, prefix_length: int, device: torch.device) -> Tenso
 
 
 AttentionInterface.register(RAGGED_ATTENTION, ragged_attention)
+AttentionInterface.register(SHARED_PREFIX_ATTENTION, shared_prefix_attention)

@@ -27,11 +27,21 @@ def token_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring sequences of equal length in a pack: `count` sequences of `length` tokens from `start`."""
+    """Neighbouring sequences of equal length in a pack: `count` sequences of `length` tokens from `start`.
+
+    Where the opening that they share lies in the same row, it is `prefix_length` tokens from `prefix_start`.
+    """
 
     start: int
     count: int
     length: int
+    prefix_start: int = 0
+    prefix_length: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where the next run starts."""
+        return self.start + self.count * self.length
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,24 @@ class TokenizedNote:
         return tuple(name for name, length in self.full_lengths.items() if len(getattr(self, name)) < length)
 
 
+@dataclass(frozen=True)
+class TrainingExample:
+    """A prompt with its answer, `<Output>[EOS]`.
+
+    Attributes:
+        ids: opening, note, compression word, guidance, output, end of sequence.
+        opening: how many ids every prompt of the same task starts with.
+        embedding: index of the token before `[EMB]`, whose hidden state is the note's embedding.
+        output: index of the first output token; those up to the end are what generation is trained on. `len(ids)` when there
+            is none.
+    """
+
+    ids: tuple[int, ...]
+    opening: int
+    embedding: int
+    output: int
+
+
 class NotePrompt:
     """Builds the token ids of the embedding, category and hashtag prompts.
 
@@ -121,6 +139,7 @@ class NotePrompt:
         self.settings = settings or PromptSettings()
         self.template = TEMPLATES[self.settings.version]
         self.emb_token_id = emb_token_id
+        self.eos_token_id: int | None = tokenizer.eos_token_id
         self.plain = PlainTokenizer(tokenizer)
         self._limits: dict[FieldName, int] = {
             "title": self.settings.title_tokens,
@@ -166,7 +185,7 @@ class NotePrompt:
         """
         if not MIN_HASHTAGS <= count <= MAX_HASHTAGS:
             raise PromptError(f"count is {count}: ask for {MIN_HASHTAGS} to {MAX_HASHTAGS} hashtags")
-        opening = self._opening(self.template.hashtag_instruction.replace("{count}", str(count)))
+        opening = self._hashtag_opening(count)
         guidance = self._guidance(self.template.hashtag_guidance.replace("{count}", str(count)))
         return [*opening, *self._fields(note, topic=False), *self._compression, self.emb_token_id, *guidance]
 
@@ -174,10 +193,37 @@ class NotePrompt:
         """Ids of a continuation (a category, a hashtag list) as it follows the guidance, without end-of-sequence."""
         return self.plain.encode(self.template.output_lead + text)
 
+    def embedding_example(self, note: TokenizedNote) -> TrainingExample:
+        """The embedding prompt, without anything to generate."""
+        ids = self.embedding(note)
+        return TrainingExample(tuple(ids), len(self.embedding_prefix), len(ids) - 1, len(ids))
+
+    def category_example(self, note: TokenizedNote, category: str) -> TrainingExample:
+        """The category prompt and its answer."""
+        return self._example(self.category(note), self.embedding_prefix, category)
+
+    def hashtags_example(self, note: TokenizedNote, hashtags: Sequence[str]) -> TrainingExample:
+        """The prompt that asks for as many hashtags as are given, and its answer.
+
+        Raises:
+            PromptError: there are none, or more than 10.
+        """
+        opening = self._hashtag_opening(len(hashtags))
+        return self._example(self.hashtags(note, len(hashtags)), opening, self.template.hashtag_separator.join(hashtags))
+
+    def _example(self, prompt: list[int], opening: tuple[int, ...], answer: str) -> TrainingExample:
+        if self.eos_token_id is None:
+            raise PromptError("the tokenizer has no end-of-sequence token: generation could not learn to stop")
+        ids = (*prompt, *self.output(answer), self.eos_token_id)
+        return TrainingExample(ids, len(opening), prompt.index(self.emb_token_id) - 1, len(prompt))
+
     def _cut(self, title: list[int], topic: list[int], content: list[int]) -> TokenizedNote:
         fields: dict[FieldName, list[int]] = {"title": title, "topic": topic, "content": content}
         kept = {name: tuple(ids[: self._limits[name]]) for name, ids in fields.items()}
         return TokenizedNote(**kept, full_lengths={name: len(ids) for name, ids in fields.items()})
+
+    def _hashtag_opening(self, count: int) -> tuple[int, ...]:
+        return self._opening(self.template.hashtag_instruction.replace("{count}", str(count)))
 
     def _opening(self, instruction: str) -> tuple[int, ...]:
         return (*self._bos, *self._start(instruction + self.template.labels["title"]))

@@ -48,7 +48,10 @@ class CheckpointFacts(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
 
 
-def save_checkpoint(path: Path | str, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts) -> Checkpoint:
+def save_checkpoint(
+    path: Path | str, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts, *,
+    extra: dict[str, object] | None = None, card: str | None = None,
+) -> Checkpoint:  # fmt: skip
     """Writes the directory beside its final place, checks it, and moves it there in one step.
 
     Args:
@@ -56,6 +59,8 @@ def save_checkpoint(path: Path | str, model: NoteLLM, tokenizer: PreTrainedToken
         model: its weights are written in the dtype that they have, the projection in float32.
         tokenizer: holds `facts.emb_token` and a pad token of its own.
         facts: the fields of `notellm.json` that the model itself does not tell.
+        extra: more JSON files by name, for people: nothing reads them.
+        card: the model card, `README.md`.
 
     Raises:
         CheckpointError: something is at `path` already, or the result could not be opened again.
@@ -66,7 +71,11 @@ def save_checkpoint(path: Path | str, model: NoteLLM, tokenizer: PreTrainedToken
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         partial.chmod(0o755)
+        for name, content in (extra or {}).items():
+            _write_json(partial / name, content)
         _write(partial, model, tokenizer, facts)
+        if card is not None:
+            (partial / "README.md").write_text(card, encoding="utf-8")
         Checkpoint.open(partial).prompt()
         partial.replace(target)
     finally:

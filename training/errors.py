@@ -1,8 +1,11 @@
 """What can go wrong in training.
 
 TrainingError
-├── DataError        a notes file breaks its format
-└── BaseModelError   the base model cannot be made into a checkpoint
+├── DataError          a notes or events file breaks its format, or holds nothing to learn from
+├── ConfigError        a setting is wrong, or two do not go together
+├── BaseModelError     the base model cannot be made into a checkpoint
+├── SaveError          a checkpoint could not be written; the one before it is untouched
+└── NonFiniteLossError the loss is no longer a number
 """
 
 
@@ -11,8 +14,20 @@ class TrainingError(Exception):
 
 
 class DataError(TrainingError):
-    """A data file breaks its format."""
+    """A data file breaks its format, or holds nothing to learn from."""
+
+
+class ConfigError(TrainingError):
+    """A setting is wrong, or two do not go together."""
 
 
 class BaseModelError(TrainingError):
     """The base model cannot be used."""
+
+
+class SaveError(TrainingError):
+    """A checkpoint could not be written; the one before it is untouched."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss is no longer a number."""

@@ -60,7 +60,7 @@ class InitialCheckpoint:
         refuse_existing(self.output)
         facts = self._facts()
         causal_lm, tokenizer = load_base(self.base, self.dtype)
-        _add_tokens(causal_lm, tokenizer)
+        add_tokens(causal_lm, tokenizer)
         hidden = causal_lm.config.hidden_size
         if self.dim > hidden:
             raise BaseModelError(f"--dim {self.dim} is more than the model's hidden size of {hidden}")
@@ -87,7 +87,7 @@ class InitialCheckpoint:
         identity = nn.Linear(hidden, hidden, bias=False)
         identity.weight.data = torch.eye(hidden)
         if not self.notes:
-            return _linear(random_directions(hidden, self.dim)) if self.dim else identity
+            return linear(random_directions(hidden, self.dim)) if self.dim else identity
         prompt = NotePrompt(tokenizer, tokenizer.added_tokens_encoder[EMB_TOKEN], self.prompt)
         encoder = NoteEncoder(NoteLLM(causal_lm, identity), prompt.embedding_prefix)
         states = encoder.encode([prompt.embedding(note) for note in prompt.tokenize(self.notes)], normalize=False)
@@ -135,7 +135,7 @@ def centring_projection(states: Tensor, dim: int) -> nn.Linear:
     if dim > len(states):
         raise BaseModelError(f"--dim {dim} needs a sample of at least {dim} notes, there are {len(states)}")
     weight = torch.linalg.svd(states.double() - mean, full_matrices=False).Vh[:dim] if dim else torch.eye(len(mean)).double()
-    return _linear(weight, bias=-(weight @ mean))
+    return linear(weight, bias=-(weight @ mean))
 
 
 def random_directions(hidden: int, dim: int) -> Tensor:
@@ -145,7 +145,22 @@ def random_directions(hidden: int, dim: int) -> Tensor:
     return directions.T
 
 
-def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+def principal_projection(states: Tensor, dim: int) -> nn.Linear:
+    """A bias-free projection to the `dim` directions of largest variance that the mean of the hidden states has no part in.
+
+    Args:
+        states: (notes, hidden size), at least `dim` + 1 notes.
+    """
+    if dim >= len(states):
+        raise BaseModelError(f"{len(states)} notes have fewer than {dim} principal directions: take more notes or fewer dimensions")
+    mean = torch.nn.functional.normalize(states.double().mean(0), dim=0)
+    without_mean = states.double() - (states.double() @ mean)[:, None] * mean
+    weight = torch.linalg.svd(without_mean - without_mean.mean(0), full_matrices=False).Vh[:dim]
+    return linear(weight - (weight @ mean)[:, None] * mean)
+
+
+def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A linear layer of these weights, (out, in), and bias, (out,)."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     linear.weight.data = weight.float().contiguous()
     if bias is not None:
@@ -153,7 +168,7 @@ def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     return linear
 
 
-def _add_tokens(causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
+def add_tokens(causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
     """Adds `[EMB]`, and `[PAD]` where the base pads with a token that has another meaning. New rows are the mean row."""
     tokenizer.add_tokens([EMB_TOKEN], special_tokens=True)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:

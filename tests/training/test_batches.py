@@ -1,0 +1,104 @@
+"""Packed and padded rows hold the same, and labels are where brute force finds them."""
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from notellm import Checkpoint
+from notellm.note import Note
+from training.batches import Collator, TokenRows
+from training.examples import Asked, GlobalBatch, Relations
+
+NOTES = {
+    note.id: note
+    for note in (
+        Note(id="a", title="Cold brew", content="with #ice and ice", hashtags=("coffee",), category="coffee"),
+        Note(id="b", title="Hops", hashtags=("beer", "home brewing"), category="beer"),
+        Note(id="c", title="Qubits", content="noisy gate " * 9, hashtags=("gates",)),
+        Note(id="d", content="malt", category="beer"),
+    )
+}
+BATCH = GlobalBatch(
+    (Asked("a", "hashtags", ("ice", "coffee")), Asked("b", "category")),
+    (Asked("c", "hashtags", ("gates",)), Asked("d", "category")),
+)
+
+
+def collator(tiny: Checkpoint, related: Relations | None = None, **settings: object) -> Collator:
+    return Collator(NOTES, tiny.prompt(), related or Relations([("a", "c"), ("b", "d")]), **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_rows_read_back_as_prompt_and_answer(tiny: Checkpoint, packed: bool) -> None:
+    batch = collator(tiny, packed=packed)(0, BATCH)
+    (rows,) = batch.chunks
+    ids = rows.input_ids.flatten()
+    tokenizer: PreTrainedTokenizerBase = tiny.tokenizer
+    answers = tokenizer.decode(rows.output_ids)
+    assert answers == " ice, coffee<|im_end|> beer<|im_end|> gates<|im_end|> beer<|im_end|>"
+    assert tokenizer.decode(ids[rows.embedding_at]) == ':"' * 4 or all(
+        int(ids[position + 1]) == tiny.manifest.emb_token_id for position in rows.embedding_at
+    )
+    for position, token in zip(rows.predict_at.tolist(), rows.output_ids.tolist(), strict=True):
+        following = ids[position + 1] if rows.runs is None else token  # in a pack the opening may lie far before
+        assert int(following) == token
+
+
+def test_the_answers_are_not_in_the_prompt(tiny: Checkpoint) -> None:
+    example = collator(tiny).example(BATCH.first[0])
+    prompt = tiny.tokenizer.decode(example.ids[: example.output])
+    assert "#ice" not in prompt
+    assert "and ice" in prompt  # a plain word stays
+    assert "coffee" not in prompt
+    assert "'topic'" not in prompt
+    assert "generate 2 topics" in prompt
+
+
+def test_positions_of_a_pack_are_those_of_each_example(tiny: Checkpoint) -> None:
+    make = collator(tiny)
+    examples = [make.example(asked) for asked in (*BATCH.first, *BATCH.second)]
+    rows = TokenRows.packed(examples)
+    assert rows.runs is not None
+    for run in rows.runs:
+        for start in range(run.start, run.end, run.length):
+            assert rows.position_ids[0, start : start + run.length].tolist() == list(
+                range(run.prefix_length, run.prefix_length + run.length)
+            )
+    assert sum(run.count * run.length for run in rows.runs) == rows.tokens < TokenRows.padded(examples, 0).tokens
+
+
+def test_every_output_token_of_brute_force_is_a_label(tiny: Checkpoint) -> None:
+    make = collator(tiny)
+    examples = [make.example(asked) for asked in (*BATCH.first, *BATCH.second)]
+    rows = TokenRows.padded(examples, 0)
+    expected = []
+    for row, example in enumerate(examples):
+        for position in range(len(example.ids)):
+            before = tiny.tokenizer.decode(example.ids[:position])
+            if before.count('".') and (" are:" in before or "category is:" in before):
+                expected.append((row * rows.input_ids.shape[1] + position - 1, example.ids[position]))
+    assert list(zip(rows.predict_at.tolist(), rows.output_ids.tolist(), strict=True)) == expected
+
+
+def test_known_related_notes_are_masked_but_not_the_partner(tiny: Checkpoint) -> None:
+    related = Relations([("a", "c"), ("b", "d"), ("a", "d")])
+    mask = collator(tiny, related)(0, BATCH).related
+    notes = ["a", "b", "c", "d"]
+    masked = {(notes[row], notes[column]) for row, column in mask.nonzero().tolist()}
+    assert masked == {("a", "a"), ("b", "b"), ("c", "c"), ("d", "d"), ("a", "d"), ("d", "a")}
+
+
+def test_columns_of_two_processes_are_rank_after_rank(tiny: Checkpoint) -> None:
+    related = Relations([("a", "c"), ("b", "d"), ("a", "d")])
+    second = collator(tiny, related, rank=1, ranks=2)(0, BATCH).related
+    columns = ["a", "c", "b", "d"]
+    masked = {(["b", "d"][row], columns[column]) for row, column in second.nonzero().tolist()}
+    assert masked == {("b", "b"), ("d", "d"), ("d", "a")}
+
+
+def test_chunks_cover_the_share_in_order(tiny: Checkpoint) -> None:
+    whole = collator(tiny)(0, BATCH)
+    cut = collator(tiny, chunk_examples=3)(0, BATCH)
+    assert [len(chunk.embedding_at) for chunk in cut.chunks] == [3, 1]
+    assert [cut.chunk_slice(index) for index in range(2)] == [slice(0, 3), slice(3, 4)]
+    assert torch.equal(torch.cat([chunk.output_ids for chunk in cut.chunks]), whole.chunks[0].output_ids)

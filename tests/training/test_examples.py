@@ -1,0 +1,113 @@
+"""Batches: who is in them, who is whose negative, and who does which task."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notellm.note import Note
+from training.errors import DataError
+from training.examples import BatchPlan, ExampleSettings, undirected
+from training.pairs import Pair
+
+NOTES = {
+    f"n{i}": Note(
+        id=f"n{i}",
+        title=f"title {i}",
+        hashtags=tuple(f"tag{j}" for j in range(i % 4)),
+        category=None if i % 5 == 0 else "food",
+    )
+    for i in range(60)
+}
+RING = [Pair(f"n{i}", f"n{(i + 1) % 60}", 1.0 - i / 100) for i in range(60)]
+
+
+def plan(pairs: list[Pair] = RING, seed: int = 0, **settings: object) -> BatchPlan:
+    return BatchPlan(pairs, NOTES, ExampleSettings.model_validate({"pairs_per_batch": 8, **settings}), seed)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)).filter(lambda p: p[0] != p[1]), min_size=20, max_size=200),
+    st.integers(2, 6),
+    st.integers(1, 3),
+)
+def test_no_note_stands_twice_in_a_batch(edges: list[tuple[int, int]], size: int, epochs: int) -> None:
+    pairs = [Pair(f"n{a}", f"n{b}", 1.0) for a, b in edges]
+    try:
+        batches = plan(pairs, pairs_per_batch=size, epochs=epochs)
+    except DataError:
+        return
+    seen: Counter[frozenset[str]] = Counter()
+    for batch in batches:
+        ids = [asked.note for asked in (*batch.first, *batch.second)]
+        assert len(ids) == len(set(ids)) == 2 * size
+        seen.update(frozenset((a.note, b.note)) for a, b in zip(batch.first, batch.second, strict=True))
+    known = {frozenset((pair.source, pair.target)) for pair in pairs}
+    assert set(seen) <= known
+    assert max(seen.values()) <= epochs
+    left_over = epochs * len(known) - sum(seen.values())
+    assert left_over >= 0
+
+
+def test_most_pairs_are_used() -> None:
+    used = sum(len(batch.first) for batch in plan(epochs=4))
+    assert used >= 4 * len(RING) - 2 * 8
+
+
+def test_both_directions_of_a_pair_count_once() -> None:
+    pairs = [Pair("n1", "n2", 0.5), Pair("n2", "n1", 0.9), Pair("n3", "n4", 0.7)]
+    assert undirected(pairs) == [("n2", "n1"), ("n3", "n4")]
+
+
+def test_the_share_of_hashtag_tasks_is_r() -> None:
+    tasks = Counter(asked.task for batch in plan(hashtag_share=0.4) for asked in (*batch.first, *batch.second))
+    assert tasks["hashtags"] / sum(tasks.values()) == pytest.approx(0.4, abs=0.04)
+
+
+def test_hashtags_are_drawn_from_the_notes_own() -> None:
+    counts = Counter()
+    for batch in plan(hashtag_share=1.0, epochs=5):
+        for asked in (*batch.first, *batch.second):
+            own = NOTES[asked.note].all_hashtags
+            assert set(asked.hashtags) <= set(own)
+            assert asked.task == ("hashtags" if own else "none")
+            if asked.note == "n3":
+                counts[len(asked.hashtags)] += 1
+    assert set(counts) <= {1, 2, 3}
+    assert len(counts) > 1  # j is drawn, not fixed
+
+
+def test_r_of_zero_asks_for_categories_only() -> None:
+    tasks = {asked.task for batch in plan(hashtag_share=0.0) for asked in (*batch.first, *batch.second)}
+    assert tasks == {"category", "none"}  # some notes have no category
+
+
+def test_a_plan_depends_on_its_seed_alone() -> None:
+    assert list(plan(epochs=2)) == list(plan(epochs=2))
+    assert list(plan(epochs=2)) != list(plan(epochs=2, seed=1))
+    assert plan(epochs=2)[3] == list(plan(epochs=2))[3]  # and not on what was asked before
+
+
+def test_processes_share_a_batch_without_overlap() -> None:
+    batch = plan()[0]
+    shards = [batch.shard(rank, 4) for rank in range(4)]
+    assert sorted(asked.note for shard in shards for asked in shard) == sorted(
+        asked.note for asked in (*batch.first, *batch.second)
+    )
+    partners = {a.note: b.note for a, b in zip(batch.first, batch.second, strict=True)}
+    for shard in shards:
+        assert [partners[asked.note] for asked in shard[:2]] == [asked.note for asked in shard[2:]]
+
+
+def test_the_highest_scores_come_first_when_asked_for() -> None:
+    batch = plan(order="by_score", max_pairs=30)[0]
+    scores = {frozenset((p.source, p.target)): p.score for p in RING}
+    drawn = [scores[frozenset((a.note, b.note))] for a, b in zip(batch.first, batch.second, strict=True)]
+    assert drawn == sorted(drawn, reverse=True)
+    assert drawn[0] == 1.0
+
+
+def test_too_few_pairs_are_refused_with_advice() -> None:
+    with pytest.raises(DataError, match="do not fill one batch of 8 pairs.*pairs_per_batch"):
+        plan(RING[:5])

@@ -1,0 +1,181 @@
+"""`TrainingBatch`: one process's share of a global batch as tensors, padded or packed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from notellm.note import Note
+from notellm.packing import Run
+from notellm.prompt import NotePrompt, TokenizedNote, TrainingExample
+from training.examples import Asked, GlobalBatch, Relations
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Examples as rows of tokens; a position is counted over all rows.
+
+    Attributes:
+        input_ids, position_ids: (rows, tokens).
+        attention_mask: (rows, tokens), 0 on padding; none when packed.
+        runs: how a packed row falls into sequences; none when padded.
+        embedding_at: (examples,), positions of the hidden states that become embeddings.
+        predict_at: (output tokens,), positions whose next token is an output token.
+        output_ids: (output tokens,).
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    attention_mask: Tensor | None
+    runs: tuple[Run, ...] | None
+    embedding_at: Tensor
+    predict_at: Tensor
+    output_ids: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are computed, padding included."""
+        return self.input_ids.numel()
+
+    def to(self, device: torch.device) -> "TokenRows":
+        """The same on another device."""
+        moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+        return TokenRows(**moved)
+
+    @classmethod
+    def padded(cls, examples: Sequence[TrainingExample], pad_id: int) -> "TokenRows":
+        """A row an example, padded on the right to the longest."""
+        longest = max(len(example.ids) for example in examples)
+        ids = torch.full((len(examples), longest), pad_id)
+        for row, example in enumerate(examples):
+            ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        lengths = torch.tensor([len(example.ids) for example in examples])
+        positions = torch.arange(longest).expand_as(ids)
+        starts = [row * longest for row in range(len(examples))]
+        return cls(ids, positions, (positions < lengths[:, None]).long(), None, *_targets(examples, starts))
+
+    @classmethod
+    def packed(cls, examples: Sequence[TrainingExample]) -> "TokenRows":
+        """One row without padding: each opening once, before the examples that start with it, sorted by length."""
+        ids: list[int] = []
+        positions: list[int] = []
+        runs: list[Run] = []
+        starts = [0] * len(examples)
+        order = sorted(range(len(examples)), key=lambda index: (_opening(examples[index]), len(examples[index].ids)))
+        for opening, family in groupby(order, key=lambda index: _opening(examples[index])):
+            prefix = Run(len(ids), 1, len(opening))
+            ids += opening
+            positions += range(len(opening))
+            runs.append(prefix)
+            for length, group in groupby(family, key=lambda index: len(examples[index].ids)):
+                members = list(group)
+                runs.append(Run(len(ids), len(members), length - len(opening), prefix.start, prefix.length))
+                for index in members:
+                    starts[index] = len(ids) - len(opening)
+                    ids += examples[index].ids[len(opening) :]
+                    positions += range(len(opening), length)
+        return cls(torch.tensor([ids]), torch.tensor([positions]), None, tuple(runs), *_targets(examples, starts))
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one process computes in one step.
+
+    Attributes:
+        step: the number of the global batch.
+        chunks: the examples in their order, first notes then second ones, cut where memory asks for it.
+        related: (examples, global examples), see `losses.contrastive_loss`.
+    """
+
+    step: int
+    chunks: tuple[TokenRows, ...]
+    related: Tensor
+
+    def chunk_slice(self, index: int) -> slice:
+        """The examples of one chunk."""
+        start = sum(len(chunk.embedding_at) for chunk in self.chunks[:index])
+        return slice(start, start + len(self.chunks[index].embedding_at))
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """The same on another device."""
+        return TrainingBatch(self.step, tuple(chunk.to(device) for chunk in self.chunks), self.related.to(device))
+
+
+class Collator:
+    """Turns global batches into the tensors of one process.
+
+    Args:
+        notes: by id.
+        prompt: the only place where a note becomes token ids.
+        related: which notes are no negatives of each other.
+        rank, ranks: whose share.
+        packed: pack the examples (CPU) instead of padding them (GPU).
+        chunk_examples: examples of one forward pass; the loss is that of the whole batch all the same (GradCache).
+        pad_id: id of the pad token.
+    """
+
+    def __init__(
+        self, notes: dict[str, Note], prompt: NotePrompt, related: Relations, *,
+        rank: int = 0, ranks: int = 1, packed: bool = False, chunk_examples: int | None = None, pad_id: int = 0,
+    ) -> None:  # fmt: skip
+        self._notes = notes
+        self._prompt = prompt
+        self._related = related
+        self._rank, self._ranks = rank, ranks
+        self._packed = packed
+        self._chunk = chunk_examples
+        self._pad_id = pad_id
+        self._tokenized: dict[str, TokenizedNote] = {}
+
+    def __call__(self, step: int, batch: GlobalBatch) -> TrainingBatch:
+        """The share of this process."""
+        asked = batch.shard(self._rank, self._ranks)
+        examples = [self.example(one) for one in asked]
+        size = self._chunk or len(examples)
+        chunks = (examples[start : start + size] for start in range(0, len(examples), size))
+        return TrainingBatch(step, tuple(map(self.rows, chunks)), self._mask(asked, batch))
+
+    def rows(self, examples: Sequence[TrainingExample]) -> TokenRows:
+        """The examples packed or padded."""
+        return TokenRows.packed(examples) if self._packed else TokenRows.padded(examples, self._pad_id)
+
+    def example(self, asked: Asked) -> TrainingExample:
+        """Prompt and answer of one note; its targets' `#tag` markup is not in the prompt."""
+        note = self._notes[asked.note]
+        if asked.note not in self._tokenized:
+            self._tokenized[asked.note] = self._prompt.tokenize([note])[0]
+        tokenized = self._tokenized[asked.note]
+        if asked.task == "hashtags":
+            return self._prompt.hashtags_example(tokenized, asked.hashtags)
+        if asked.task == "category" and note.category is not None:
+            return self._prompt.category_example(tokenized, note.category)
+        return self._prompt.embedding_example(tokenized)
+
+    def _mask(self, mine: Sequence[Asked], batch: GlobalBatch) -> Tensor:
+        columns = [asked.note for rank in range(self._ranks) for asked in batch.shard(rank, self._ranks)]
+        partner = {first.note: second.note for first, second in zip(batch.first, batch.second, strict=True)}
+        partner |= {second: first for first, second in partner.items()}
+        column_of = {note: column for column, note in enumerate(columns)}
+        mask = torch.zeros(len(mine), len(columns), dtype=torch.bool)
+        for row, asked in enumerate(mine):
+            for note in (self._related.of(asked.note) | {asked.note}) - {partner[asked.note]}:
+                if note in column_of:
+                    mask[row, column_of[note]] = True
+        return mask
+
+
+def _opening(example: TrainingExample) -> tuple[int, ...]:
+    return example.ids[: example.opening]
+
+
+def _targets(examples: Sequence[TrainingExample], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """`embedding_at`, `predict_at` and `output_ids` of examples whose first id would lie at `starts`."""
+    embedding_at = [start + example.embedding for example, start in zip(examples, starts, strict=True)]
+    predict_at: list[int] = []
+    output_ids: list[int] = []
+    for example, start in zip(examples, starts, strict=True):
+        predict_at += range(start + example.output - 1, start + len(example.ids) - 1)
+        output_ids += example.ids[example.output :]
+    return torch.tensor(embedding_at), torch.tensor(predict_at, dtype=torch.long), torch.tensor(output_ids, dtype=torch.long)

@@ -1,0 +1,119 @@
+"""From settings to a `TrainingModel`: base model, projection, adapters, what is trained and what is not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from notellm.attention import SHARED_PREFIX_ATTENTION
+from notellm.encoder import NoteEncoder
+from notellm.model import NoteLLM
+from notellm.note import Note
+from notellm.prompt import NotePrompt
+from training.config import LoraSettings, TrainingConfig
+from training.errors import BaseModelError, ConfigError
+from training.frozen import FrozenLayers
+from training.initialize import EMB_TOKEN, add_tokens, linear, load_base, principal_projection, random_directions
+from training.model import TrainingModel
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a run trains.
+
+    Attributes:
+        model: with adapters inside, where there are any.
+        adapters: the same weights as PEFT sees them; none when fully fine-tuned.
+        tokenizer, prompt: with `[EMB]` and a pad token.
+        packed: whether batches are packed.
+    """
+
+    model: TrainingModel
+    adapters: PeftModel | None
+    tokenizer: PreTrainedTokenizerBase
+    prompt: NotePrompt
+    packed: bool
+
+
+def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
+    """Loads the base and prepares it for training.
+
+    Args:
+        config: the run.
+        notes: training notes, for a projection that starts at their principal directions.
+
+    Raises:
+        BaseModelError: the base cannot be used, or is smaller than asked for.
+        ConfigError: the settings do not fit the base.
+    """
+    causal_lm, tokenizer = load_base(config.model.base, torch.float32)
+    add_tokens(causal_lm, tokenizer)
+    prompt = NotePrompt(tokenizer, tokenizer.added_tokens_encoder[EMB_TOKEN], config.model.prompt)
+    projection = _projection(config, causal_lm, prompt, notes)
+    if config.method.frozen_layers >= causal_lm.config.num_hidden_layers:
+        raise ConfigError(
+            f"method.frozen_layers is {config.method.frozen_layers}: the base has {causal_lm.config.num_hidden_layers} layers"
+        )
+    packed = config.compute.packed if config.compute.packed is not None else not torch.cuda.is_available()
+    packed = packed and not config.compute.fsdp
+    if packed:
+        causal_lm.set_attn_implementation(SHARED_PREFIX_ATTENTION)
+    adapters = _choose_trained(config, causal_lm, prompt)
+    projection.requires_grad_(requires_grad=True)
+    if config.compute.gradient_checkpointing:
+        causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
+    model = TrainingModel(
+        NoteLLM(causal_lm, projection),
+        config.loss.alpha,
+        contrastive=config.loss.contrastive,
+        temperature=config.loss.temperature,
+        frozen=FrozenLayers(causal_lm.model, config.method.frozen_layers) if config.compute.cache_frozen_layers else None,
+    )
+    return Built(model, adapters, tokenizer, prompt, packed)
+
+
+def _projection(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: NotePrompt, notes: Sequence[Note]) -> nn.Linear:
+    hidden, dimensions = int(causal_lm.config.hidden_size), config.model.dimensions
+    if dimensions > hidden:
+        raise BaseModelError(f"model.dimensions {dimensions} is more than the base's hidden size of {hidden}")
+    if config.model.projection == "random":
+        return linear(random_directions(hidden, dimensions))
+    step = max(1, len(notes) // config.model.projection_notes)
+    sample = notes[::step][: config.model.projection_notes]
+    encoder = NoteEncoder(NoteLLM(causal_lm, linear(torch.eye(hidden))), prompt.embedding_prefix)
+    states = encoder.encode([prompt.embedding(note) for note in prompt.tokenize(sample)], normalize=False)
+    return principal_projection(torch.from_numpy(states), dimensions)
+
+
+def _choose_trained(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: NotePrompt) -> PeftModel | None:
+    """Sets `requires_grad` of the causal model's weights, and puts the adapters in."""
+    frozen = config.method.frozen_layers
+    if isinstance(config.method, LoraSettings):
+        return _with_adapters(config, config.method, causal_lm, prompt.emb_token_id)
+    causal_lm.requires_grad_(requires_grad=frozen == 0)
+    layers: Any = causal_lm.model.layers
+    for module in (*layers[frozen:], causal_lm.model.norm):
+        module.requires_grad_(requires_grad=True)
+    return None
+
+
+def _with_adapters(config: TrainingConfig, lora: LoraSettings, causal_lm: LlamaForCausalLM, emb_token_id: int) -> PeftModel:
+    torch.manual_seed(config.seed)
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules),
+        layers_to_transform=list(range(lora.frozen_layers, causal_lm.config.num_hidden_layers)),
+        trainable_token_indices=[emb_token_id] if lora.train_emb_row else None,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        adapted: PeftModel = get_peft_model(causal_lm, settings)
+    except ValueError as error:
+        raise ConfigError(f"method.modules {', '.join(lora.modules)}: {error}") from error
+    return adapted

@@ -1,0 +1,175 @@
+"""`BatchPlan`: which pairs make up each global batch, and what each of its notes is asked.
+
+Everything is decided from a seed and the number of a step, so that every rank plans the same batch without talking, and a
+resumed run goes on with the batches that an uninterrupted one would have seen.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from notellm.note import Note
+from notellm.prompt import MAX_HASHTAGS
+from training.errors import DataError
+from training.pairs import Pair
+
+Task = Literal["category", "hashtags", "none"]
+
+
+class ExampleSettings(BaseModel):
+    """How pairs become batches and notes become tasks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairs_per_batch: int = Field(default=64, ge=2, description="Pairs of a global batch, over all processes (paper: 64).")
+    hashtag_share: float = Field(
+        default=0.4, ge=0, le=1, description="r: the share of a batch's notes that does the hashtag task (paper: 0.4)."
+    )
+    epochs: int = Field(default=1, ge=1, description="Passes over the pairs.")
+    max_pairs: int | None = Field(default=None, ge=2, description="Keep this many pairs, those of the highest score.")
+    order: Literal["shuffled", "by_score"] = Field(
+        default="shuffled", description="`by_score` starts each pass with the pairs of the highest score."
+    )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One note's part in a batch: the task, and for the hashtag task the hashtags to generate."""
+
+    note: str
+    task: Task
+    hashtags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """Pairs of the batch, and what both notes of each are asked: first notes and second notes in the pairs' order."""
+
+    first: tuple[Asked, ...]
+    second: tuple[Asked, ...]
+
+    def shard(self, rank: int, ranks: int) -> tuple[Asked, ...]:
+        """What one of `ranks` processes works on: its first notes, then its second ones."""
+        size = len(self.first) // ranks
+        mine = slice(rank * size, (rank + 1) * size)
+        return (*self.first[mine], *self.second[mine])
+
+
+class BatchPlan(Sequence[GlobalBatch]):
+    """All global batches of a run, in order.
+
+    No note stands twice in a batch: it would be its own negative. Pairs that find no room in an epoch's batches are taken
+    first in the next one; the last, incomplete batch of the run is left out, since it would have fewer negatives.
+
+    Args:
+        pairs: related pairs; A→B and B→A count once.
+        notes: by id.
+        settings: sizes and shares.
+        seed: of the order and of the tasks.
+
+    Raises:
+        DataError: there are not enough pairs for one batch.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], notes: dict[str, Note], settings: ExampleSettings, seed: int) -> None:
+        self._notes = notes
+        self._settings = settings
+        self._seed = seed
+        known = undirected(pairs)
+        kept = known[: settings.max_pairs]
+        self.related = Relations(known)
+        self._batches = list(self._pack(kept))
+        if not self._batches:
+            raise DataError(
+                f"{len(kept)} related pairs do not fill one batch of {settings.pairs_per_batch} pairs without a note standing "
+                "twice in it: choose fewer pairs_per_batch, or loosen the pair settings (min_score, min_users)"
+            )
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> GlobalBatch:  # type: ignore[override]
+        batch = self._batches[step]
+        draw = random.Random(f"{self._seed}:tasks:{step}")  # noqa: S311
+        asked = self._ask([note for pair in batch for note in pair], draw)
+        return GlobalBatch(tuple(asked[first] for first, _ in batch), tuple(asked[second] for _, second in batch))
+
+    def _pack(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], ...]]:
+        """Greedy batches: a pair whose note is taken already waits for the next batch."""
+        size = self._settings.pairs_per_batch
+        waiting: deque[tuple[str, str]] = deque()
+        for epoch in range(self._settings.epochs):
+            fresh = list(pairs)
+            if self._settings.order == "shuffled":
+                random.Random(f"{self._seed}:order:{epoch}").shuffle(fresh)  # noqa: S311
+            waiting.extend(fresh)
+            while len(batch := _take_disjoint(waiting, size)) == size:
+                yield batch
+            waiting.extendleft(reversed(batch))
+
+    def _ask(self, ids: list[str], draw: random.Random) -> dict[str, Asked]:
+        """Tasks for the notes of a batch, so that the share of hashtag tasks is r where the notes allow it."""
+        tagged = [note for note in ids if self._notes[note].all_hashtags]
+        only_tagged = {note for note in tagged if self._notes[note].category is None}
+        wanted = min(round(self._settings.hashtag_share * len(ids)), len(tagged)) if self._settings.hashtag_share else 0
+        draw.shuffle(tagged)
+        tagged.sort(key=lambda note: note not in only_tagged)
+        chosen = set(tagged[: max(wanted, len(only_tagged) if wanted else 0)])
+        return {note: self._asked(self._notes[note], note in chosen, draw) for note in ids}
+
+    def _asked(self, note: Note, hashtags: bool, draw: random.Random) -> Asked:
+        if not hashtags:
+            category = note.category is not None and self._settings.hashtag_share < 1
+            return Asked(note.id, "category" if category else "none")
+        tags = note.all_hashtags
+        count = draw.randint(1, min(len(tags), MAX_HASHTAGS))
+        return Asked(note.id, "hashtags", tuple(draw.sample(tags, count)))
+
+
+class Relations:
+    """Which notes are known to be related, so that neither is the other's negative."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._of: dict[str, set[str]] = {}
+        for first, second in pairs:
+            self._of.setdefault(first, set()).add(second)
+            self._of.setdefault(second, set()).add(first)
+
+    def of(self, note: str) -> set[str]:
+        """Ids of the notes related to `note`."""
+        return self._of.get(note, set())
+
+
+def undirected(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """The pairs by score, highest first, A→B and B→A only once, under the higher of their scores."""
+    ranked = sorted(pairs, key=lambda pair: (-pair.score, pair.source, pair.target))
+    kept: dict[frozenset[str], tuple[str, str]] = {}
+    for pair in ranked:
+        kept.setdefault(frozenset((pair.source, pair.target)), (pair.source, pair.target))
+    return list(kept.values())
+
+
+def _take_disjoint(waiting: deque[tuple[str, str]], count: int) -> tuple[tuple[str, str], ...]:
+    """Removes the first `count` pairs that share no note, or as many as there are; the others keep their order."""
+    batch: list[tuple[str, str]] = []
+    passed: list[tuple[str, str]] = []
+    taken: set[str] = set()
+    while waiting and len(batch) < count:
+        pair = waiting.popleft()
+        if taken.isdisjoint(pair):
+            batch.append(pair)
+            taken.update(pair)
+        else:
+            passed.append(pair)
+    waiting.extendleft(reversed(passed))
+    return tuple(batch)
+
+
+def note_ids(batches: Sequence[GlobalBatch]) -> set[str]:
+    """Every note that takes part in the batches."""
+    return {asked.note for batch in batches for asked in chain(batch.first, batch.second)}

@@ -1,0 +1,87 @@
+"""From trained weights to the checkpoint directory that the service, vLLM and sentence-transformers load."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from notellm.checkpoint import Checkpoint
+from notellm.model import NoteLLM
+from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
+from training.building import Built
+from training.errors import BaseModelError
+from training.initialize import add_tokens, linear, load_base
+from training.model_card import model_card
+
+PROJECTION, FACTS, RECORD = "projection.safetensors", "facts.json", "training.json"
+
+
+def export(built: Built, facts: CheckpointFacts, directory: Path, record: dict[str, Any]) -> Checkpoint:
+    """Writes `directory/checkpoint`, merged, and `directory/adapter` where there are adapters.
+
+    Args:
+        built: the trained model; its adapters are merged into it.
+        facts: what the manifest says.
+        directory: of the run.
+        record: hyper-parameters and code revision, kept as `training.json` beside the weights.
+    """
+    causal_lm = built.model.note_llm.causal_lm
+    causal_lm.set_attn_implementation("sdpa")
+    if built.adapters is not None:
+        save_adapter(directory / "adapter", built.adapters, built.model.note_llm.projection, facts, record)
+        causal_lm = built.adapters.merge_and_unload()
+    model = NoteLLM(causal_lm, built.model.note_llm.projection)
+    return _save(directory / "checkpoint", model, built.tokenizer, facts, record)
+
+
+def save_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, facts: CheckpointFacts, record: Any) -> None:
+    """Writes what training changed and nothing else: megabytes instead of the model."""
+    refuse_existing(directory)
+    adapters.save_pretrained(str(directory), save_embedding_layers=False)
+    for stray in ("README.md",):
+        (directory / stray).unlink(missing_ok=True)
+    config = json.loads((directory / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = facts.base_model
+    _write_json(directory / "adapter_config.json", config)
+    save_file({"weight": projection.weight.detach().float().cpu().contiguous()}, directory / PROJECTION)
+    _write_json(directory / FACTS, facts.model_dump(mode="json"))
+    _write_json(directory / RECORD, record)
+
+
+def merge_adapter(base: str, adapter: Path, output: Path, dtype: torch.dtype | None = None) -> Checkpoint:
+    """Makes the checkpoint of a run again out of its base model and its adapter directory.
+
+    Args:
+        base: what the run was started from, `model.base`.
+        adapter: the run's `adapter/`.
+        output: directory to write.
+        dtype: of the weights; float32 when None, as they were trained.
+
+    Raises:
+        BaseModelError: the base or the adapter cannot be read, or they do not fit each other.
+    """
+    refuse_existing(output)
+    causal_lm, tokenizer = load_base(base, torch.float32)
+    add_tokens(causal_lm, tokenizer)
+    try:
+        facts = CheckpointFacts.model_validate_json((adapter / FACTS).read_text(encoding="utf-8"))
+        record = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
+        projection = linear(load_file(adapter / PROJECTION)["weight"])
+        merged = PeftModel.from_pretrained(causal_lm, str(adapter)).merge_and_unload()
+    except (OSError, ValueError, KeyError, RuntimeError, ValidationError) as error:
+        raise BaseModelError(f"{adapter} cannot be merged into {base}: {error}") from error
+    model = NoteLLM(merged.to(dtype or torch.float32), projection)
+    return _save(output, model, tokenizer, facts, record)
+
+
+def _save(path: Path, model: NoteLLM, tokenizer: Any, facts: CheckpointFacts, record: Any) -> Checkpoint:
+    return save_checkpoint(path, model.eval(), tokenizer, facts, extra={RECORD: record}, card=model_card(facts, record))
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

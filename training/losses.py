@@ -1,0 +1,94 @@
+"""The two losses of arXiv 2403.01744, exact under data parallelism.
+
+Each rank returns a loss whose *average over ranks* is the loss of the global batch: data-parallel training averages gradients,
+so its gradients are those of one process that saw everything.
+"""
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+
+MAX_LOG_SCALE = math.log(100.0)
+
+
+class Temperature(nn.Module):
+    """τ, the learnable logarithm of the factor of the cosines (paper: starts at 3).
+
+    Float32 and of shape (1,): FSDP2 shards no scalars. e^τ is capped at 100, beyond which contrastive training diverges.
+    """
+
+    def __init__(self, start: float = 3.0) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor([start], dtype=torch.float32))
+
+    def forward(self) -> Tensor:
+        """τ, (1,). Asked for by a call, since sharded parameters are whole only inside one."""
+        return self.log_scale.float().clone()
+
+
+def world_size() -> int:
+    """The number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gather_with_gradient(embeddings: Tensor) -> Tensor:
+    """The rows of all ranks in rank order, (world * rows, d); gradients flow back to the rank that a row is from."""
+    if world_size() == 1:
+        return embeddings
+    from torch.distributed.nn.functional import all_gather  # noqa: PLC0415
+
+    gathered: Tensor = torch.cat(all_gather(embeddings))
+    return gathered
+
+
+def contrastive_loss(embeddings: Tensor, related: Tensor, log_scale: Tensor) -> Tensor:
+    """Generative-contrastive loss (section 3.3.1): each note finds its partner among the notes of the global batch.
+
+    Args:
+        embeddings: (2 * pairs, d) unit vectors of this rank: all first notes of its pairs, then all second ones.
+        related: (2 * pairs, 2 * global pairs) of booleans: columns that are no negatives of a row although they are not its
+            partner: itself and notes known to be related. Columns are the ranks' rows, one rank after the other.
+        log_scale: τ, (1,); cosines are multiplied by e^τ, in float32.
+
+    Returns:
+        Mean cross-entropy over this rank's rows.
+    """
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    rows = len(embeddings)
+    everything = gather_with_gradient(embeddings)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        cosines = embeddings.float() @ everything.float().T
+        logits = (cosines * log_scale.clamp(max=MAX_LOG_SCALE).exp()).masked_fill(related, -torch.inf)
+    partners = rank * rows + (torch.arange(rows, device=logits.device) + rows // 2) % rows
+    return functional.cross_entropy(logits, partners)
+
+
+def generative_loss(logits: Tensor, output_ids: Tensor, output_tokens: Tensor) -> Tensor:
+    """Collaborative supervised fine-tuning (section 3.3.2): mean cross-entropy over the output tokens of the *global* batch.
+
+    Args:
+        logits: (output tokens of this rank, vocabulary), each from the position before the token that it predicts.
+        output_ids: (output tokens of this rank,).
+        output_tokens: their number over all ranks, `global_count(len(output_ids))`.
+
+    Returns:
+        This rank's sum, divided by the global number of tokens and multiplied by the number of ranks.
+    """
+    total = functional.cross_entropy(logits.float(), output_ids, reduction="sum") if len(output_ids) else logits.sum()
+    return total * world_size() / output_tokens.clamp(min=1)
+
+
+def global_count(count: int, device: torch.device) -> Tensor:
+    """The sum of `count` over ranks."""
+    counts = torch.tensor(float(count), device=device)
+    if world_size() > 1:
+        dist.all_reduce(counts)
+    return counts
+
+
+def total_loss(contrastive: Tensor, generative: Tensor, alpha: float) -> Tensor:
+    """L = (L_cl + α L_gen) / (1 + α) (section 3.3.2)."""
+    return (contrastive + alpha * generative) / (1 + alpha)

@@ -1,0 +1,53 @@
+"""The README.md of a checkpoint: what it is, what it was trained on, how to use it."""
+
+from typing import Any
+
+from notellm.saving import CheckpointFacts
+
+_CARD = """---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+base_model: {base_model}
+tags: [notellm, note-recommendation, hashtag-generation]
+---
+
+# {name}
+
+A NoteLLM checkpoint (arXiv 2403.01744): one LLaMA-family model that turns a note into a unit vector for item-to-item
+recommendation, and writes hashtags and a category for it.
+
+| | |
+|---|---|
+| base model | {base_model} |
+| prompt | {prompt}, title {title_tokens}, hashtags {topic_tokens}, content {content_tokens} tokens |
+| categories | {categories} |
+| data fingerprint | {data_fingerprint} |
+| code revision | {revision} |
+{metrics}
+
+## Use
+
+Serve it with `NOTELLM_CHECKPOINT=<this directory> notellm-serve`. The prompt is part of the model: vectors of another prompt
+are not comparable. sentence-transformers and vLLM's pooling runner load the directory too; give them token ids from
+`notellm.NotePrompt`, not text.
+
+## Limits
+
+Vectors and hashtags reflect the behaviour log that the model was trained on, and its biases. The settings of the training run are
+in `training.json`.
+"""
+
+
+def model_card(facts: CheckpointFacts, record: dict[str, Any]) -> str:
+    """The card as markdown."""
+    return _CARD.format(
+        **facts.model_dump(exclude={"prompt", "categories", "metrics", "data_fingerprint"}),
+        prompt=facts.prompt.version,
+        title_tokens=facts.prompt.title_tokens,
+        topic_tokens=facts.prompt.topic_tokens,
+        content_tokens=facts.prompt.content_tokens,
+        categories=len(facts.categories),
+        data_fingerprint=facts.data_fingerprint or "none",
+        revision=record.get("code_revision") or "unknown",
+        metrics="".join(f"| {name} | {value:.4f} |\n" for name, value in facts.metrics.items()),
+    )

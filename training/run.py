@@ -1,0 +1,190 @@
+"""One training run, from settings to a checkpoint directory.
+
+A run directory holds `config.yaml`, `log.jsonl`, resumable checkpoints under `states/`, and at the end `checkpoint/` and, for
+LoRA, `adapter/`. Run again with `resume` it goes on from the last whole checkpoint.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import EarlyStoppingCallback
+
+from notellm.checkpoint import Checkpoint
+from notellm.saving import CheckpointFacts, refuse_existing
+from training.batches import Collator
+from training.building import Built, build
+from training.config import TrainingConfig
+from training.data.dataset import Dataset, load_dataset
+from training.errors import ConfigError
+from training.examples import BatchPlan
+from training.export import export
+from training.initialize import EMB_TOKEN
+from training.sharding import shard
+from training.state import latest_state
+from training.trainer import NoteTrainer, PlannedBatches
+from training.validation_pool import ValidationPool
+
+
+class StopOnSignal(TrainerCallback):
+    """SIGTERM and SIGINT end the run after the step that is being computed, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
+        """Every process stops when one was asked to."""
+        asked = torch.tensor(float(self.asked), device=args.device)
+        if dist.is_initialized():
+            dist.all_reduce(asked)
+        if asked:
+            self.asked = True
+            control.should_save = control.should_training_stop = True
+        return control
+
+
+def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> Checkpoint | None:
+    """Trains, validates on the way, and writes the checkpoint.
+
+    Args:
+        config: the run.
+        directory: where everything of the run goes.
+        resume: go on from the last whole checkpoint in it.
+
+    Returns:
+        The checkpoint; none when the run was asked to stop before its end, or on all processes but the first.
+
+    Raises:
+        ConfigError: settings do not fit each other, the machine, or what is in the directory.
+        DataError: the data hold nothing to learn from.
+        NonFiniteLossError, SaveError, CheckpointError: as named.
+    """
+    if config.compute.threads:
+        torch.set_num_threads(config.compute.threads)
+    PartialState(cpu=not torch.cuda.is_available())
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.examples.pairs_per_batch % ranks:
+        raise ConfigError(f"examples.pairs_per_batch {config.examples.pairs_per_batch} is no multiple of {ranks} processes")
+    refuse_existing(directory / "checkpoint")
+    state = _last_state(config, directory, resume=resume)
+    dataset = load_dataset(config.data)
+    built = build(config, _training_notes(dataset))
+    trainer = make_trainer(config, dataset, built, directory)
+    _forget_lines_after(trainer, state)
+    stop = StopOnSignal()
+    trainer.add_callback(stop)
+    if trainer.pool is not None:
+        trainer.add_callback(EarlyStoppingCallback(config.validation.patience))
+    trainer.train(resume_from_checkpoint=str(state) if state else None)
+    if stop.asked:
+        return None
+    metrics = {} if trainer.pool is None else {f"validation_recall@{config.validation.k}": trainer.state.best_metric or 0.0}
+    whole = _whole(config, built, trainer)
+    if whole is None:
+        return None
+    return export(whole, _facts(config, dataset, metrics), directory, record(config))
+
+
+def _whole(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built | None:
+    """The trained model with all its weights on the first process; none on the others."""
+    if not config.compute.fsdp:
+        return built if trainer.args.process_index == 0 else None
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(trainer.model, options=options)
+    if trainer.args.process_index:
+        return None
+    unsharded = build(config.model_copy(update={"model": config.model.model_copy(update={"projection": "random"})}), [])
+    unsharded.model.load_state_dict(weights)
+    return unsharded
+
+
+def record(config: TrainingConfig) -> dict[str, Any]:
+    """What a checkpoint remembers of its run."""
+    return {"code_revision": git_revision(), "config": config.model_dump(mode="json", exclude={"data": {"notes", "events"}})}
+
+
+def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directory: Path) -> NoteTrainer:
+    """The trainer of a run; the model is sharded here where that is asked for."""
+    plan = BatchPlan(dataset.pairs["train"], dataset.notes, config.examples, config.seed)
+    collator = Collator(
+        dataset.notes, built.prompt, plan.related,
+        rank=int(os.environ.get("RANK", "0")), ranks=int(os.environ.get("WORLD_SIZE", "1")), packed=built.packed,
+        chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),  # type: ignore[arg-type]
+    )  # fmt: skip
+    pool = ValidationPool.of(dataset.pairs["validation"], sorted(dataset.split.validation), config.validation.notes)
+    directory.mkdir(parents=True, exist_ok=True)
+    config.save(directory / "config.yaml")
+    model = shard(built.model, config) if config.compute.fsdp else built.model
+    return NoteTrainer(model, config, PlannedBatches(plan, collator), pool, directory)
+
+
+def _training_notes(dataset: Dataset) -> list[Any]:
+    return [dataset.notes[note] for note in sorted(dataset.split.train)]
+
+
+def _last_state(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
+    states = directory / "states"
+    if not resume:
+        if states.exists() and any(states.iterdir()):
+            raise ConfigError(f"{directory} holds a run already: go on with --resume, or choose another directory")
+        return None
+    state = latest_state(states)
+    if state is None:
+        raise ConfigError(f"{states} holds no whole checkpoint: start without --resume")
+    before = TrainingConfig.load(directory / "config.yaml")
+    if before != config:
+        changed = [name for name in TrainingConfig.model_fields if getattr(before, name) != getattr(config, name)]
+        raise ConfigError(f"{directory} was begun with other settings ({', '.join(changed)}): resume with the same ones")
+    return state
+
+
+def _forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
+    """A resumed run repeats the steps after its checkpoint, and logs them again."""
+    if trainer.args.process_index or not trainer.log_path.exists():
+        return
+    last = int(state.name.rpartition("-")[2]) if state else 0
+    lines = trainer.log_path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if json.loads(line)["step"] <= last] if state else []
+    trainer.log_path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) -> CheckpointFacts:
+    notes = _training_notes(dataset)
+    tags = Counter(tag for note in notes for tag in map(str.casefold, note.all_hashtags))
+    base = Path(config.model.base)
+    return CheckpointFacts(
+        name=config.name,
+        base_model=base.name if base.exists() else config.model.base,
+        prompt=config.model.prompt,
+        emb_token=EMB_TOKEN,
+        categories=tuple(sorted({note.category for note in notes if note.category})),
+        hashtag_vocabulary=tuple(tag for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))),
+        data_fingerprint=dataset.fingerprint,
+        metrics=metrics,
+    )
+
+
+def git_revision() -> str | None:
+    """The commit of the code, `-dirty` when it was changed since; none outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+

@@ -1,0 +1,38 @@
+"""FSDP2 as torch documents it: weights, gradients and optimiser state sharded over all processes, on GPUs as on CPUs.
+
+accelerate is passed by on purpose: asked for FSDP2 on a CPU it silently trains with plain data parallelism, and its one
+precision for all parameters would round τ.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+from training.config import TrainingConfig
+from training.errors import ConfigError
+from training.model import TrainingModel
+
+
+def shard(model: TrainingModel, config: TrainingConfig) -> TrainingModel:
+    """Shards in place: each layer for itself, τ for itself in float32, all the rest together.
+
+    Raises:
+        ConfigError: the command was not started by torchrun.
+    """
+    if not dist.is_initialized():
+        raise ConfigError("compute.fsdp shards over processes: start with `torchrun --nproc-per-node N -m training.cli train …`")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    mesh = init_device_mesh(device, (dist.get_world_size(),))
+    if config.compute.precision == "bfloat16":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    else:
+        policy = MixedPrecisionPolicy()
+    fully_shard(model.temperature, mesh=mesh)
+    layers: Any = model.note_llm.causal_lm.model.layers
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+    return model

@@ -1,0 +1,64 @@
+"""Resumable checkpoints: what is trained, the optimiser and the schedule, sharded or not, by torch's distributed checkpointing."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
+
+from training.errors import SaveError
+
+STATE, COMPLETE = "state", "trainer_state.json"
+_OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
+
+
+def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> None:
+    """Writes `directory/state`. All processes take part.
+
+    Raises:
+        SaveError: it could not be written, for example because the disk is full.
+    """
+    state = {"model": get_model_state_dict(model, options=_OPTIONS), "schedule": scheduler.state_dict()}
+    state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        dcp.save(state, checkpoint_id=directory / STATE)
+    except Exception as error:  # the writer wraps what the file system raised
+        shutil.rmtree(directory, ignore_errors=True)
+        raise SaveError(f"{directory} could not be written ({error}): make room and resume from the checkpoint before") from error
+
+
+def load_state(directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
+    """Reads what `save_state` wrote into the model and, where given, the optimiser and the schedule."""
+    state: dict[str, Any] = {"model": get_model_state_dict(model, options=_OPTIONS)}
+    if optimizer is not None:
+        state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
+        state["schedule"] = scheduler.state_dict()
+    dcp.load(state, checkpoint_id=directory / STATE)
+    set_model_state_dict(model, state["model"], options=_OPTIONS)
+    if optimizer is not None:
+        set_optimizer_state_dict(model, _inner(optimizer), state["optimizer"], options=_OPTIONS)
+        scheduler.load_state_dict(state["schedule"])
+
+
+def latest_state(directory: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or none."""
+    whole = [path for path in directory.glob("checkpoint-*") if (path / COMPLETE).is_file()]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _inner(optimizer: Any) -> Optimizer:
+    """The torch optimiser inside accelerate's."""
+    inner: Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return inner
+
+

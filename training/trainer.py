@@ -1,0 +1,288 @@
+"""`NoteTrainer`: `transformers.Trainer` with the global batches, losses and checkpoints of this project.
+
+It differs from the stock trainer where that would be wrong here: every process plans the same global batch and takes its share;
+more negatives come from chunks of one batch (GradCache), never from gradient accumulation, which adds none; sharding is
+FSDP2 as torch documents it, on any device.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_callback import TrainerCallback
+
+from training.batches import Collator, TokenRows, TrainingBatch
+from training.config import TrainingConfig
+from training.errors import NonFiniteLossError
+from training.evaluation.validation import validation_recall
+from training.examples import Asked, BatchPlan
+from training.losses import global_count, total_loss
+from training.model import CachedGradients, Losses, TrainingModel
+from training.state import load_state, save_state
+from training.validation_pool import ValidationPool
+
+
+class PlannedBatches(Dataset[TrainingBatch]):
+    """The plan's batches as this process's tensors, by step."""
+
+    def __init__(self, plan: BatchPlan, collator: Collator) -> None:
+        self.plan = plan
+        self.collator = collator
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, step: int) -> TrainingBatch:
+        return self.collator(step, self.plan[step])
+
+
+class NoteTrainer(Trainer):
+    """Trains a `TrainingModel`.
+
+    Args:
+        model: sharded already where `config.compute.fsdp` is set.
+        config: the run.
+        batches: what to train on.
+        pool: what to validate on; none to skip it.
+        directory: where log.jsonl and the resumable checkpoints go.
+        callbacks: of the caller.
+    """
+
+    def __init__(
+        self, model: TrainingModel, config: TrainingConfig, batches: PlannedBatches, pool: ValidationPool | None,
+        directory: Path, callbacks: list[TrainerCallback] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            model=model,
+            args=training_arguments(config, len(batches), directory, validate=pool is not None),
+            train_dataset=batches,
+            eval_dataset={} if pool else None,
+            callbacks=callbacks,
+        )
+        self.config = config
+        self.batches = batches
+        self.pool = pool
+        self.log_path = directory / "log.jsonl"
+        # Otherwise accelerate would put DDP around a model that is sharded already.
+        self.is_distributed_loading_by_transformers = isinstance(model, FSDPModule)
+        self.loss_is_scaled_for_ga = True
+        self._parts: dict[str, list[float]] = defaultdict(list)
+
+    def get_train_dataloader(self) -> DataLoader[TrainingBatch]:
+        """The plan in order; accelerate must not deal its batches out, each process takes its share of every one."""
+        return DataLoader(self.batches, batch_size=1, sampler=SequentialSampler(self.batches), collate_fn=_only)
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], None]:
+        """One batch a step; the losses count their tokens themselves."""
+        try:
+            return [next(epoch_iterator)], None
+        except StopIteration:
+            return [], None
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward pass of one global batch.
+
+        Raises:
+            NonFiniteLossError: with the number of the batch and its notes.
+        """
+        batch: TrainingBatch = inputs.to(self.args.device)
+        model.train()
+        tokens = global_count(sum(len(chunk.output_ids) for chunk in batch.chunks), self.args.device)
+        compute = self._whole_batch if len(batch.chunks) == 1 else self._in_chunks
+        losses = compute(model, batch, tokens)
+        if not math.isfinite(float(losses.total)):
+            self._refuse(batch.step)
+        for name, value in zip(("loss_contrastive", "loss_generative"), losses[1:], strict=True):
+            self._parts[name].append(float(value))
+        return losses.total.detach()
+
+    def _whole_batch(self, model: nn.Module, batch: TrainingBatch, tokens: Tensor) -> Losses:
+        with self.compute_loss_context_manager():
+            losses: Losses = model(batch.chunks[0], batch.related, output_tokens=tokens)
+        if torch.isfinite(losses.total.detach()):
+            self.accelerator.backward(losses.total)
+        return Losses(*(loss.detach() for loss in losses))
+
+    def _in_chunks(self, model: nn.Module, batch: TrainingBatch, tokens: Tensor) -> Losses:
+        """GradCache: embeddings of all chunks without gradient, the loss's gradient for them, then chunk by chunk."""
+        cached = self._cached_gradients(model, batch)
+        generative = torch.zeros_like(cached.contrastive) if cached else torch.zeros((), device=self.args.device)
+        for index, chunk in enumerate(batch.chunks):
+            last = index == len(batch.chunks) - 1
+            share = cached and cached.share(batch.chunk_slice(index), with_temperature=last)
+            with self._synchronize(model, last), self.compute_loss_context_manager():
+                losses: Losses = model(chunk, output_tokens=tokens, gradients=share)
+                self.accelerator.backward(losses.total)
+            generative += losses.generative.detach()
+        if cached is None:
+            return Losses(generative, torch.zeros_like(generative), generative)
+        return Losses(total_loss(cached.contrastive, generative, self.config.loss.alpha), cached.contrastive, generative)
+
+    @torch.no_grad()
+    def _cached_gradients(self, model: nn.Module, batch: TrainingBatch) -> CachedGradients | None:
+        """None when there is no contrastive loss."""
+        if not self.config.loss.contrastive:
+            return None
+        with self.compute_loss_context_manager():
+            embeddings = torch.cat([model(chunk) for chunk in batch.chunks])
+        gradients: CachedGradients = model(embeddings=embeddings, related=batch.related)
+        return gradients
+
+    @contextmanager
+    def _synchronize(self, model: nn.Module, now: bool) -> Iterator[None]:  # noqa: FBT001
+        """Whether this backward pass ends with the exchange of gradients."""
+        if isinstance(model, FSDPModule):
+            model.set_requires_gradient_sync(now)
+            yield
+        elif now:
+            yield
+        else:
+            with self.accelerator.no_sync(model):
+                yield
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """recall@k on the validation pool."""
+        if self.pool is None:
+            return {}
+        self.model.eval()
+        k = self.config.validation.k
+        vectors = self._embed_pool(self.pool)
+        metrics = {f"eval_recall@{k}": validation_recall(vectors, self.pool.sources, self.pool.targets, k)}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.model.train()
+        return metrics
+
+    @torch.no_grad()
+    def _embed_pool(self, pool: ValidationPool) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Each process embeds its share: equally many forward passes, since sharded weights are gathered in each."""
+        rank, ranks = self.args.process_index, self.args.world_size
+        collator = self.batches.collator
+        examples = [collator.example(Asked(note, "none")) for note in pool.notes]
+        order = sorted(range(len(examples)), key=lambda index: len(examples[index].ids))
+        size = 64
+        passes = -(-len(order) // (size * ranks))
+        vectors = torch.zeros(len(order), self.accelerator.unwrap_model(self.model_wrapped).note_llm.dimensions)
+        for turn in range(passes):
+            start = (turn * ranks + rank) * size
+            members = order[start : start + size] or order[:1]
+            rows = collator.rows([examples[index] for index in members]).to(self.args.device)
+            with self.compute_loss_context_manager():
+                embedded = self.model_wrapped(rows).float().cpu()
+            if order[start : start + size]:
+                vectors[members] = embedded
+        if ranks > 1:
+            vectors = vectors.to(self.args.device)
+            dist.all_reduce(vectors)
+        return vectors.cpu().numpy()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the parts of the loss and τ to a line, and writes it to log.jsonl."""
+        if "loss" in logs:
+            logs |= {name: sum(values) / len(values) for name, values in self._parts.items()}
+            logs["temperature"] = self._temperature()
+            logs["gradient_norm"] = logs.pop("grad_norm", math.nan)
+            self._parts.clear()
+        super().log(logs, start_time)
+        if self.args.process_index == 0:
+            line = {"step": self.state.global_step} | {name.replace("eval_", "validation_"): v for name, v in logs.items()}
+            with self.log_path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+    def _temperature(self) -> float:
+        value: Any = self.accelerator.unwrap_model(self.model_wrapped).temperature.log_scale.detach()
+        return float(value.full_tensor() if hasattr(value, "full_tensor") else value)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW; the projection and τ may have a learning rate of their own, and τ has no weight decay."""
+        if self.optimizer is None:
+            settings = self.config.optimizer
+            head_rate = settings.head_learning_rate or settings.learning_rate
+            decayed = set(self.get_decay_parameter_names(self.model))
+            groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    head = name.startswith(("temperature.", "note_llm.projection."))
+                    decay = settings.weight_decay if name in decayed and not name.startswith("temperature.") else 0.0
+                    groups[(head_rate if head else settings.learning_rate, decay)].append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+            )
+        return self.optimizer
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Nothing: weights are saved with the optimiser's state, for every kind of data parallelism alike."""
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        save_state(Path(output_dir), self.model, self.optimizer, self.lr_scheduler)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Nothing: see `save_model`."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_state(Path(checkpoint), self.model, self.optimizer, self.lr_scheduler)
+
+    def _load_best_model(self) -> None:
+        load_state(Path(str(self.state.best_model_checkpoint)), self.model)
+
+    def _refuse(self, step: int) -> None:
+        batch = self.batches.plan[step]
+        notes = ", ".join(asked.note for asked in (*batch.first, *batch.second)[:6])
+        raise NonFiniteLossError(
+            f"the loss of batch {step} is no number any more (its notes: {notes}, …): lower optimizer.learning_rate, or look "
+            "at these notes; the last checkpoint is from before"
+        )
+
+
+def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, validate: bool) -> TrainingArguments:
+    """The stock trainer's settings for a run of `steps` global batches."""
+    every = min(config.validation.every_steps, steps)
+    save_every = every if validate else min(config.run.save_every_steps, steps)
+    return TrainingArguments(
+        output_dir=str(directory / "states"),
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        learning_rate=config.optimizer.learning_rate,
+        weight_decay=config.optimizer.weight_decay,
+        warmup_steps=math.ceil(config.optimizer.warmup_share * steps),
+        lr_scheduler_type=config.optimizer.schedule,
+        max_grad_norm=config.optimizer.max_gradient_norm,
+        bf16=config.compute.precision == "bfloat16" and not config.compute.fsdp,
+        seed=config.seed,
+        logging_steps=config.run.log_every_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=save_every,
+        save_total_limit=config.run.keep,
+        eval_strategy="steps" if validate else "no",
+        eval_steps=every,
+        load_best_model_at_end=validate,
+        metric_for_best_model=f"eval_recall@{config.validation.k}" if validate else None,
+        greater_is_better=True if validate else None,
+        report_to=list(config.run.report_to),
+        logging_dir=None,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+    )
+
+
+def _only(items: list[TrainingBatch]) -> TrainingBatch:
+    (item,) = items
+    return item

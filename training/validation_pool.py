@@ -1,0 +1,44 @@
+"""`ValidationPool`: the notes and pairs by which a run is judged while it trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from training.pairs import Pair
+
+
+@dataclass(frozen=True)
+class ValidationPool:
+    """Notes of the validation split, those of the highest-scored pairs first.
+
+    Attributes:
+        notes: their ids.
+        sources, targets: positions in `notes` of each pair.
+    """
+
+    notes: tuple[str, ...]
+    sources: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], others: Sequence[str], size: int) -> "ValidationPool | None":
+        """A pool of at most `size` notes: of pairs first, then `others`; none without a pair."""
+        place: dict[str, int] = {}
+        kept: list[Pair] = []
+        for pair in pairs:
+            new = {pair.source, pair.target} - place.keys()
+            if len(place) + len(new) > size:
+                continue
+            for note in sorted(new):
+                place[note] = len(place)
+            kept.append(pair)
+        for note in others:
+            if len(place) < size:
+                place.setdefault(note, len(place))
+        if not kept:
+            return None
+        sources = np.array([place[pair.source] for pair in kept])
+        targets = np.array([place[pair.target] for pair in kept])
+        return cls(tuple(place), sources, targets)
