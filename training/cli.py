@@ -1,4 +1,4 @@
-"""`notellm-train`: make checkpoints."""
+"""`notellm-train`: from notes and a behaviour log to a checkpoint."""
 
 import logging
 import sys
@@ -11,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from notellm.errors import NoteLLMError
 from notellm.prompt import PromptSettings, PromptVersion
+from training.commands import data, run
 from training.data.notes import read_notes
 from training.errors import TrainingError
 from training.initialize import InitialCheckpoint
@@ -58,6 +59,10 @@ def init_checkpoint(
     ).make()
     manifest = checkpoint.manifest
     typer.echo(f"{checkpoint.path}: {manifest.name}, {manifest.dimensions} dimensions, {len(manifest.categories)} categories")
+
+
+for command in (data.convert, data.validate, data.pairs, run.train, run.merge):
+    app.command()(command)
 
 
 def main() -> None:

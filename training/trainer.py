@@ -25,7 +25,7 @@ from transformers.trainer_callback import TrainerCallback
 from training.batches import Collator, TokenRows, TrainingBatch
 from training.config import TrainingConfig
 from training.errors import NonFiniteLossError
-from training.evaluation.validation import validation_recall
+from training.evaluation.ranking import Vectors, recall, target_ranks
 from training.examples import Asked, BatchPlan
 from training.losses import global_count, total_loss
 from training.model import CachedGradients, Losses, TrainingModel
@@ -158,7 +158,8 @@ class NoteTrainer(Trainer):
         self.model.eval()
         k = self.config.validation.k
         vectors = self._embed_pool(self.pool)
-        metrics = {f"eval_recall@{k}": validation_recall(vectors, self.pool.sources, self.pool.targets, k)}
+        ranks = target_ranks(Vectors(self.config.name, vectors), self.pool.sources, self.pool.targets)
+        metrics = {f"eval_recall@{k}": recall(ranks, k)}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.model.train()

@@ -1,35 +1,67 @@
-"""The notes file: one JSON object a line, with the fields of `Note`; `.gz` is unpacked on the way."""
+"""The notes file: one note a row, with the fields of `Note`. JSON lines, CSV (both also .gz) and parquet are read.
 
+In CSV and parquet, hashtags are a list, a JSON list in text, or names separated by `|`; empty cells are absent fields.
+"""
+
+import csv
 import gzip
 import hashlib
+import io
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import duckdb
 from pydantic import ValidationError
 
 from notellm.note import Note
 from training.errors import DataError
 
+_ROWS_AT_A_TIME = 10_000
+Row = dict[str, Any]
+
 
 def read_notes(path: Path) -> Iterator[Note]:
-    """The notes of a `.jsonl` or `.jsonl.gz` file.
+    """The notes of a file, one after the other.
 
     Raises:
         DataError: names the line and the field that is wrong, or the id that stands twice.
     """
-    seen: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            note = Note.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "note"
-            raise DataError(f"{path}, line {number}, {field}: {first['msg']}") from error
-        if (earlier := seen.setdefault(note.id, number)) != number:
-            raise DataError(f"{path}, line {number}: id {note.id} stands in line {earlier} already")
+    for note, problem in _checked(path):
+        if note is None:
+            raise DataError(f"{path}, {problem[1]}")
         yield note
+
+
+def read_valid_notes(path: Path, *, drop_invalid: bool = False) -> tuple[dict[str, Note], dict[str, int]]:
+    """The notes of a file by id, and how many rows were left out, by reason.
+
+    Args:
+        path: the file.
+        drop_invalid: leave invalid rows out instead of refusing the file.
+
+    Raises:
+        DataError: the file cannot be read or holds no note; without `drop_invalid` also: how many rows are wrong in which way,
+            and the first ones.
+    """
+    notes: dict[str, Note] = {}
+    problems: Counter[str] = Counter()
+    first: list[str] = []
+    for note, (reason, where) in _checked(path):
+        if note is not None:
+            notes[note.id] = note
+            continue
+        problems[reason] += 1
+        first += [where] if len(first) < 3 else []  # noqa: PLR2004
+    if problems and not drop_invalid:
+        raise DataError(
+            f"{path}: {problems.total():,} invalid rows. {'. '.join(first)}. Mend them, or leave them out with --drop-invalid"
+        )
+    if not notes:
+        raise DataError(f"{path} holds no valid note")
+    return notes, dict(problems)
 
 
 def write_notes(path: Path, notes: Iterable[Note]) -> None:
@@ -46,9 +78,84 @@ def fingerprint(notes: Iterable[Note]) -> str:
     return digest.hexdigest()
 
 
+def _checked(path: Path) -> Iterator[tuple[Note | None, tuple[str, str]]]:
+    """Every row's note, or what is wrong with it: the kind of problem, and the problem with its place."""
+    seen: dict[str, str] = {}
+    for place, row in _rows(path):
+        try:
+            note = Note.model_validate(row) if isinstance(row, dict) else Note.model_validate_json(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "note"
+            yield None, (f"{field.partition('.')[0]}: {first['type']}", f"{place}, {field}: {first['msg']}")
+            continue
+        if (earlier := seen.setdefault(note.id, place)) != place:
+            yield None, ("duplicate id", f"{place}: id {note.id} stands in {earlier} already")
+            continue
+        yield note, ("", "")
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Row | bytes]]:
+    """Rows with their place in the file."""
+    kind = next((part for part in reversed(path.suffixes) if part != ".gz"), "")
+    if kind == ".parquet":
+        yield from _parquet_rows(path)
+    elif kind == ".csv":
+        yield from _csv_rows(path)
+    else:
+        yield from ((f"line {number}", line) for number, line in enumerate(_lines(path), start=1) if line.strip())
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(10_000_000)
+    try:
+        text = io.TextIOWrapper(io.BytesIO(b"".join(_lines(path))), encoding="utf-8-sig", newline="")
+        reader = csv.DictReader(text, strict=True)
+        for row in reader:
+            yield f"line {reader.line_num}", _tidy({str(name): value for name, value in row.items()})
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no readable CSV file: {error}") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    if not path.is_file():
+        raise DataError(f"{path} is missing")
+    try:
+        with duckdb.connect() as connection:
+            found = connection.execute("select * from read_parquet(?)", [str(path)])
+            names = [column[0] for column in found.description or []]
+            number = 0
+            while rows := found.fetchmany(_ROWS_AT_A_TIME):
+                for row in rows:
+                    number += 1
+                    yield f"row {number}", _tidy(dict(zip(names, row, strict=True)))
+    except duckdb.Error as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _tidy(row: Row) -> Row:
+    """Without empty cells, hashtags as a list."""
+    kept = {name: value for name, value in row.items() if value is not None and value != ""}
+    tags = kept.get("hashtags")
+    if isinstance(tags, str):
+        kept["hashtags"] = _hashtags(tags)
+    if isinstance(kept.get("version"), str) and kept["version"].isdigit():
+        kept["version"] = int(kept["version"])
+    return kept
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             yield from stream
     except (OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _hashtags(cell: str) -> list[Any]:
+    if cell.startswith("[") and cell.endswith("]"):
+        try:
+            return list(json.loads(cell))
+        except ValueError:
+            pass  # a name in brackets
+    return cell.split("|")

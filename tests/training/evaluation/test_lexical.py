@@ -1,0 +1,73 @@
+import math
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from notellm import Note, NoteText
+from training.evaluation.errors import MissingPackageError
+from training.evaluation.lexical import BM25, TfIdf
+from training.evaluation.text import note_text, without_hashtags, words
+
+POOL = [
+    NoteText(title="Cold brew", content="brew brew coffee", hashtags=("coffee",)),
+    NoteText(title="Coffee grinder"),
+    NoteText(content="qubit gate #coffee"),
+    NoteText(title="🍺🍺"),
+]
+EVERYONE = np.arange(4)
+
+
+def test_words() -> None:
+    assert words("Café au-lait 咖啡屋 C# x_1\uff21") == ["café", "au", "lait", "咖", "啡", "屋", "c", "x_1a"]
+
+
+def test_all_methods_read_title_content_and_hashtags() -> None:
+    assert note_text(POOL[0]) == "Cold brew\nbrew brew coffee\ncoffee"
+    assert note_text(POOL[2]) == "qubit gate\ncoffee"
+
+
+def test_hashtags_are_taken_out() -> None:
+    note = Note(id="n", title="A #b c", content="#d", hashtags=("e",), category="f")
+    assert without_hashtags(note) == Note(id="n", title="A c", category="f")
+    assert without_hashtags(Note(id="n", title="#b", hashtags=("e",))) is None
+
+
+def test_tfidf_equals_its_formula() -> None:
+    bags = [Counter(words(note_text(note))) for note in POOL]
+    frequency = Counter(word for bag in bags for word in bag)
+    idf = {word: math.log((1 + len(bags)) / (1 + count)) + 1 for word, count in frequency.items()}
+
+    def dot(one: Counter[str], other: Counter[str]) -> float:
+        return sum(one[word] * other[word] * idf[word] ** 2 for word in one)
+
+    expected = [[dot(one, other) / (math.sqrt(dot(one, one) * dot(other, other)) or 1) for other in bags] for one in bags]
+    tfidf = TfIdf(POOL)
+    assert tfidf.scores(EVERYONE) == pytest.approx(np.array(expected), abs=1e-6)
+    assert tfidf.scores_of([POOL[1]]) == pytest.approx(np.array(expected[1:2]), abs=1e-6)
+    assert tfidf.scores(EVERYONE).dtype == np.float32
+
+
+def test_bm25_equals_its_formula() -> None:
+    bags = [Counter(words(note_text(note))) for note in POOL]
+    mean_length = sum(bag.total() for bag in bags) / len(bags)
+
+    def score(query: Counter[str], bag: Counter[str]) -> float:
+        total = 0.0
+        for word, times in query.items():
+            holders = sum(word in other for other in bags)
+            idf = math.log(1 + (len(bags) - holders + 0.5) / (holders + 0.5))
+            total += times * idf * bag[word] / (bag[word] + 1.5 * (1 - 0.75 + 0.75 * bag.total() / mean_length))
+        return total
+
+    expected = [[score(query, bag) for bag in bags] for query in bags]
+    scores = BM25(POOL).scores(EVERYONE)
+    assert scores == pytest.approx(np.array(expected), abs=1e-5)
+    assert scores.dtype == np.float32
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    with pytest.raises(MissingPackageError, match=r"bm25s is not installed: .* pip install 'notellm\[evaluate\]'"):
+        BM25(POOL)

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.evaluation.errors import EvaluationError
+from training.evaluation.ranking import Indices, Scores, Vectors, recall, reciprocal_rank, target_ranks
+from training.evaluation.validation import validation_recall
+
+
+class Table:
+    """A retriever that knows all scores."""
+
+    name = "table"
+
+    def __init__(self, table: Scores) -> None:
+        self.table = table
+        self.asked: list[int] = []
+
+    def scores(self, queries: Indices) -> Scores:
+        self.asked += queries.tolist()
+        return self.table[queries]
+
+
+def brute_force_rank(row: list[float], source: int, target: int) -> float:
+    others = [score for note, score in enumerate(row) if note not in {source, target}]
+    return 1 + sum(score > row[target] for score in others) + sum(score == row[target] for score in others) / 2
+
+
+@given(st.data())
+def test_ranks_equal_a_count_by_hand(data: st.DataObject) -> None:
+    size = data.draw(st.integers(2, 7))
+    # Few different values, so that ties are common.
+    row = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=size, max_size=size)
+    table = np.array(data.draw(st.lists(row, min_size=size, max_size=size)), dtype=np.float32)
+    everyone = [(source, target) for source in range(size) for target in range(size) if source != target]
+    pairs = data.draw(st.lists(st.sampled_from(everyone), min_size=1))
+    sources, targets = np.array(pairs).T
+    ranks = target_ranks(Table(table), sources, targets, at_a_time=data.draw(st.integers(1, 4)))
+    assert ranks.tolist() == [brute_force_rank(table[source].tolist(), source, target) for source, target in pairs]
+
+
+def test_scores_are_asked_for_once_per_asking_note() -> None:
+    table = Table(np.eye(4, dtype=np.float32))
+    target_ranks(table, np.array([3, 1, 3, 1]), np.array([0, 0, 1, 2]), at_a_time=1)
+    assert table.asked == [1, 3]
+
+
+def test_only_the_asking_note_is_left_out() -> None:
+    # Note 0 is nearest to itself, then to 1, which asks as well; 2 is third for 0.
+    vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], dtype=np.float32)
+    ranks = target_ranks(Vectors("plane", vectors), np.array([0, 1]), np.array([2, 2]))
+    assert ranks.tolist() == [2, 1]
+
+
+def test_a_method_that_tells_nothing_apart_ranks_as_chance() -> None:
+    ranks = target_ranks(Table(np.zeros((11, 11), dtype=np.float32)), np.array([0]), np.array([7]))
+    assert ranks.tolist() == [5.5]
+
+
+def test_recall_and_reciprocal_rank() -> None:
+    ranks = np.array([1.0, 2.0, 10.5, 4.0])
+    assert [recall(ranks, k) for k in (1, 2, 10, 11)] == [0.25, 0.5, 0.75, 1.0]
+    assert reciprocal_rank(ranks) == pytest.approx((1 + 1 / 2 + 1 / 10.5 + 1 / 4) / 4)
+
+
+def test_validation_recall_is_recall_over_the_whole_pool() -> None:
+    vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], dtype=np.float32)
+    assert validation_recall(vectors, np.array([0, 1]), np.array([2, 2]), k=1) == 0.5
+    assert validation_recall(vectors, np.array([0, 1]), np.array([2, 2]), k=2) == 1.0
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_broken_vectors_are_refused_rather_than_ranked_first(broken: float) -> None:
+    vectors = np.array([[1, 0], [broken, 0], [0, 1]], dtype=np.float32)
+    with pytest.raises(EvaluationError, match="no finite numbers"), np.errstate(invalid="ignore"):
+        validation_recall(vectors, np.array([0]), np.array([2]), k=1)
+
+
+def test_a_note_is_not_its_own_target() -> None:
+    with pytest.raises(EvaluationError, match="paired with itself"):
+        target_ranks(Vectors("x", np.eye(3, dtype=np.float32)), np.array([0, 1]), np.array([1, 1]))

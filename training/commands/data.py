@@ -1,0 +1,116 @@
+"""`notellm-train convert`, `validate` and `pairs`: from files to related pairs."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.data.events import open_events
+from training.data.microlens import MicroLens
+from training.data.notes import read_valid_notes, write_notes
+from training.data.stackexchange import StackExchangeSite
+from training.errors import DataError
+from training.pairs import PairSettings, select_pairs
+
+NotesFile = Annotated[Path, typer.Option(help="Notes: .parquet, .jsonl or .csv (.gz too).")]
+EventsFile = Annotated[Path, typer.Option(help="Behaviour log: .parquet, .jsonl or .csv (.gz too).")]
+DropInvalid = Annotated[bool, typer.Option(help="Leave invalid rows out and count them, instead of refusing the file.")]
+
+
+class Source(StrEnum):
+    """Public datasets that can be converted."""
+
+    MICROLENS = "microlens"
+    STACKEXCHANGE = "stackexchange"
+
+
+def convert(
+    source: Annotated[Source, typer.Argument(help="Which public dataset.")],
+    directory: Annotated[Path, typer.Argument(help="Its official files; for Stack Exchange a folder a site.")],
+    output: Annotated[Path, typer.Argument(help="Directory for notes.jsonl.gz and events.csv.gz.")],
+) -> None:
+    """Writes a public dataset in this project's format."""
+    output.mkdir(parents=True, exist_ok=True)
+    if source is Source.MICROLENS:
+        dataset = MicroLens(directory)
+        notes = {note.id: note for note in dataset.notes()}
+        write_notes(output / "notes.jsonl.gz", notes.values())
+        kept = [event for event in dataset.events() if event[1] in notes]
+        _write_table(output / "events.csv.gz", ("user", "note", "position"), kept)
+        typer.echo(f"{output}: {len(notes):,} notes, {len(kept):,} events")
+        return
+    sites = [StackExchangeSite(folder) for folder in sorted(directory.iterdir()) if (folder / "Posts.xml").exists()]
+    if not sites:
+        raise DataError(f"{directory} holds no folder with a Posts.xml: it takes unpacked data dumps, a folder a site")
+    found = [note for site in sites for note in site.notes()]
+    events = [event for site in sites for event in site.events()]
+    write_notes(output / "notes.jsonl.gz", found)
+    rows = ((event.user, event.note, event.event, event.time.isoformat()) for event in events)
+    _write_table(output / "events.csv.gz", ("user", "note", "event", "time"), rows)
+    typer.echo(f"{output}: {len(found):,} notes, {len(events):,} events")
+
+
+def validate(notes: NotesFile, events: EventsFile, drop_invalid: DropInvalid = False) -> None:
+    """Checks notes and behaviour log, and says what is in them."""
+    read, dropped = read_valid_notes(notes, drop_invalid=drop_invalid)
+    log = open_events(events, read, drop_invalid=drop_invalid)
+    period = log.period()
+    facts = {
+        "notes": f"{len(read):,}",
+        "with hashtags": f"{sum(bool(note.all_hashtags) for note in read.values()):,}",
+        "with a category": f"{sum(note.category is not None for note in read.values()):,}",
+        "categories": f"{len({note.category for note in read.values()} - {None}):,}",
+        "events": f"{log.count():,}",
+        "users": f"{log.users():,}",
+        "notes with events": f"{len(log.exposure()):,}",
+        "period": f"{period[0]:%Y-%m-%d %H:%M} to {period[1]:%Y-%m-%d %H:%M} UTC" if period else "order only",
+    }
+    for reason, count in [*dropped.items(), *log.dropped.items()]:
+        facts[f"dropped: {reason}"] = f"{count:,}"
+    for name, value in facts.items():
+        typer.echo(f"{name:<24} {value}")
+
+
+def pairs(
+    notes: NotesFile,
+    events: EventsFile,
+    output: Annotated[Path, typer.Option(help="Parquet or CSV file to write: source, target, score.")],
+    per_note: Annotated[int, typer.Option(help="t: successors kept of each note.")] = 10,
+    min_users: Annotated[int, typer.Option(help="Users that a pair needs.")] = 1,
+    min_score: Annotated[float, typer.Option(help="l: lower scores are dropped.")] = 0.01,
+    max_score: Annotated[float, typer.Option(help="u: higher scores are dropped.")] = 30.0,
+    successors: Annotated[int, typer.Option(help="A click counts among this many next events of the user.")] = 10,
+    window_hours: Annotated[float | None, typer.Option(help="Longest time from the view to the click.")] = None,
+    view_event: Annotated[list[str] | None, typer.Option(help="Event type that views a note; repeat it.")] = None,
+    click_event: Annotated[list[str] | None, typer.Option(help="Event type that clicks a note; repeat it.")] = None,
+    drop_invalid: DropInvalid = False,
+) -> None:
+    """Finds the related pairs of a whole log, out of core."""
+    settings = PairSettings(
+        per_note=per_note, min_users=min_users, min_score=min_score, max_score=max_score, successors=successors,
+        window_hours=window_hours, view_events=tuple(view_event) if view_event else None,
+        click_events=tuple(click_event) if click_event else None,
+    )  # fmt: skip
+    read, _ = read_valid_notes(notes, drop_invalid=drop_invalid)
+    log = open_events(events, read, drop_invalid=drop_invalid)
+    if window_hours and not log.has_times:
+        raise DataError(f"{events} has positions and no times: leave --window-hours out")
+    count = select_pairs(log.connection, read, settings)
+    if not count:
+        raise DataError(f"the {log.count():,} events of {events} make no related pair: lower --min-users or --min-score")
+    log.connection.execute("copy (select * from pairs order by score desc, source, target) to ?", [str(output)])
+    typer.echo(f"{output}: {count:,} related pairs out of {log.count():,} events of {log.users():,} users")
+
+
+def _write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A gzipped CSV file that is the same, byte for byte, for the same rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))

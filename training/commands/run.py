@@ -1,0 +1,35 @@
+"""`notellm-train train` and `merge`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.config import TrainingConfig
+from training.export import merge_adapter
+from training.run import train as run_training
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file of a `TrainingConfig`; training/configs has examples.")],
+    output: Annotated[Path, typer.Argument(help="Directory of the run: log, resumable checkpoints, and the checkpoint.")],
+    override: Annotated[list[str] | None, typer.Option("--set", help="A setting, `examples.epochs=2`; repeat it.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last whole checkpoint in the directory.")] = False,
+) -> None:
+    """Trains, and writes a checkpoint. SIGTERM stops after the step, with a checkpoint to resume from."""
+    checkpoint = run_training(TrainingConfig.load(config, override or ()), output, resume=resume)
+    if checkpoint is None:
+        typer.echo(f"{output}: stopped; go on with --resume")
+        return
+    metrics = "".join(f", {name} {value:.3f}" for name, value in checkpoint.manifest.metrics.items())
+    typer.echo(f"{checkpoint.path}: {checkpoint.manifest.name}, {checkpoint.manifest.dimensions} dimensions{metrics}")
+
+
+def merge(
+    base: Annotated[str, typer.Option(help="What the run started from: a Hugging Face directory, a hub id, or a .gguf file.")],
+    adapter: Annotated[Path, typer.Option(help="The run's adapter directory.")],
+    output: Annotated[Path, typer.Argument(help="Directory to write the checkpoint to.")],
+) -> None:
+    """Makes a checkpoint out of a base model and a run's adapter."""
+    checkpoint = merge_adapter(base, adapter, output)
+    typer.echo(f"{checkpoint.path}: {checkpoint.manifest.name}, {checkpoint.manifest.dimensions} dimensions")

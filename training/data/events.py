@@ -1,0 +1,154 @@
+"""`EventLog`: the behaviour log as a DuckDB table. It may have hundreds of millions of rows, so none becomes a Python object.
+
+Columns of the file (parquet, csv, jsonl; .gz too): `user`, `note`, optionally `event` (a type such as view or click), and when:
+`time` (ISO 8601 or Unix seconds), or `position` (whole numbers, larger is later) where a log knows only the order.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from training.errors import DataError
+
+EXAMPLES = 3
+_READERS = {
+    "parquet": "read_parquet({path}, file_row_number = true)",
+    "csv": "read_csv({path}, header = true, all_varchar = true)",
+    "jsonl": "read_json({path}, format = 'newline_delimited')",
+}
+# Number and kind of what is wrong with each row; null when nothing is.
+_PROBLEM = """
+case
+    when coalesce(trim(user_id), '') = '' then 'no user'
+    when coalesce(trim(note_id), '') = '' then 'no note'
+    when moment is null then 'no readable time or position'
+    when known.id is null then 'unknown note'
+end
+"""
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """The events in the table `events` (user_id, note_id, event_type, moment) of a connection.
+
+    Attributes:
+        connection: spills to disk beyond its memory limit.
+        has_times: whether `moment` is seconds since 1970; otherwise it only orders each user's events.
+        dropped: how many rows were left out, by reason.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    has_times: bool
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def count(self) -> int:
+        """The number of events."""
+        return int(self.connection.execute("select count(*) from events").fetchall()[0][0])
+
+    def users(self) -> int:
+        """The number of users."""
+        return int(self.connection.execute("select count(distinct user_id) from events").fetchall()[0][0])
+
+    def exposure(self) -> dict[str, int]:
+        """Interactions by note id."""
+        return dict(self.connection.execute("select note_id, count(*) from events group by all order by all").fetchall())
+
+    def period(self) -> tuple[datetime, datetime] | None:
+        """The times of the first and of the last event; none when the log has no times."""
+        if not self.has_times:
+            return None
+        first, last = self.connection.execute("select min(moment), max(moment) from events").fetchall()[0]
+        return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
+
+    def first_seen(self) -> dict[str, float]:
+        """Seconds since 1970 of each note's first event."""
+        return dict(self.connection.execute("select note_id, min(moment) from events group by note_id").fetchall())
+
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that depend on every event, and not on their order."""
+        total = self.connection.execute("select printf('%016x', bit_xor(hash(user_id, note_id, event_type, moment))) from events")
+        return str(total.fetchall()[0][0])
+
+
+def open_events(
+    path: Path, notes: Iterable[str], *, drop_invalid: bool = False, memory_limit: str = "3GB", scratch: Path | None = None
+) -> EventLog:
+    """Reads and checks a log.
+
+    Args:
+        path: the file.
+        notes: ids that events may be about.
+        drop_invalid: leave invalid rows out and count them, instead of refusing the log.
+        memory_limit: beyond it DuckDB works on disk.
+        scratch: where; the system's folder for temporary files when None.
+
+    Raises:
+        DataError: the file cannot be read, or names the rows that are wrong.
+    """
+    connection = duckdb.connect(config={"memory_limit": memory_limit})
+    if scratch is not None:
+        connection.execute(f"set temp_directory = '{scratch}'")
+    try:
+        columns = _read(connection, path)
+    except duckdb.Error as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    has_times = _normalize(connection, path, columns)
+    connection.execute("set preserve_insertion_order = false")  # rows have their numbers now
+    connection.execute("create temp table known (id varchar)")
+    connection.execute("insert into known select unnest(?::varchar[])", [list(notes)])
+    dropped = _problems(connection, path, drop_invalid=drop_invalid)
+    kept = f"select user_id, note_id, event_type, moment from normal left join known on note_id = known.id where {_PROBLEM} is null"
+    connection.execute(f"create temp table events as {kept}")
+    connection.execute("drop table normal")
+    log = EventLog(connection, has_times, dropped)
+    if not log.count():
+        raise DataError(f"{path} holds no usable event: {sum(dropped.values()):,} rows were dropped, none are left")
+    return log
+
+
+def _read(connection: duckdb.DuckDBPyConnection, path: Path) -> set[str]:
+    kind = next((part for part in reversed(path.suffixes) if part != ".gz"), "").lstrip(".")
+    if kind not in _READERS:
+        raise DataError(f"{path}: events are read from .parquet, .csv and .jsonl files (.gz too), not from this")
+    if not path.is_file():
+        raise DataError(f"{path} is missing")
+    quoted = "'" + str(path).replace("'", "''") + "'"
+    connection.execute(f"create view raw as select * from {_READERS[kind].format(path=quoted)}")
+    return {str(row[0]) for row in connection.execute("describe raw").fetchall()}
+
+
+def _normalize(connection: duckdb.DuckDBPyConnection, path: Path, columns: set[str]) -> bool:
+    """Makes the table `normal` (row, user_id, note_id, event_type, moment); whether it has times."""
+    missing = [name for name in ("user", "note") if name not in columns]
+    if missing or not columns & {"time", "position"}:
+        wanted = ", ".join([*missing, *([] if columns & {"time", "position"} else ["time or position"])])
+        raise DataError(f"{path} lacks the column {wanted}: it has {', '.join(sorted(columns - {'file_row_number'}))}")
+    has_times = "time" in columns
+    row = "file_row_number + 1" if "file_row_number" in columns else "row_number() over ()"
+    seconds = "coalesce(try_cast(time as double), epoch(try_cast(time as timestamptz)))"
+    at = seconds if has_times else "try_cast(position as double)"
+    event = '"event"::varchar' if "event" in columns else "null::varchar"
+    connection.execute("set timezone = 'UTC'")
+    try:
+        connection.execute(
+            f'create temp table normal as select {row} as row, "user"::varchar as user_id, note::varchar as note_id, '  # noqa: S608
+            f"{event} as event_type, {at} as moment from raw"
+        )
+    except duckdb.Error as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    return has_times
+
+
+def _problems(connection: duckdb.DuckDBPyConnection, path: Path, *, drop_invalid: bool) -> dict[str, int]:
+    rows = connection.execute(
+        f"select {_PROBLEM} as problem, count(*), min(row), arg_min(coalesce(note_id, ''), row) "  # noqa: S608
+        "from normal left join known on note_id = known.id where problem is not null group by problem order by problem"
+    ).fetchall()
+    counts = {problem: int(count) for problem, count, _, _ in rows}
+    if counts and not drop_invalid:
+        first = "; ".join(f"{problem} in {count:,} rows, first in row {row} (note {note!r})" for problem, count, row, note in rows)
+        raise DataError(f"{path}: {first}. Mend them, or leave them out with --drop-invalid")
+    return counts

@@ -1,0 +1,69 @@
+"""Reads the official files of MicroLens (arXiv 2309.15379): short-video captions, categories, and chronological histories.
+
+A caption is "text # hashtag # hashtag …": the text before the first `#` is the content (these notes have no title), each later
+piece a hashtag. The last piece often runs on into prose, so pieces of more than four words are dropped.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from notellm.note import MAX_HASHTAG_CHARS, Note
+from training.errors import DataError
+
+MAX_HASHTAG_WORDS = 4
+STRAY_CATEGORIES = frozenset({"yszp"})
+
+
+class MicroLens:
+    """One of the published subsets.
+
+    Args:
+        directory: holds `*_pairs.tsv`, `*_titles.csv` and `*_tags_to_summary.csv`.
+
+    Raises:
+        DataError: one of them is missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._pairs, self._titles, self._categories = (
+            _find(directory, pattern) for pattern in ("*_pairs.tsv", "*_titles.csv", "*_tags_to_summary.csv")
+        )
+
+    def notes(self) -> Iterator[Note]:
+        """The captions that hold anything, in the file's order."""
+        with self._categories.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.reader(stream))[1:]
+        categories = {row[0].strip(): row[1].strip() for row in rows if row[1].strip() not in STRAY_CATEGORIES}
+        with self._titles.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                note = self._note(row["item"], row["title"], categories.get(row["item"]))
+                if note is not None:
+                    yield note
+
+    def events(self) -> Iterator[tuple[str, str, int]]:
+        """User, note and position of each interaction."""
+        with self._pairs.open(encoding="utf-8") as stream:
+            for line in stream:
+                user, _, history = line.rstrip("\n").partition("\t")
+                for position, note in enumerate(history.split()):
+                    yield user, note, position
+
+    @staticmethod
+    def _note(item: str, caption: str, category: str | None) -> Note | None:
+        content, *pieces = caption.split("#")
+        hashtags = [piece.strip() for piece in pieces if len(piece.split()) <= MAX_HASHTAG_WORDS]
+        short = tuple(tag for tag in hashtags if 0 < len(tag) <= MAX_HASHTAG_CHARS)
+        try:
+            return Note(id=item, content=content, hashtags=short, category=category)
+        except ValidationError:
+            return None  # neither text nor a hashtag is left
+
+
+def _find(directory: Path, pattern: str) -> Path:
+    found = sorted(directory.glob(pattern))
+    if not found:
+        raise DataError(f"{directory} has no {pattern}: it takes the official files of MicroLens, unpacked")
+    return found[0]

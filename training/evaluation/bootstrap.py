@@ -1,0 +1,109 @@
+"""Bootstrap intervals for means over observations that come in groups.
+
+The pairs of one asking note are not independent of each other, so asking notes are drawn, with replacement, each with all its
+pairs (cluster bootstrap). Every column sees the same draws, which makes differences of columns paired comparisons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from training.evaluation.errors import EvaluationError
+
+Floats = npt.NDArray[np.float64]
+_DRAWS_AT_A_TIME = 100
+_INTERVAL = (2.5, 97.5)
+
+
+class Estimate(BaseModel):
+    """A value with the 95% percentile interval of its bootstrap draws."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, draws: Floats) -> "Estimate":
+        """The interval of `draws`, (draws,)."""
+        low, high = np.percentile(draws, _INTERVAL)
+        return cls(value=float(value), low=float(low), high=float(high))
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How often to draw, and from which seed."""
+
+    draws: int = 1000
+    seed: int = 0
+
+    def totals(self, columns: Floats) -> Floats:
+        """Sums over drawn units.
+
+        Args:
+            columns: (units, columns), what each unit adds to each sum.
+
+        Returns:
+            (draws, columns). The draws depend on the seed and the number of units alone.
+        """
+        random = np.random.default_rng(self.seed)
+        units = len(columns)
+        sums: list[Floats] = []
+        for start in range(0, self.draws, _DRAWS_AT_A_TIME):
+            drawn = random.integers(units, size=(min(_DRAWS_AT_A_TIME, self.draws - start), units))
+            times = np.stack([np.bincount(row, minlength=units) for row in drawn]).astype(np.float64)
+            sums.append(times @ columns)
+        return np.concatenate(sums)
+
+    def compare(
+        self, values: dict[str, Floats], units: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_] | None = None
+    ) -> "Comparison":
+        """Means of several methods over the same observations.
+
+        Args:
+            values: (observations,) by method.
+            units: (observations,), which unit each observation belongs to; observations of a unit are drawn together.
+            chosen: (observations,), those to average over; all when not given.
+
+        Raises:
+            EvaluationError: no observation is chosen.
+        """
+        chosen = np.ones(len(units), dtype=bool) if chosen is None else chosen
+        if not chosen.any():
+            raise EvaluationError("there is nothing to average over: the pool has no pair or no note of that kind")
+        _, place = np.unique(units[chosen], return_inverse=True)
+        columns = [np.bincount(place, weights=method[chosen]) for method in values.values()]
+        sums = self.totals(np.column_stack([*columns, np.bincount(place)]))
+        means = sums[:, :-1] / sums[:, -1:]
+        return Comparison(
+            {name: float(method[chosen].mean()) for name, method in values.items()},
+            {name: means[:, column] for column, name in enumerate(values)},
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of several methods, by method: its value, and its value in each draw."""
+
+    values: dict[str, float]
+    draws: dict[str, Floats]
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Each method with its interval."""
+        return {name: Estimate.of(value, self.draws[name]) for name, value in self.values.items()}
+
+    def difference(self, method: str, other: str) -> Estimate:
+        """`method` minus `other`, paired: on the same draws."""
+        return Estimate.of(self.values[method] - self.values[other], self.draws[method] - self.draws[other])
+
+    def differences(self) -> dict[str, dict[str, Estimate]]:
+        """Each method minus each other one."""
+        names: Sequence[str] = list(self.values)
+        return {one: {other: self.difference(one, other) for other in names if other != one} for one in names}

@@ -1,0 +1,131 @@
+"""Methods that turn a note into a vector, and vectors kept on disk so that a second evaluation is cheap."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from notellm import Checkpoint, Note, NoteEncoder, NotePrompt
+from notellm.model import NoteLLM
+from training.data.notes import fingerprint
+from training.evaluation.machine import machine_note
+from training.evaluation.ranking import Scores
+
+logger = logging.getLogger(__name__)
+_WARM_UP = 8
+
+
+class Embedder(Protocol):
+    """Turns notes into unit vectors.
+
+    Attributes:
+        name: of the method.
+        fingerprint: 16 hex digits that change whenever the vectors would.
+    """
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+
+    @property
+    def machine(self) -> str:
+        """What it runs on, in words."""
+        ...
+
+    def embed(self, notes: Sequence[Note]) -> Scores:
+        """Unit float32 vectors in the order of the notes, (notes, dimensions)."""
+        ...
+
+
+class LoadedCheckpoint:
+    """A NoteLLM checkpoint whose weights are loaded when they are first needed: float32 on a CPU, bfloat16 on a GPU.
+
+    Args:
+        name: of the method.
+        checkpoint: found whole.
+    """
+
+    def __init__(self, name: str, checkpoint: Checkpoint) -> None:
+        self.name = name
+        self.checkpoint = checkpoint
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
+
+    @property
+    def fingerprint(self) -> str:
+        """The checkpoint's, and the dtype's."""
+        return f"{self.checkpoint.fingerprint}-{str(self._dtype).removeprefix('torch.')}"
+
+    @property
+    def machine(self) -> str:
+        """Processor and dtype."""
+        return machine_note(self._device, str(self._dtype).removeprefix("torch."))
+
+    @cached_property
+    def model(self) -> NoteLLM:
+        """The weights."""
+        logger.info("%s: loading %s as %s on %s", self.name, self.checkpoint.path, self._dtype, self._device)
+        return self.checkpoint.load_model(self._dtype, self._device)
+
+    @cached_property
+    def prompt(self) -> NotePrompt:
+        """The prompt that the model was trained with."""
+        return self.checkpoint.prompt()
+
+    @cached_property
+    def _encoder(self) -> NoteEncoder:
+        return NoteEncoder(self.model, self.prompt.embedding_prefix)
+
+    def embed(self, notes: Sequence[Note]) -> Scores:
+        """The embedding prompt's vector of each note, through the custom forward pass."""
+        return self._encoder.encode([self.prompt.embedding(note) for note in self.prompt.tokenize(notes)])
+
+
+@dataclass(frozen=True)
+class EmbeddedNotes:
+    """Vectors, and how long they took.
+
+    Attributes:
+        vectors: (notes, dimensions), unit length.
+        seconds: of embedding them, the model loaded and warm.
+        machine: what it ran on.
+    """
+
+    vectors: Scores
+    seconds: float
+    machine: str
+
+    @property
+    def notes_per_second(self) -> float:
+        """Throughput."""
+        return len(self.vectors) / self.seconds
+
+
+def embed(embedder: Embedder, notes: Sequence[Note], cache: Path | None = None) -> EmbeddedNotes:
+    """Embeds notes, or reads the vectors of an earlier evaluation of the same model and notes.
+
+    Args:
+        embedder: the method.
+        notes: what to embed, at least one.
+        cache: directory of `.npz` files; none keeps nothing.
+    """
+    path = cache and cache / f"{embedder.fingerprint}-{fingerprint(notes)[:16]}.npz"
+    if path and path.exists():
+        with np.load(path) as kept:
+            return EmbeddedNotes(kept["vectors"], float(kept["seconds"]), str(kept["machine"]))
+    embedder.embed(notes[:_WARM_UP])
+    start = time.perf_counter()
+    vectors = embedder.embed(notes)
+    embedded = EmbeddedNotes(vectors, time.perf_counter() - start, embedder.machine)
+    logger.info("%s: %.1f notes a second on %s", embedder.name, embedded.notes_per_second, embedded.machine)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, vectors=vectors, seconds=embedded.seconds, machine=embedded.machine)
+    return embedded

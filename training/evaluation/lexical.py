@@ -1,0 +1,63 @@
+"""TF-IDF and BM25: retrieval by shared words, without any training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from notellm.note import NoteText
+from training.evaluation.errors import evaluation_package
+from training.evaluation.ranking import Indices, Scores
+from training.evaluation.text import note_text, words
+
+
+class TfIdf:
+    """Cosine of TF-IDF vectors (scikit-learn's defaults), document frequencies from the pool.
+
+    Args:
+        pool: the notes, in pool order.
+    """
+
+    name = "tfidf"
+
+    def __init__(self, pool: Sequence[NoteText]) -> None:
+        text = evaluation_package("sklearn.feature_extraction.text")
+        self._vectorizer = text.TfidfVectorizer(analyzer=words, dtype=np.float32)
+        self._vectors = self._vectorizer.fit_transform(map(note_text, pool))
+
+    def scores(self, queries: Indices) -> Scores:
+        """Cosines, (queries, pool)."""
+        return self._cosines(self._vectors[queries])
+
+    def scores_of(self, notes: Sequence[NoteText]) -> Scores:
+        """Cosines of notes that are not in the pool, (notes, pool)."""
+        return self._cosines(self._vectorizer.transform(map(note_text, notes)))
+
+    def _cosines(self, vectors: Any) -> Scores:
+        cosines: Scores = (vectors @ self._vectors.T).toarray()
+        return cosines
+
+
+class BM25:
+    """Okapi BM25 (bm25s with its defaults: Lucene's variant, k1 = 1.5, b = 0.75); the asking note's words are the query.
+
+    Args:
+        pool: the notes, in pool order.
+    """
+
+    name = "bm25"
+
+    def __init__(self, pool: Sequence[NoteText]) -> None:
+        self._words = [words(note_text(note)) for note in pool]
+        self._index = evaluation_package("bm25s").BM25()
+        self._index.index(self._words, show_progress=False)
+
+    def scores(self, queries: Indices) -> Scores:
+        """BM25 scores, (queries, pool)."""
+        return np.stack([self._scores_of(self._words[query]) for query in queries])
+
+    def _scores_of(self, query: list[str]) -> Scores:
+        if not query:  # emoji only
+            return np.zeros(len(self._words), dtype=np.float32)
+        scores: Scores = self._index.get_scores(query)
+        return scores

@@ -1,0 +1,30 @@
+"""The text that every method reads, and its words."""
+
+import unicodedata
+
+import regex
+
+from notellm.note import Note, NoteText
+
+# Letters, marks, digits and joining punctuation form a word; scripts without spaces are read character by character.
+_WORD = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[[\p{L}\p{M}\p{N}\p{Pc}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+", regex.V1
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, case-folded (Unicode NFKC): `Café au-lait 咖啡` gives `café`, `au`, `lait`, `咖`, `啡`."""
+    return list(map(str, _WORD.findall(unicodedata.normalize("NFKC", text).casefold())))
+
+
+def note_text(note: NoteText) -> str:
+    """Title, content and hashtags, a line each: what NoteLLM's embedding prompt holds, without its instruction."""
+    return "\n".join(part for part in (note.plain_title, note.plain_content, ", ".join(note.all_hashtags)) if part)
+
+
+def without_hashtags(note: Note) -> Note | None:
+    """The note without hashtags, given or inline; none when nothing else is left of it."""
+    title, content = note.plain_title, note.plain_content
+    if not (title or content):
+        return None
+    return note.model_copy(update={"title": title, "content": content, "hashtags": ()})

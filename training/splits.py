@@ -1,0 +1,91 @@
+"""`Split`: which notes are trained on, validated on and tested on. No note is in two of them.
+
+Every test note is cold: no part of training has seen it, nor what users did with it.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training.errors import DataError
+from training.pairs import Period
+
+SplitName = Literal["train", "validation", "test"]
+
+
+class SplitSettings(BaseModel):
+    """How notes are dealt out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["notes", "time"] = Field(
+        default="notes",
+        description="`notes`: by a hash of the id, so that a note stays where it is when others are added. `time`: the notes that "
+        "appear last, and what users did from then on, are for testing, those before them for validation.",
+    )
+    validation: float = Field(default=0.05, ge=0, lt=1, description="Share of the notes.")
+    test: float = Field(default=0.15, ge=0, lt=1, description="Share of the notes.")
+    seed: int = Field(default=0, description="Of the hash.")
+
+    @model_validator(mode="after")
+    def _leaves_training_notes(self) -> "SplitSettings":
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave no notes to train on")
+        return self
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of the notes of each part, and the period of the events that each may use."""
+
+    train: frozenset[str]
+    validation: frozenset[str]
+    test: frozenset[str]
+    periods: tuple[Period, Period, Period] = (Period(), Period(), Period())
+
+    def __post_init__(self) -> None:
+        for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            if shared := self.of(first) & self.of(second):  # type: ignore[arg-type]
+                raise DataError(f"{len(shared)} notes are both in {first} and in {second}, for example {min(shared)}")
+
+    def of(self, name: SplitName) -> frozenset[str]:
+        """The notes of one part."""
+        notes: frozenset[str] = getattr(self, name)
+        return notes
+
+    def period(self, name: SplitName) -> Period:
+        """The events of one part."""
+        return self.periods[("train", "validation", "test").index(name)]
+
+
+def split_by_notes(notes: Iterable[str], settings: SplitSettings) -> Split:
+    """Deals notes out by SHA-256 of the seed and the id."""
+    parts: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
+    for note in notes:
+        digest = hashlib.sha256(f"{settings.seed}:{note}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        part = "test" if place < settings.test else "validation" if place < settings.test + settings.validation else "train"
+        parts[part].add(note)
+    return Split(**{name: frozenset(ids) for name, ids in parts.items()})
+
+
+def split_by_time(first_seen: Mapping[str, float], settings: SplitSettings) -> Split:
+    """Deals notes out by when they appeared.
+
+    Args:
+        first_seen: seconds since 1970 of each note's publication or first event.
+        settings: the shares.
+    """
+    ordered = sorted(first_seen, key=lambda note: (first_seen[note], note))
+    cuts = [
+        first_seen[ordered[min(int(len(ordered) * share), len(ordered) - 1)]]
+        for share in (1 - settings.test - settings.validation, 1 - settings.test)
+    ]
+    parts: list[set[str]] = [set(), set(), set()]
+    for note in ordered:
+        parts[sum(first_seen[note] >= cut for cut in cuts)].add(note)
+    periods = (Period(None, cuts[0]), Period(cuts[0], cuts[1]), Period(cuts[1], None))
+    return Split(*map(frozenset, parts), periods)
