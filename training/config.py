@@ -25,7 +25,8 @@ class _Settings(BaseModel):
 class ModelSettings(_Settings):
     """What training starts from."""
 
-    base: str = Field(description="LLaMA-family model: a Hugging Face directory, a hub id, or a .gguf file.")
+    base: str = Field(description="LLaMA-family model: a Hugging Face directory, a hub id, a .gguf file, or `package:NAME/FILE`, a file that "
+        "an installed Python package carries.")
     dimensions: int = Field(default=128, ge=1, description="d: length of the embedding (paper: 128).")
     projection: Literal["random", "principal"] = Field(
         default="random",
@@ -56,7 +57,9 @@ class FullSettings(_Settings):
     """Train all weights, or those above the lowest layers."""
 
     kind: Literal["full"] = "full"
-    frozen_layers: int = Field(default=0, ge=0, description="Lowest layers that are not trained; if any, nor is the embedding table.")
+    frozen_layers: int = Field(
+        default=0, ge=0, description="Lowest layers that are not trained; if any, nor is the embedding table."
+    )
 
 
 class LossSettings(_Settings):
@@ -76,7 +79,9 @@ class LossSettings(_Settings):
 class OptimizerSettings(_Settings):
     """AdamW with warm-up."""
 
-    learning_rate: float = Field(default=3e-6, gt=0, description="Peak learning rate (the paper's code: 3e-6, full fine-tuning).")
+    learning_rate: float = Field(
+        default=3e-6, gt=0, description="Peak learning rate (the paper's code: 3e-6, full fine-tuning)."
+    )
     head_learning_rate: float | None = Field(
         default=None, gt=0, description="Peak learning rate of the projection and of τ; that of the rest when not given."
     )
@@ -96,7 +101,9 @@ class ComputeSettings(_Settings):
         default=None, description="No padding, the shared opening once a batch. When not given: on CPU yes, on GPU no."
     )
     chunk_examples: int | None = Field(
-        default=None, ge=1, description="Notes of one forward pass on one process. Fewer than its share of the batch: GradCache."
+        default=None,
+        ge=1,
+        description="Notes of one forward pass on one process. Fewer than its share of the batch: GradCache.",
     )
     cache_frozen_layers: bool = Field(default=False, description="Keep the frozen layers' output of every example in memory.")
     gradient_checkpointing: bool = Field(default=False, description="Compute activations twice instead of keeping them.")
@@ -147,7 +154,9 @@ class TrainingConfig(_Settings):
                     "compute.cache_frozen_layers needs method.train_emb_row: false, since frozen layers read that row"
                 )
             if self.compute.packed is False or self.compute.fsdp:
-                raise ValueError("compute.cache_frozen_layers works with packed batches on one device: not with fsdp or padding")
+                raise ValueError(
+                    "compute.cache_frozen_layers works with packed batches on one device: not with fsdp or padding"
+                )
         if self.compute.fsdp and self.compute.packed:
             raise ValueError("compute.packed and compute.fsdp exclude each other: choose packed: false")
         return self

@@ -1,5 +1,6 @@
 """Makes a zero-shot checkpoint out of a LLaMA-family model: the start of training, and what the demo serves."""
 
+import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from training.data.notes import fingerprint
 from training.errors import BaseModelError, DataError
 
 EMB_TOKEN, PAD_TOKEN = "[EMB]", "[PAD]"
+PACKAGE = "package:"
 SEED = 20240304
 
 
@@ -29,7 +31,7 @@ class InitialCheckpoint:
     """What to make.
 
     Attributes:
-        base: a Hugging Face directory, a hub id, or a `.gguf` file.
+        base: a Hugging Face directory, a hub id, a `.gguf` file, or `package:NAME/FILE`.
         output: directory to write.
         name: names the model in answers and in the index.
         dim: dimensions of the embedding; 0 keeps the hidden size.
@@ -72,7 +74,7 @@ class InitialCheckpoint:
         try:
             return CheckpointFacts(
                 name=self.name,
-                base_model=Path(self.base).name if Path(self.base).exists() else self.base,
+                base_model=base_name(self.base),
                 prompt=self.prompt,
                 categories=self.categories or tuple(sorted({note.category for note in self.notes if note.category})),
                 hashtag_vocabulary=tuple(tag for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))),
@@ -100,9 +102,9 @@ def load_base(base: str, dtype: torch.dtype | None) -> tuple[LlamaForCausalLM, P
     Raises:
         BaseModelError: the base is not there or is no LLaMA.
     """
-    path = Path(base)
+    path = base_path(base)
     source: dict[str, Any] = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
-    place = str(path.parent) if source else base
+    place = str(path.parent) if source else str(path if base.startswith(PACKAGE) else base)
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False, **source)
         # Given a GGUF file, `AutoTokenizer` would read all of it once more, only to choose this class.
@@ -120,6 +122,27 @@ def load_base(base: str, dtype: torch.dtype | None) -> tuple[LlamaForCausalLM, P
         raise BaseModelError(f"the weights of {base} cannot be loaded: {error}") from error
     tokenizer.chat_template = None
     return (_without_quantization(model) if source else model), tokenizer
+
+
+def base_path(base: str) -> Path:
+    """Where a base lies: `package:NAME/FILE` is a file that an installed Python package carries.
+
+    Raises:
+        BaseModelError: there is no such package.
+    """
+    if not base.startswith(PACKAGE):
+        return Path(base)
+    name, _, file = base.removeprefix(PACKAGE).partition("/")
+    package = importlib.util.find_spec(name)
+    if package is None or package.origin is None:
+        raise BaseModelError(f"{base}: the Python package {name} is not installed")
+    return Path(package.origin).parent / file
+
+
+def base_name(base: str) -> str:
+    """How a checkpoint names its base: no path of the machine that it was made on."""
+    path = base_path(base)
+    return path.name if path.exists() else base
 
 
 def centring_projection(states: Tensor, dim: int) -> nn.Linear:
@@ -152,7 +175,9 @@ def principal_projection(states: Tensor, dim: int) -> nn.Linear:
         states: (notes, hidden size), at least `dim` + 1 notes.
     """
     if dim >= len(states):
-        raise BaseModelError(f"{len(states)} notes have fewer than {dim} principal directions: take more notes or fewer dimensions")
+        raise BaseModelError(
+            f"{len(states)} notes have fewer than {dim} principal directions: take more notes or fewer dimensions"
+        )
     mean = torch.nn.functional.normalize(states.double().mean(0), dim=0)
     without_mean = states.double() - (states.double() @ mean)[:, None] * mean
     weight = torch.linalg.svd(without_mean - without_mean.mean(0), full_matrices=False).Vh[:dim]

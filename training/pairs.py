@@ -26,9 +26,13 @@ class PairSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_note: int = Field(default=10, ge=1, description="t: the best successors kept of each note (paper: 10).")
-    max_score: float = Field(default=30.0, gt=0, description="u: higher scores are dropped as follow-ups of everything (paper: 30).")
+    max_score: float = Field(
+        default=30.0, gt=0, description="u: higher scores are dropped as follow-ups of everything (paper: 30)."
+    )
     min_score: float = Field(default=0.01, ge=0, description="l: lower scores are dropped as chance (paper: 0.01).")
-    min_users: int = Field(default=1, ge=1, description="Users that a pair needs. In small logs one user alone is mostly chance.")
+    min_users: int = Field(
+        default=1, ge=1, description="Users that a pair needs. In small logs one user alone is mostly chance."
+    )
     successors: int = Field(default=10, ge=1, description="A click counts among this many next events of the user.")
     window_hours: float | None = Field(
         default=None, gt=0, description="Longest time from the view to the click (the paper's log: a week). Needs times."

@@ -29,7 +29,7 @@ from training.data.dataset import Dataset, load_dataset
 from training.errors import ConfigError
 from training.examples import BatchPlan
 from training.export import export
-from training.initialize import EMB_TOKEN
+from training.initialize import EMB_TOKEN, base_name
 from training.sharding import shard
 from training.state import latest_state
 from training.trainer import NoteTrainer, PlannedBatches
@@ -166,10 +166,9 @@ def _forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
 def _facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) -> CheckpointFacts:
     notes = _training_notes(dataset)
     tags = Counter(tag for note in notes for tag in map(str.casefold, note.all_hashtags))
-    base = Path(config.model.base)
     return CheckpointFacts(
         name=config.name,
-        base_model=base.name if base.exists() else config.model.base,
+        base_model=base_name(config.model.base),
         prompt=config.model.prompt,
         emb_token=EMB_TOKEN,
         categories=tuple(sorted({note.category for note in notes if note.category})),
@@ -187,4 +186,3 @@ def git_revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.strip()
-

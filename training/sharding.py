@@ -23,7 +23,9 @@ def shard(model: TrainingModel, config: TrainingConfig) -> TrainingModel:
         ConfigError: the command was not started by torchrun.
     """
     if not dist.is_initialized():
-        raise ConfigError("compute.fsdp shards over processes: start with `torchrun --nproc-per-node N -m training.cli train …`")
+        raise ConfigError(
+            "compute.fsdp shards over processes: start with `torchrun --nproc-per-node N -m training.cli train …`"
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (dist.get_world_size(),))
     if config.compute.precision == "bfloat16":

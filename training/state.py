@@ -1,9 +1,13 @@
 """Resumable checkpoints: what is trained, the optimiser and the schedule, sharded or not, by torch's distributed checkpointing."""
 
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
@@ -31,10 +35,13 @@ def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any
     state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        dcp.save(state, checkpoint_id=directory / STATE)
+        with _one_process_is_fine():
+            dcp.save(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
     except Exception as error:  # the writer wraps what the file system raised
         shutil.rmtree(directory, ignore_errors=True)
-        raise SaveError(f"{directory} could not be written ({error}): make room and resume from the checkpoint before") from error
+        raise SaveError(
+            f"{directory} could not be written ({error}): make room and resume from the checkpoint before"
+        ) from error
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
@@ -43,7 +50,8 @@ def load_state(directory: Path, model: nn.Module, optimizer: Any = None, schedul
     if optimizer is not None:
         state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
         state["schedule"] = scheduler.state_dict()
-    dcp.load(state, checkpoint_id=directory / STATE)
+    with _one_process_is_fine():
+        dcp.load(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
     set_model_state_dict(model, state["model"], options=_OPTIONS)
     if optimizer is not None:
         set_optimizer_state_dict(model, _inner(optimizer), state["optimizer"], options=_OPTIONS)
@@ -56,9 +64,15 @@ def latest_state(directory: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
+@contextmanager
+def _one_process_is_fine() -> Iterator[None]:
+    """Without the library's warning that nothing is distributed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
+
+
 def _inner(optimizer: Any) -> Optimizer:
     """The torch optimiser inside accelerate's."""
     inner: Optimizer = getattr(optimizer, "optimizer", optimizer)
     return inner
-
-

@@ -83,7 +83,9 @@ class NoteTrainer(Trainer):
         """The plan in order; accelerate must not deal its batches out, each process takes its share of every one."""
         return DataLoader(self.batches, batch_size=1, sampler=SequentialSampler(self.batches), collate_fn=_only)
 
-    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], None]:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], None]:
         """One batch a step; the losses count their tokens themselves."""
         try:
             return [next(epoch_iterator)], None
@@ -222,14 +224,15 @@ class NoteTrainer(Trainer):
             )
         return self.optimizer
 
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the library takes a batch for a dictionary."""
+        return 0
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:  # noqa: FBT001, FBT002
         """Nothing: weights are saved with the optimiser's state, for every kind of data parallelism alike."""
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         save_state(Path(output_dir), self.model, self.optimizer, self.lr_scheduler)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Nothing: see `save_model`."""
@@ -277,7 +280,6 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
         metric_for_best_model=f"eval_recall@{config.validation.k}" if validate else None,
         greater_is_better=True if validate else None,
         report_to=list(config.run.report_to),
-        logging_dir=None,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,

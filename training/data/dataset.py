@@ -25,7 +25,9 @@ class DataSettings(BaseModel):
     events: Path = Field(description="The behaviour log: .parquet, .jsonl or .csv (.gz too).")
     split: SplitSettings = SplitSettings()
     pairs: PairSettings = PairSettings()
-    drop_invalid: bool = Field(default=False, description="Leave invalid rows out and count them, instead of refusing the file.")
+    drop_invalid: bool = Field(
+        default=False, description="Leave invalid rows out and count them, instead of refusing the file."
+    )
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ class EventLog:
 
     def fingerprint(self) -> str:
         """Sixteen hex digits that depend on every event, and not on their order."""
-        total = self.connection.execute("select printf('%016x', bit_xor(hash(user_id, note_id, event_type, moment))) from events")
+        total = self.connection.execute(
+            "select printf('%016x', bit_xor(hash(user_id, note_id, event_type, moment))) from events"
+        )
         return str(total.fetchall()[0][0])
 
 
@@ -149,6 +151,8 @@ def _problems(connection: duckdb.DuckDBPyConnection, path: Path, *, drop_invalid
     ).fetchall()
     counts = {problem: int(count) for problem, count, _, _ in rows}
     if counts and not drop_invalid:
-        first = "; ".join(f"{problem} in {count:,} rows, first in row {row} (note {note!r})" for problem, count, row, note in rows)
+        first = "; ".join(
+            f"{problem} in {count:,} rows, first in row {row} (note {note!r})" for problem, count, row, note in rows
+        )
         raise DataError(f"{path}: {first}. Mend them, or leave them out with --drop-invalid")
     return counts
