@@ -60,7 +60,8 @@ def ragged_attention(
     """
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     keys, values = prefix.keys[layer], prefix.values[layer]
-    attended = [_attend(run, (query, key, value), (keys, values), scaling) for run in pack.runs]
+    parts = _by_run((query, key, value), pack.runs)
+    attended = [_attend(run, own, (keys, values), scaling) for run, own in zip(pack.runs, parts, strict=True)]
     return torch.cat(attended)[None], None
 
 
@@ -85,16 +86,24 @@ def shared_prefix_attention(
     Returns:
         (1, tokens, heads, head size), and no weights.
     """
+    parts = _by_run((query, key, value), runs)
+    at = {run.start: own for run, own in zip(runs, parts, strict=True)}
     attended = []
-    for run in runs:
-        before = slice(run.prefix_start, run.prefix_start + run.prefix_length)
-        attended.append(_attend(run, (query, key, value), (key[0, :, before], value[0, :, before]), scaling))
+    for run, own in zip(runs, parts, strict=True):
+        _, keys, values = (one[:, : run.prefix_length] for one in at[run.prefix_start if run.prefix_length else run.start])
+        attended.append(_attend(run, own, (keys, values), scaling))
     return torch.cat(attended)[None], None
 
 
-def _attend(run: Run, states: tuple[Tensor, Tensor, Tensor], prefix: tuple[Tensor, Tensor], scaling: float) -> Tensor:
+def _by_run(states: tuple[Tensor, Tensor, Tensor], runs: Sequence[Run]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Each run's (heads, tokens, head size). Split at once: a slice each would fill a whole gradient with zeros each."""
+    lengths = [run.end - run.start for run in runs]
+    return list(zip(*(one[0].split(lengths, dim=1) for one in states), strict=True))
+
+
+def _attend(run: Run, own: tuple[Tensor, Tensor, Tensor], prefix: tuple[Tensor, Tensor], scaling: float) -> Tensor:
     """Attention of one run behind the keys and values of its prefix: (tokens, heads, head size)."""
-    q, k, v = (_by_sequence(one[0, :, run.start : run.end], run.count) for one in states)
+    q, k, v = (_by_sequence(one, run.count) for one in own)
     k, v = (torch.cat([before.expand(run.count, -1, -1, -1), own], dim=2) for before, own in zip(prefix, (k, v), strict=True))
     mask = _causal_mask(run.length, prefix[0].shape[1], q.device)
     attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=True)
