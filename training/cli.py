@@ -11,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from notellm.errors import NoteLLMError
 from notellm.prompt import PromptSettings, PromptVersion
-from training.commands import data, run
+from training.commands import data, evaluate, run
 from training.data.notes import read_notes
 from training.errors import TrainingError
 from training.initialize import InitialCheckpoint
@@ -61,7 +61,7 @@ def init_checkpoint(
     typer.echo(f"{checkpoint.path}: {manifest.name}, {manifest.dimensions} dimensions, {len(manifest.categories)} categories")
 
 
-for command in (data.convert, data.validate, data.pairs, run.train, run.merge):
+for command in (data.convert, data.validate, data.pairs, run.train, run.merge, evaluate.evaluate):
     app.command()(command)
 
 

@@ -25,8 +25,10 @@ class _Settings(BaseModel):
 class ModelSettings(_Settings):
     """What training starts from."""
 
-    base: str = Field(description="LLaMA-family model: a Hugging Face directory, a hub id, a .gguf file, or `package:NAME/FILE`, a file that "
-        "an installed Python package carries.")
+    base: str = Field(
+        description="LLaMA-family model: a Hugging Face directory, a hub id, a .gguf file, or `package:NAME/FILE`, a file that "
+        "an installed Python package carries."
+    )
     dimensions: int = Field(default=128, ge=1, description="d: length of the embedding (paper: 128).")
     projection: Literal["random", "principal"] = Field(
         default="random",

@@ -11,7 +11,6 @@ from training.batches import TokenRows
 from training.frozen import FrozenLayers
 from training.losses import Temperature, contrastive_loss, generative_loss, total_loss
 
-
 Value = TypeVar("Value")
 
 

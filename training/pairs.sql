@@ -35,11 +35,12 @@ followed as (
 ),
 
 scored as (
-    select f.source, f.target, sum(1.0 / c.size) as score
+    -- Threads add up in any order: without rounding, the last digits, and with them the order of equals, change from run to run.
+    select f.source, f.target, round(sum(1.0 / c.size), 12) as score
     from followed as f
     join clicked_sets as c on f.user_id = c.user_id
     group by f.source, f.target
-    having count(*) >= $min_users and sum(1.0 / c.size) between $min_score and $max_score
+    having count(*) >= $min_users and score between $min_score and $max_score
 )
 
 select source, target, score

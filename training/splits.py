@@ -4,6 +4,7 @@ Every test note is cold: no part of training has seen it, nor what users did wit
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -81,7 +82,7 @@ def split_by_time(first_seen: Mapping[str, float], settings: SplitSettings) -> S
     """
     ordered = sorted(first_seen, key=lambda note: (first_seen[note], note))
     cuts = [
-        first_seen[ordered[min(int(len(ordered) * share), len(ordered) - 1)]]
+        first_seen[ordered[first]] if (first := int(len(ordered) * share)) < len(ordered) else math.inf
         for share in (1 - settings.test - settings.validation, 1 - settings.test)
     ]
     parts: list[set[str]] = [set(), set(), set()]

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerCallback
 
-from training.batches import Collator, TokenRows, TrainingBatch
+from training.batches import Collator, TrainingBatch
 from training.config import TrainingConfig
 from training.errors import NonFiniteLossError
 from training.evaluation.ranking import Vectors, recall, target_ranks
@@ -142,7 +142,7 @@ class NoteTrainer(Trainer):
         return gradients
 
     @contextmanager
-    def _synchronize(self, model: nn.Module, now: bool) -> Iterator[None]:  # noqa: FBT001
+    def _synchronize(self, model: nn.Module, now: bool) -> Iterator[None]:
         """Whether this backward pass ends with the exchange of gradients."""
         if isinstance(model, FSDPModule):
             model.set_requires_gradient_sync(now)
@@ -228,7 +228,7 @@ class NoteTrainer(Trainer):
         """Not counted: the library takes a batch for a dictionary."""
         return 0
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:  # noqa: FBT001, FBT002
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Nothing: weights are saved with the optimiser's state, for every kind of data parallelism alike."""
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from training.data.events import open_events
 from training.data.microlens import MicroLens
 from training.data.notes import read_valid_notes, write_notes
 from training.data.stackexchange import StackExchangeSite
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 from training.pairs import PairSettings, select_pairs
 
 NotesFile = Annotated[Path, typer.Option(help="Notes: .parquet, .jsonl or .csv (.gz too).")]
@@ -35,6 +36,8 @@ def convert(
     output: Annotated[Path, typer.Argument(help="Directory for notes.jsonl.gz and events.csv.gz.")],
 ) -> None:
     """Writes a public dataset in this project's format."""
+    if not directory.is_dir():
+        raise DataError(f"{directory} is no directory")
     output.mkdir(parents=True, exist_ok=True)
     if source is Source.MICROLENS:
         dataset = MicroLens(directory)
@@ -91,11 +94,17 @@ def pairs(
     drop_invalid: DropInvalid = False,
 ) -> None:
     """Finds the related pairs of a whole log, out of core."""
-    settings = PairSettings(
-        per_note=per_note, min_users=min_users, min_score=min_score, max_score=max_score, successors=successors,
-        window_hours=window_hours, view_events=tuple(view_event) if view_event else None,
-        click_events=tuple(click_event) if click_event else None,
-    )  # fmt: skip
+    try:
+        settings = PairSettings(
+            per_note=per_note, min_users=min_users, min_score=min_score, max_score=max_score, successors=successors,
+            window_hours=window_hours, view_events=tuple(view_event) if view_event else None,
+            click_events=tuple(click_event) if click_event else None,
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(": ".join([*(f"--{name}".replace("_", "-") for name in first["loc"]), first["msg"]])) from error
+    if output.suffix not in {".parquet", ".csv"} or not output.parent.is_dir():
+        raise ConfigError(f"--output {output}: name a .parquet or .csv file in a directory that exists")
     read, _ = read_valid_notes(notes, drop_invalid=drop_invalid)
     log = open_events(events, read, drop_invalid=drop_invalid)
     if window_hours and not log.has_times:

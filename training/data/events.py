@@ -4,10 +4,15 @@ Columns of the file (parquet, csv, jsonl; .gz too): `user`, `note`, optionally `
 `time` (ISO 8601 or Unix seconds), or `position` (whole numbers, larger is later) where a log knows only the order.
 """
 
+import csv
+import gzip
+import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 
@@ -16,15 +21,16 @@ from training.errors import DataError
 EXAMPLES = 3
 _READERS = {
     "parquet": "read_parquet({path}, file_row_number = true)",
-    "csv": "read_csv({path}, header = true, all_varchar = true)",
-    "jsonl": "read_json({path}, format = 'newline_delimited')",
+    "csv": "read_csv({path}, columns = {columns}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"')",
+    "jsonl": "read_json({path}, columns = {columns}, format = 'newline_delimited')",
 }
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 # Number and kind of what is wrong with each row; null when nothing is.
 _PROBLEM = """
 case
     when coalesce(trim(user_id), '') = '' then 'no user'
     when coalesce(trim(note_id), '') = '' then 'no note'
-    when moment is null then 'no readable time or position'
+    when moment is null then 'no readable time (1970 to 2200) or position'
     when known.id is null then 'unknown note'
 end
 """
@@ -90,13 +96,15 @@ def open_events(
     Raises:
         DataError: the file cannot be read, or names the rows that are wrong.
     """
-    connection = duckdb.connect(config={"memory_limit": memory_limit})
-    if scratch is not None:
-        connection.execute(f"set temp_directory = '{scratch}'")
+    # A folder of its own, which DuckDB makes and removes: the processes of a run read the same log at the same time.
+    spill = (scratch or Path(tempfile.gettempdir())) / f"notellm-events-{uuid4().hex}"
+    connection = duckdb.connect(
+        config={"memory_limit": memory_limit, "temp_directory": str(spill), "enable_progress_bar": sys.stderr.isatty()}
+    )
     try:
         columns = _read(connection, path)
     except duckdb.Error as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
     has_times = _normalize(connection, path, columns)
     connection.execute("set preserve_insertion_order = false")  # rows have their numbers now
     connection.execute("create temp table known (id varchar)")
@@ -117,9 +125,38 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path) -> set[str]:
         raise DataError(f"{path}: events are read from .parquet, .csv and .jsonl files (.gz too), not from this")
     if not path.is_file():
         raise DataError(f"{path} is missing")
-    quoted = "'" + str(path).replace("'", "''") + "'"
-    connection.execute(f"create view raw as select * from {_READERS[kind].format(path=quoted)}")
+    if not path.stat().st_size:
+        raise DataError(f"{path} is empty")
+    columns = _csv_header(path) if kind == "csv" else _json_keys(connection, path) if kind == "jsonl" else []
+    # All as text: a type guessed from the first rows fails at a later one that breaks it, without counting it as invalid.
+    texts = "{" + ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns) + "}"
+    connection.execute(f"create view raw as select * from {_READERS[kind].format(path=_quoted(path), columns=texts)}")
     return {str(row[0]) for row in connection.execute("describe raw").fetchall()}
+
+
+def _csv_header(path: Path) -> list[str]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            first = stream.readline().decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return next(csv.reader([first]), [])
+
+
+def _json_keys(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    described = connection.execute(
+        f"describe select * from read_json({_quoted(path)}, format = 'newline_delimited')"
+    ).fetchall()
+    return sorted({"event"} | {str(row[0]) for row in described})  # an event type may come late in the file
+
+
+def _quoted(text: object) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def _reason(error: duckdb.Error) -> str:
+    """Without DuckDB's advice on its own options, which comes after the first lines."""
+    return "; ".join(line for line in str(error).splitlines()[:3] if line)
 
 
 def _normalize(connection: duckdb.DuckDBPyConnection, path: Path, columns: set[str]) -> bool:
@@ -131,7 +168,8 @@ def _normalize(connection: duckdb.DuckDBPyConnection, path: Path, columns: set[s
     has_times = "time" in columns
     row = "file_row_number + 1" if "file_row_number" in columns else "row_number() over ()"
     seconds = "coalesce(try_cast(time as double), epoch(try_cast(time as timestamptz)))"
-    at = seconds if has_times else "try_cast(position as double)"
+    number = seconds if has_times else "try_cast(position as double)"
+    at = f"case when {number} between {f'0 and {_LATEST}' if has_times else '-1e18 and 1e18'} then {number} end"
     event = '"event"::varchar' if "event" in columns else "null::varchar"
     connection.execute("set timezone = 'UTC'")
     try:
@@ -140,7 +178,7 @@ def _normalize(connection: duckdb.DuckDBPyConnection, path: Path, columns: set[s
             f"{event} as event_type, {at} as moment from raw"
         )
     except duckdb.Error as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
     return has_times
 
 

@@ -38,7 +38,10 @@ class MicroLens:
             rows = list(csv.reader(stream))[1:]
         categories = {row[0].strip(): row[1].strip() for row in rows if row[1].strip() not in STRAY_CATEGORIES}
         with self._titles.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
+            reader = csv.DictReader(stream)
+            if not {"item", "title"} <= set(reader.fieldnames or ()):
+                raise DataError(f"{self._titles} has no columns item and title: it takes the official file")
+            for row in reader:
                 note = self._note(row["item"], row["title"], categories.get(row["item"]))
                 if note is not None:
                     yield note

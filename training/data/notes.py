@@ -20,6 +20,8 @@ from notellm.note import Note
 from training.errors import DataError
 
 _ROWS_AT_A_TIME = 10_000
+# DuckDB hands times with a zone to Python only where pytz is installed.
+_CELL = {"TIMESTAMP WITH TIME ZONE": "strftime({0}, '%Y-%m-%dT%H:%M:%S.%fZ')"}
 Row = dict[str, Any]
 
 
@@ -110,7 +112,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
     csv.field_size_limit(10_000_000)
     try:
         text = io.TextIOWrapper(io.BytesIO(b"".join(_lines(path))), encoding="utf-8-sig", newline="")
-        reader = csv.DictReader(text, strict=True)
+        reader = csv.DictReader(text, restkey="cell without a column", strict=True)
         for row in reader:
             yield f"line {reader.line_num}", _tidy({str(name): value for name, value in row.items()})
     except (csv.Error, UnicodeDecodeError) as error:
@@ -122,8 +124,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
         raise DataError(f"{path} is missing")
     try:
         with duckdb.connect() as connection:
-            found = connection.execute("select * from read_parquet(?)", [str(path)])
-            names = [column[0] for column in found.description or []]
+            connection.execute("set timezone = 'UTC'")
+            columns = connection.execute("describe select * from read_parquet(?)", [str(path)]).fetchall()
+            cells = ", ".join(_CELL.get(kind, "{0}").format(f'"{name}"') for name, kind, *_ in columns)
+            found = connection.execute(f"select {cells} from read_parquet(?)", [str(path)])  # noqa: S608
+            names = [column[0] for column in columns]
             number = 0
             while rows := found.fetchmany(_ROWS_AT_A_TIME):
                 for row in rows:

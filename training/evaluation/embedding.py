@@ -1,19 +1,16 @@
-"""Methods that turn a note into a vector, and vectors kept on disk so that a second evaluation is cheap."""
+"""Methods that turn a note into a vector."""
 
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from notellm import Checkpoint, Note, NoteEncoder, NotePrompt
 from notellm.model import NoteLLM
-from training.data.notes import fingerprint
 from training.evaluation.machine import machine_note
 from training.evaluation.ranking import Scores
 
@@ -26,13 +23,9 @@ class Embedder(Protocol):
 
     Attributes:
         name: of the method.
-        fingerprint: 16 hex digits that change whenever the vectors would.
     """
 
     name: str
-
-    @property
-    def fingerprint(self) -> str: ...  # noqa: D102
 
     @property
     def machine(self) -> str:
@@ -57,11 +50,6 @@ class LoadedCheckpoint:
         self.checkpoint = checkpoint
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
-
-    @property
-    def fingerprint(self) -> str:
-        """The checkpoint's, and the dtype's."""
-        return f"{self.checkpoint.fingerprint}-{str(self._dtype).removeprefix('torch.')}"
 
     @property
     def machine(self) -> str:
@@ -108,24 +96,11 @@ class EmbeddedNotes:
         return len(self.vectors) / self.seconds
 
 
-def embed(embedder: Embedder, notes: Sequence[Note], cache: Path | None = None) -> EmbeddedNotes:
-    """Embeds notes, or reads the vectors of an earlier evaluation of the same model and notes.
-
-    Args:
-        embedder: the method.
-        notes: what to embed, at least one.
-        cache: directory of `.npz` files; none keeps nothing.
-    """
-    path = cache and cache / f"{embedder.fingerprint}-{fingerprint(notes)[:16]}.npz"
-    if path and path.exists():
-        with np.load(path) as kept:
-            return EmbeddedNotes(kept["vectors"], float(kept["seconds"]), str(kept["machine"]))
+def embed(embedder: Embedder, notes: Sequence[Note]) -> EmbeddedNotes:
+    """Embeds notes, at least one, and takes the time."""
     embedder.embed(notes[:_WARM_UP])
     start = time.perf_counter()
     vectors = embedder.embed(notes)
     embedded = EmbeddedNotes(vectors, time.perf_counter() - start, embedder.machine)
     logger.info("%s: %.1f notes a second on %s", embedder.name, embedded.notes_per_second, embedded.machine)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, vectors=vectors, seconds=embedded.seconds, machine=embedded.machine)
     return embedded

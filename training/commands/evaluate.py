@@ -1,0 +1,150 @@
+"""`notellm-train evaluate`: measures methods on the test notes of a run's settings, and writes the report."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from notellm.checkpoint import Checkpoint
+from notellm.note import Note
+from training.config import TrainingConfig
+from training.data.dataset import Dataset, load_dataset
+from training.evaluation.comparison import Results
+from training.evaluation.embedding import LoadedCheckpoint
+from training.evaluation.errors import EvaluationError
+from training.evaluation.lexical import BM25, TfIdf
+from training.evaluation.measure import measure_checkpoint, measure_embedder, measure_retriever, measure_tags
+from training.evaluation.measurement import CurvePoint, Measurement, read_measurements, write_measurement
+from training.evaluation.minilm import FineTunedMiniLM, MiniLM
+from training.evaluation.pool import TestPool
+from training.evaluation.report import write_report
+from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
+from training.initialize import InitialCheckpoint
+
+ZERO_SHOT_SAMPLE = 60
+
+
+class Baseline(StrEnum):
+    """What a model is compared with."""
+
+    TFIDF = "tfidf"
+    BM25 = "bm25"
+    MINILM = "minilm"
+    MINILM_FINETUNED = "minilm-finetuned"
+    PROMPTEOL = "prompteol"
+    PROMPTEOL_CENTRED = "prompteol-centred"
+    MOST_FREQUENT_TAGS = "most-frequent-tags"
+    NEIGHBOUR_TAGS = "tfidf-neighbour-tags"
+
+
+ABOUT = {
+    Baseline.TFIDF: "cosine of TF-IDF vectors, document frequencies of the pool",
+    Baseline.BM25: "Okapi BM25, the asking note's words as the query",
+    Baseline.MINILM: "all-MiniLM-L6-v2 as published",
+    Baseline.MINILM_FINETUNED: "all-MiniLM-L6-v2 fine-tuned on the same training pairs, best epoch by validation recall",
+    Baseline.PROMPTEOL: "the base model's hidden state, untrained (PromptEOL zero-shot)",
+    Baseline.PROMPTEOL_CENTRED: f"the same, the mean of {ZERO_SHOT_SAMPLE} training notes subtracted",
+    Baseline.MOST_FREQUENT_TAGS: "the most frequent hashtags of the note's category, which it is told",
+    Baseline.NEIGHBOUR_TAGS: "the hashtags of the ten training notes with the nearest words (TF-IDF)",
+}
+
+
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="The run's YAML file: its data, split and base model are used.")],
+    output: Annotated[Path, typer.Argument(help="Directory of the report; what was measured before is kept in it.")],
+    model: Annotated[list[str] | None, typer.Option(help="NAME=DIRECTORY of a run or a checkpoint; repeat it.")] = None,
+    baseline: Annotated[
+        list[Baseline] | None, typer.Option(help="Which to measure; repeat it. All that were not yet, when not given.")
+    ] = None,
+    generated_notes: Annotated[int, typer.Option(help="Hashtags and categories are generated for so many test notes.")] = 300,
+    override: Annotated[list[str] | None, typer.Option("--set", help="A setting, `data.split.seed=1`; repeat it.")] = None,
+    title: Annotated[str | None, typer.Option(help="Of the report.")] = None,
+) -> None:
+    """Measures models and baselines on the test notes, and writes the report."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = TrainingConfig.load(config, override or ())
+    dataset = load_dataset(settings.data)
+    pool = TestPool.of(dataset)
+    records = output / "measurements"
+    done = read_measurements(records, pool.fingerprint)
+    models = dict(map(_named, model or ()))
+    for name, place in models.items():
+        write_measurement(records, _measure_model(name, place, dataset, pool, generated_notes))
+    for one in baseline if baseline is not None else [one for one in Baseline if one not in done]:
+        write_measurement(records, _measure_baseline(one, settings, dataset, pool, generated_notes))
+    found = read_measurements(records, pool.fingerprint, order=[*models, *done, *Baseline])
+    command = f"notellm-train evaluate {config} {output}" + "".join(f" --model {one}" for one in model or ())
+    write_report(Results(pool, found), output, title or f"Evaluation: {settings.name}", command)
+    typer.echo(f"{output / 'report.md'}: {len(found)} methods on {len(pool.notes):,} notes and {len(pool.sources):,} pairs")
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, separator, place = text.partition("=")
+    if not separator:
+        raise EvaluationError(f"--model {text}: write NAME=DIRECTORY")
+    return name, Path(place)
+
+
+def _measure_model(name: str, place: Path, dataset: Dataset, pool: TestPool, generated_notes: int) -> Measurement:
+    """A run's directory, or a checkpoint's."""
+    run = (place / "checkpoint").is_dir()
+    checkpoint = Checkpoint.open(place / "checkpoint" if run else place)
+    learnt = checkpoint.manifest.data_fingerprint
+    if run and learnt != dataset.fingerprint:
+        raise EvaluationError(f"{place} was trained on other data than these: its test notes may be among what it learnt")
+    about = f"{checkpoint.manifest.name}, {checkpoint.manifest.dimensions} dimensions, of {checkpoint.manifest.base_model}"
+    return measure_checkpoint(
+        LoadedCheckpoint(name, checkpoint), about, pool, generated_notes=generated_notes,
+        categories=checkpoint.manifest.categories, curve=_curve(place / "log.jsonl") if run else (),
+    )  # fmt: skip
+
+
+def _measure_baseline(
+    one: Baseline, settings: TrainingConfig, dataset: Dataset, pool: TestPool, generated_notes: int
+) -> Measurement:
+    if one in (Baseline.PROMPTEOL, Baseline.PROMPTEOL_CENTRED):
+        with _zero_shot(one, settings, pool) as checkpoint:
+            loaded = LoadedCheckpoint(one, checkpoint)
+            return measure_checkpoint(
+                loaded, ABOUT[one], pool, generated_notes=generated_notes, categories=checkpoint.manifest.categories
+            )
+    measures: dict[Baseline, Callable[[], Measurement]] = {
+        Baseline.TFIDF: lambda: measure_retriever(TfIdf(pool.notes), ABOUT[one], pool),
+        Baseline.BM25: lambda: measure_retriever(BM25(pool.notes), ABOUT[one], pool),
+        Baseline.MINILM: lambda: measure_embedder(MiniLM(), ABOUT[one], pool),
+        Baseline.MINILM_FINETUNED: lambda: measure_embedder(FineTunedMiniLM(dataset), ABOUT[one], pool),
+        Baseline.MOST_FREQUENT_TAGS: lambda: measure_tags(MostFrequentTags(pool.training), ABOUT[one], pool, generated_notes),
+        Baseline.NEIGHBOUR_TAGS: lambda: measure_tags(NeighbourTags(pool.training), ABOUT[one], pool, generated_notes),
+    }
+    return measures[one]()
+
+
+@contextmanager
+def _zero_shot(one: Baseline, settings: TrainingConfig, pool: TestPool) -> Iterator[Checkpoint]:
+    """The base model as it came: the run's prompt, no projection."""
+    centred = one is Baseline.PROMPTEOL_CENTRED
+    sample: Sequence[Note] = pool.training[:: -(-len(pool.training) // ZERO_SHOT_SAMPLE)] if centred else ()
+    categories = tuple(sorted({note.category for note in pool.training if note.category}))
+    with tempfile.TemporaryDirectory() as directory:
+        initial = InitialCheckpoint(
+            base=settings.model.base, output=Path(directory) / "checkpoint", name=one, notes=sample, categories=categories,
+            prompt=settings.model.prompt,
+        )  # fmt: skip
+        yield initial.make()
+
+
+def _curve(log: Path) -> list[CurvePoint]:
+    points = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        content = json.loads(line)
+        for name in list(content):
+            if name.startswith("validation_recall@"):
+                content["validation_recall"] = content[name]
+        points.append(CurvePoint(**{name: value for name, value in content.items() if name in CurvePoint.model_fields}))
+    return points

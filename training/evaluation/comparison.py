@@ -1,0 +1,111 @@
+"""`Results`: all measurements of a pool, compared on the same bootstrap draws."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from training.evaluation.bootstrap import Bootstrap, Comparison
+from training.evaluation.errors import EvaluationError
+from training.evaluation.measure import category_share_notes
+from training.evaluation.measurement import Measurement
+from training.evaluation.pool import TestPool
+from training.evaluation.ranking import Ranks
+
+RECALL_AT = (1, 10, 100, 1_000, 10_000)
+QUANTILES = 4
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Pairs whose asking note has between `low` and `high` interactions, with their number."""
+
+    low: int
+    high: int
+    pairs: int
+    recall: Comparison
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the report shows.
+
+    Args:
+        pool: that all measurements are of.
+        measurements: by method.
+        bootstrap: the draws.
+    """
+
+    pool: TestPool
+    measurements: Mapping[str, Measurement]
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+
+    @property
+    def _ranks(self) -> dict[str, Ranks]:
+        return {name: np.array(one.ranks) for name, one in self.measurements.items() if one.ranks is not None}
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The k of recall@k that can tell methods apart in a pool of this size."""
+        return tuple(k for k in RECALL_AT if k < len(self.pool.notes) - 1)
+
+    def recall(self, k: int) -> Comparison:
+        """Share of the pairs whose target is among the first k; asking notes are drawn, each with all its pairs."""
+        return self.bootstrap.compare({name: found(ranks, k) for name, ranks in self._ranks.items()}, self.pool.sources)
+
+    def reciprocal_rank(self) -> Comparison:
+        """MRR."""
+        return self.bootstrap.compare({name: 1 / ranks for name, ranks in self._ranks.items()}, self.pool.sources)
+
+    def by_exposure(self, k: int) -> list[Exposure]:
+        """recall@k by quantiles of the asking note's interactions; quantiles with the same bounds are one."""
+        asked = self.pool.exposure[self.pool.sources]
+        edges = np.unique(np.quantile(asked, np.linspace(0, 1, QUANTILES + 1), method="inverted_cdf"))
+        values = {name: found(ranks, k) for name, ranks in self._ranks.items()}
+        parts = []
+        for part, (low, high) in enumerate(pairwise(edges)):
+            chosen = (asked >= low if part == 0 else asked > low) & (asked <= high)
+            if chosen.any():
+                recall = self.bootstrap.compare(values, self.pool.sources, chosen)
+                parts.append(Exposure(int(asked[chosen].min()), int(asked[chosen].max()), int(chosen.sum()), recall))
+        return parts
+
+    def hashtags(self, metric: str) -> Comparison | None:
+        """A hashtag metric; notes are drawn. None when no method suggests hashtags."""
+        return self._over_notes({n: one.hashtags.metrics[metric] for n, one in self.measurements.items() if one.hashtags})
+
+    def categories(self, metric: str) -> Comparison | None:
+        """`accuracy`, `illusion` or `constrained_accuracy`; notes are drawn."""
+        return self._over_notes({n: getattr(one.categories, metric) for n, one in self.measurements.items() if one.categories})
+
+    def category_share(self) -> Comparison | None:
+        """Of the first ten neighbours, those of the asking note's category: mean over categories of the mean over notes."""
+        shares = {n: np.array(one.category_share) for n, one in self.measurements.items() if one.category_share}
+        if not shares:
+            return None
+        names = np.array([note.category for note in category_share_notes(self.pool)])
+        places = np.arange(len(names))
+        parts = [self.bootstrap.compare(shares, places, names == name) for name in np.unique(names)]
+        return Comparison(
+            {name: float(np.mean([part.values[name] for part in parts])) for name in shares},
+            {name: np.mean([part.draws[name] for part in parts], axis=0) for name in shares},
+        )
+
+    def _over_notes(self, values: Mapping[str, list[float]]) -> Comparison | None:
+        if not values:
+            return None
+        if len({len(one) for one in values.values()}) > 1:
+            raise EvaluationError(
+                "methods were measured on different samples of notes: evaluate them again with one --generated-notes"
+            )
+        columns = {name: np.array(one) for name, one in values.items()}
+        return self.bootstrap.compare(columns, np.arange(len(next(iter(columns.values())))))
+
+
+def found(ranks: Ranks, k: int) -> Floats:
+    """1 for each target among the first k, else 0."""
+    return (ranks <= k).astype(np.float64)

@@ -1,0 +1,61 @@
+"""How good lists of hashtags are: precision, recall and F1 at k, ROUGE and BLEU."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from notellm.note import hashtag_key
+from training.evaluation.errors import evaluation_package
+from training.evaluation.measurement import HashtagScores
+from training.evaluation.text import words
+
+CUTS = (1, 3)
+_ROUGE = ("rouge1", "rouge2", "rougeL")
+
+Hashtags = Sequence[str]
+
+
+class _Words:
+    """`rouge_score`'s own tokenizer drops all that is not ASCII."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
+        return words(text)
+
+
+def score_hashtags(predicted: Sequence[Hashtags], references: Sequence[Hashtags]) -> HashtagScores:
+    """Compares predicted with given hashtags, note by note.
+
+    `King Glory` and `kingglory` are the same hashtag. Of the first k predictions, precision is the share that was given, recall
+    the share of the given ones among them, F1 their harmonic mean; all 0 when nothing is predicted. ROUGE (F-measure) and BLEU
+    compare the lists as text, joined by commas, case-folded.
+
+    Args:
+        predicted: (notes,), best first.
+        references: (notes,), at least one hashtag each.
+    """
+    metrics: dict[str, list[float]] = {}
+    for cut in CUTS:
+        triples = [_overlap(tags[:cut], given) for tags, given in zip(predicted, references, strict=True)]
+        for name, values in zip(("precision", "recall", "f1"), zip(*triples, strict=True), strict=True):
+            metrics[f"{name}@{cut}"] = list(values)
+    scorer = evaluation_package("rouge_score.rouge_scorer").RougeScorer(list(_ROUGE), tokenizer=_Words())
+    texts = [(", ".join(given), ", ".join(tags)) for tags, given in zip(predicted, references, strict=True)]
+    rouge = [scorer.score(target, prediction) for target, prediction in texts]
+    for name in _ROUGE:
+        metrics[name.replace("rouge", "rouge-")] = [float(one[name].fmeasure) for one in rouge]
+    return HashtagScores(metrics={name: np.round(values, 6).tolist() for name, values in metrics.items()}, bleu=_bleu(texts))
+
+
+def _overlap(predicted: Hashtags, given: Hashtags) -> tuple[float, float, float]:
+    keys, wanted = {hashtag_key(tag) for tag in predicted}, {hashtag_key(tag) for tag in given}
+    hits = len(keys & wanted)
+    if not hits:
+        return 0.0, 0.0, 0.0
+    return hits / len(keys), hits / len(wanted), 2 * hits / (len(keys) + len(wanted))
+
+
+def _bleu(texts: Sequence[tuple[str, str]]) -> float:
+    """One list of references *for all notes*, not one for each. Short lists have no 4-grams: effective order."""
+    bleu = evaluation_package("sacrebleu.metrics").BLEU(lowercase=True, effective_order=True)
+    return float(bleu.corpus_score([prediction for _, prediction in texts], [[target for target, _ in texts]]).score)

@@ -1,0 +1,106 @@
+"""From a method and a pool to its `Measurement`."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from notellm.note import Note
+from training.evaluation.embedding import EmbeddedNotes, Embedder, LoadedCheckpoint, embed
+from training.evaluation.generation import Generator, score_categories
+from training.evaluation.hashtags import CUTS, score_hashtags
+from training.evaluation.measurement import CategoryScores, CurvePoint, HashtagScores, Measurement
+from training.evaluation.pool import TestPool
+from training.evaluation.ranking import Retriever, Scores, Vectors, target_ranks
+from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
+from training.evaluation.text import without_hashtags
+
+logger = logging.getLogger(__name__)
+NEIGHBOURS = 10
+Predict = Callable[[Sequence[Note], int], list[list[str]]]
+
+
+def measure_retriever(retriever: Retriever, about: str, pool: TestPool) -> Measurement:
+    """A method that scores notes without vectors of its own."""
+    return Measurement(method=retriever.name, about=about, pool=pool.fingerprint, ranks=_ranks(retriever, pool))
+
+
+def measure_embedder(embedder: Embedder, about: str, pool: TestPool) -> Measurement:
+    """A method that turns notes into vectors: ranks, throughput, and how far neighbours share a category."""
+    embedded = embed(embedder, pool.notes)
+    return Measurement(
+        method=embedder.name,
+        about=about,
+        pool=pool.fingerprint,
+        ranks=_ranks(Vectors(embedder.name, embedded.vectors), pool),
+        category_share=_category_share(embedder, embedded, pool),
+        notes_per_second=round(embedded.notes_per_second, 2),
+        machine=embedded.machine,
+    )
+
+
+def measure_checkpoint(
+    loaded: LoadedCheckpoint, about: str, pool: TestPool, *, generated_notes: int, categories: Sequence[str],
+    curve: Sequence[CurvePoint] = (),
+) -> Measurement:  # fmt: skip
+    """A NoteLLM checkpoint: the same, and what it generates for a sample of the notes."""
+    measurement = measure_embedder(loaded, about, pool)
+    generator = Generator(loaded)
+    return measurement.model_copy(
+        update={
+            "hashtags": _hashtags(generator.hashtags, pool, generated_notes),
+            "categories": _categories(generator, pool, generated_notes, categories),
+            "curve": list(curve),
+        }
+    )
+
+
+def measure_tags(method: MostFrequentTags | NeighbourTags, about: str, pool: TestPool, generated_notes: int) -> Measurement:
+    """A method that suggests hashtags only."""
+    return Measurement(
+        method=method.name, about=about, pool=pool.fingerprint, hashtags=_hashtags(method.predict, pool, generated_notes)
+    )
+
+
+def _ranks(retriever: Retriever, pool: TestPool) -> list[float]:
+    logger.info("%s: ranking %d pairs in a pool of %d notes", retriever.name, len(pool.sources), len(pool.notes))
+    return target_ranks(retriever, pool.sources, pool.targets).tolist()
+
+
+def _category_share(embedder: Embedder, embedded: EmbeddedNotes, pool: TestPool) -> list[float] | None:
+    """For each note that has a category and more text than hashtags: of its nearest such notes, those of its category."""
+    kept = [(note, plain) for note in pool.notes if note.category and (plain := without_hashtags(note))]
+    if len(kept) <= NEIGHBOURS:
+        return None
+    unchanged = all(note.all_hashtags == () for note, _ in kept) and len(kept) == len(pool.notes)
+    vectors: Scores = embedded.vectors if unchanged else embedder.embed([plain for _, plain in kept])
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    nearest = np.argpartition(-cosines, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+    names = np.array([note.category for note, _ in kept])
+    same = names[nearest] == names[:, None]
+    return [float(share) for share in same.mean(axis=1)]
+
+
+def category_share_notes(pool: TestPool) -> tuple[Note, ...]:
+    """The notes that `Measurement.category_share` is of, in its order."""
+    return tuple(note for note in pool.notes if note.category and without_hashtags(note))
+
+
+def hashtag_notes(pool: TestPool, count: int) -> tuple[Note, ...]:
+    """Those of the sample that hashtags can be suggested for, and that have some to compare with."""
+    return tuple(note for note in pool.sample(count) if note.all_hashtags and without_hashtags(note))
+
+
+def _hashtags(predict: Predict, pool: TestPool, count: int) -> HashtagScores | None:
+    notes = hashtag_notes(pool, count)
+    if not notes:
+        return None
+    return score_hashtags(predict(notes, max(CUTS)), [note.all_hashtags for note in notes])
+
+
+def _categories(generator: Generator, pool: TestPool, count: int, known: Sequence[str]) -> CategoryScores | None:
+    notes = [note for note in pool.sample(count) if note.category]
+    if not notes or not known:
+        return None
+    return score_categories(generator.categories(notes), generator.categories(notes, known), notes, known)
