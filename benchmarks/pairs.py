@@ -61,6 +61,7 @@ def write_log(path: Path, events: int, users: int, notes: int, seed: int) -> Non
     """Writes the log as parquet."""
     given = {"path": str(path), "events": events, "users": users, "notes": notes, "seed": seed}
     with duckdb.connect() as connection:
+        connection.execute("set enable_progress_bar = false")
         connection.execute(LOG, given)
 
 

@@ -74,3 +74,7 @@ def main() -> None:
     except (TrainingError, NoteLLMError) as error:
         typer.echo(f"notellm-train: {error}", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":  # torchrun -m training.cli
+    main()

@@ -140,7 +140,7 @@ def _training_notes(dataset: Dataset) -> list[Any]:
 def _last_state(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
     states = directory / "states"
     if not resume:
-        if states.exists() and any(states.iterdir()):
+        if latest_state(states) is not None:
             raise ConfigError(f"{directory} holds a run already: go on with --resume, or choose another directory")
         return None
     state = latest_state(states)

@@ -70,7 +70,7 @@ def split_by_notes(notes: Iterable[str], settings: SplitSettings) -> Split:
         place = int.from_bytes(digest[:8], "big") / 2**64
         part = "test" if place < settings.test else "validation" if place < settings.test + settings.validation else "train"
         parts[part].add(note)
-    return Split(**{name: frozenset(ids) for name, ids in parts.items()})
+    return Split(frozenset(parts["train"]), frozenset(parts["validation"]), frozenset(parts["test"]))
 
 
 def split_by_time(first_seen: Mapping[str, float], settings: SplitSettings) -> Split:
@@ -82,11 +82,12 @@ def split_by_time(first_seen: Mapping[str, float], settings: SplitSettings) -> S
     """
     ordered = sorted(first_seen, key=lambda note: (first_seen[note], note))
     cuts = [
-        first_seen[ordered[first]] if (first := int(len(ordered) * share)) < len(ordered) else math.inf
-        for share in (1 - settings.test - settings.validation, 1 - settings.test)
+        first_seen[ordered[-later]] if (later := round(len(ordered) * share)) else math.inf
+        for share in (settings.test + settings.validation, settings.test)
     ]
     parts: list[set[str]] = [set(), set(), set()]
     for note in ordered:
         parts[sum(first_seen[note] >= cut for cut in cuts)].add(note)
     periods = (Period(None, cuts[0]), Period(cuts[0], cuts[1]), Period(cuts[1], None))
-    return Split(*map(frozenset, parts), periods)
+    train, validation, test = map(frozenset, parts)
+    return Split(train, validation, test, periods)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
+from transformers.integrations import TensorBoardCallback, WandbCallback
 from transformers.trainer_callback import TrainerCallback
 
 from training.batches import Collator, TrainingBatch
 from training.config import TrainingConfig
-from training.errors import NonFiniteLossError
+from training.errors import ConfigError, NonFiniteLossError
 from training.evaluation.ranking import Vectors, recall, target_ranks
 from training.examples import Asked, BatchPlan
 from training.losses import global_count, total_loss
@@ -68,7 +69,7 @@ class NoteTrainer(Trainer):
             args=training_arguments(config, len(batches), directory, validate=pool is not None),
             train_dataset=batches,
             eval_dataset={} if pool else None,
-            callbacks=callbacks,
+            callbacks=[*(callbacks or ()), *_reporters(config, directory)],
         )
         self.config = config
         self.batches = batches
@@ -259,6 +260,7 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
     save_every = every if validate else min(config.run.save_every_steps, steps)
     return TrainingArguments(
         output_dir=str(directory / "states"),
+        use_cpu=not torch.cuda.is_available(),  # otherwise the library forgets the processes of a run on CPUs
         max_steps=steps,
         per_device_train_batch_size=1,
         learning_rate=config.optimizer.learning_rate,
@@ -279,11 +281,28 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
         load_best_model_at_end=validate,
         metric_for_best_model=f"eval_recall@{config.validation.k}" if validate else None,
         greater_is_better=True if validate else None,
-        report_to=list(config.run.report_to),
+        report_to="none",  # see `_reporters`
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
     )
+
+
+def _reporters(config: TrainingConfig, directory: Path) -> list[TrainerCallback]:
+    """What draws the curves elsewhere.
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
+    reporters: list[TrainerCallback] = []
+    for name in config.run.report_to:
+        try:
+            reporters.append(TensorBoardCallback() if name == "tensorboard" else WandbCallback())
+        except RuntimeError as error:
+            raise ConfigError(f"run.report_to {name}: the package {name} is not installed") from error
+        if name == "tensorboard":
+            reporters[-1].logging_dir = str(directory / "tensorboard")
+    return reporters
 
 
 def _only(items: list[TrainingBatch]) -> TrainingBatch:

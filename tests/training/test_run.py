@@ -1,16 +1,25 @@
 """Whole runs of a tiny model: what they leave behind, how they stop, and how they go on."""
 
+import errno
 import json
+import os
+import re
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, TrainerCallback, TrainerControl, TrainerState
 
 from notellm import Checkpoint
+from notellm.errors import NoteLLMError
 from training.config import TrainingConfig
+from training.errors import BaseModelError, ConfigError, DataError, NonFiniteLossError, SaveError
 from training.run import train
+from training.trainer import NoteTrainer
 
 Config = Callable[..., TrainingConfig]
 
@@ -44,3 +53,151 @@ def test_a_run_learns_and_leaves_a_checkpoint(run_config: Config, tmp_path: Path
     assert reopened.manifest.dimensions == 16
     curve = list(losses(tmp_path / "run").values())
     assert sum(curve[-3:]) < sum(curve[:3])
+
+
+def parameters(directory: Path) -> dict[str, torch.Tensor]:
+    model = Checkpoint.open(directory / "checkpoint").load_model()
+    return dict(model.named_parameters())
+
+
+class StopAt(TrainerCallback):
+    """Sends this process a signal after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("method", [{"kind": "full"}, {"kind": "lora", "rank": 4, "dropout": 0.1}], ids=["full", "lora"])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any]
+) -> None:
+    config = run_config(method=method, validation__every_steps=100)
+    assert train(config, tmp_path / "whole") is not None
+    with monkeypatch.context() as patch:
+        made = NoteTrainer.__init__
+        patch.setattr(NoteTrainer, "__init__", lambda self, *args: made(self, *args, callbacks=[StopAt(3)]))
+        assert train(config, tmp_path / "stopped") is None
+    assert not (tmp_path / "stopped" / "checkpoint").exists()
+    assert train(config, tmp_path / "stopped", resume=True) is not None
+    assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "whole"), rel=1e-6)
+    expected = parameters(tmp_path / "whole")
+    for name, value in parameters(tmp_path / "stopped").items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6, msg=name)
+
+
+def test_a_run_stops_early_and_keeps_the_best(run_config: Config, tmp_path: Path) -> None:
+    """A learning rate that ruins the model: recall does not improve, and the first checkpoint wins."""
+    config = run_config(
+        examples__epochs=8, optimizer__learning_rate=0.5, optimizer__warmup_share=0.0, validation__patience=2,
+        validation__every_steps=1,
+    )  # fmt: skip
+    checkpoint = train(config, tmp_path / "run")
+    assert checkpoint is not None
+    lines = log(tmp_path / "run")
+    recalls = [line["validation_recall@10"] for line in lines if "validation_recall@10" in line]
+    assert max(line["step"] for line in lines) < 40
+    assert checkpoint.manifest.metrics["validation_recall@10"] == pytest.approx(max(recalls))
+    assert recalls[-1] <= max(recalls)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(run_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(
+        NonFiniteLossError, match=r"the loss of batch \d+ is no number any more \(its notes: \w+-\d+, .*learning_rate"
+    ):
+        train(
+            run_config(optimizer__learning_rate=1e18, optimizer__warmup_share=0.0, optimizer__max_gradient_norm=1e18),
+            tmp_path / "run",
+        )
+
+
+def test_a_second_run_in_the_same_directory_is_refused(run_config: Config, tmp_path: Path) -> None:
+    config = run_config()
+    with pytest.raises(ConfigError, match="holds no whole checkpoint: start without --resume"):
+        train(config, tmp_path / "run", resume=True)
+    train(config, tmp_path / "run")
+    with pytest.raises(NoteLLMError, match="checkpoint"):
+        train(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    with pytest.raises(ConfigError, match="holds a run already: go on with --resume"):
+        train(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"begun with other settings \(optimizer\)"):
+        train(run_config(optimizer__learning_rate=2e-3), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model__dimensions": 64}, BaseModelError, "model.dimensions 64 is more than the base's hidden size of 48"),
+        ({"model__base": "/nowhere/at/all"}, BaseModelError, "/nowhere/at/all cannot be loaded as a base model"),
+        ({"model__base": "package:no_such_package/file.gguf"}, BaseModelError, "no_such_package is not installed"),
+        ({"method": {"kind": "lora", "frozen_layers": 3}}, ConfigError, "method.frozen_layers is 3: the base has 3 layers"),
+        ({"method": {"kind": "lora", "modules": ["query"]}}, ConfigError, "method.modules query"),
+        ({"data__notes": "missing.jsonl"}, DataError, "missing.jsonl"),
+        ({"data__events": "missing.csv"}, DataError, "missing.csv is missing"),
+        ({"data__pairs": {"min_users": 1000}}, DataError, "make no related pair between training notes"),
+        ({"examples__pairs_per_batch": 40}, DataError, "do not fill one batch of 40 pairs"),
+        ({"data__pairs": {"window_hours": 24}}, DataError, "has positions and no times"),
+        ({"compute__fsdp": True}, ConfigError, "start with `torchrun"),
+        ({"run__report_to": ["wandb"]}, ConfigError, "the package wandb is not installed"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_refused_with_a_reason(
+    run_config: Config, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        train(run_config(**changes), tmp_path / "run")
+
+
+def test_another_architecture_is_refused(run_config: Config, tiny_base: Path, tmp_path: Path) -> None:
+    other = tmp_path / "gpt"
+    shutil.copytree(tiny_base, other)
+    GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=700).save_pretrained(other)
+    with pytest.raises(BaseModelError, match="is a gpt2 model: the base must be a LlamaForCausalLM"):
+        train(run_config(model__base=str(other)), tmp_path / "run")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer runs out of room at the second checkpoint; the first is whole, and the run resumes from it."""
+    written = 0
+    save = torch.distributed.checkpoint.save
+
+    def full(state: dict[str, Any], **options: Any) -> object:
+        nonlocal written
+        written += 1
+        if written == 2:
+            Path(options["checkpoint_id"]).mkdir(parents=True)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return save(state, **options)
+
+    config = run_config()
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(SaveError, match="No space left on device.*resume from the checkpoint before"),
+    ):
+        patch.setattr("torch.distributed.checkpoint.save", full)
+        train(config, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["checkpoint-2"]
+    assert train(config, tmp_path / "run", resume=True) is not None
+
+
+def test_tensorboard_gets_the_curves(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(run_config(run__report_to=["tensorboard"]), tmp_path / "run")
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_the_checkpoint_remembers_how_it_was_made(run_config: Config, tmp_path: Path) -> None:
+    config = run_config(seed=5)
+    checkpoint = train(config, tmp_path / "run")
+    assert checkpoint is not None
+    record = json.loads((checkpoint.path / "training.json").read_text(encoding="utf-8"))
+    assert record["config"]["seed"] == 5
+    assert "notes" not in record["config"]["data"]
+    assert set(record) >= {"code_revision", "config"}
+    assert checkpoint.manifest.data_fingerprint
+    assert checkpoint.manifest.categories == ("beer", "coffee", "quantum", "travel")
+    assert TrainingConfig.load(tmp_path / "run" / "config.yaml") == config
+    assert "small" in (checkpoint.path / "README.md").read_text(encoding="utf-8")

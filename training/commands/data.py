@@ -75,8 +75,9 @@ def validate(notes: NotesFile, events: EventsFile, drop_invalid: DropInvalid = F
     }
     for reason, count in [*dropped.items(), *log.dropped.items()]:
         facts[f"dropped: {reason}"] = f"{count:,}"
+    width = max(24, *map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name:<24} {value}")
+        typer.echo(f"{name:<{width}} {value}")
 
 
 def pairs(

@@ -98,9 +98,8 @@ def open_events(
     """
     # A folder of its own, which DuckDB makes and removes: the processes of a run read the same log at the same time.
     spill = (scratch or Path(tempfile.gettempdir())) / f"notellm-events-{uuid4().hex}"
-    connection = duckdb.connect(
-        config={"memory_limit": memory_limit, "temp_directory": str(spill), "enable_progress_bar": sys.stderr.isatty()}
-    )
+    connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(spill)})
+    connection.execute(f"set enable_progress_bar = {sys.stdout.isatty()}")
     try:
         columns = _read(connection, path)
     except duckdb.Error as error:
@@ -110,7 +109,7 @@ def open_events(
     connection.execute("create temp table known (id varchar)")
     connection.execute("insert into known select unnest(?::varchar[])", [list(notes)])
     dropped = _problems(connection, path, drop_invalid=drop_invalid)
-    kept = f"select user_id, note_id, event_type, moment from normal left join known on note_id = known.id where {_PROBLEM} is null"
+    kept = f"select user_id, note_id, event_type, moment from normal left join known on note_id = known.id where {_PROBLEM} is null"  # noqa: S608
     connection.execute(f"create temp table events as {kept}")
     connection.execute("drop table normal")
     log = EventLog(connection, has_times, dropped)
@@ -130,7 +129,7 @@ def _read(connection: duckdb.DuckDBPyConnection, path: Path) -> set[str]:
     columns = _csv_header(path) if kind == "csv" else _json_keys(connection, path) if kind == "jsonl" else []
     # All as text: a type guessed from the first rows fails at a later one that breaks it, without counting it as invalid.
     texts = "{" + ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns) + "}"
-    connection.execute(f"create view raw as select * from {_READERS[kind].format(path=_quoted(path), columns=texts)}")
+    connection.execute(f"create view raw as select * from {_READERS[kind].format(path=_quoted(path), columns=texts)}")  # noqa: S608
     return {str(row[0]) for row in connection.execute("describe raw").fetchall()}
 
 
@@ -145,7 +144,7 @@ def _csv_header(path: Path) -> list[str]:
 
 def _json_keys(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     described = connection.execute(
-        f"describe select * from read_json({_quoted(path)}, format = 'newline_delimited')"
+        f"describe select * from read_json({_quoted(path)}, format = 'newline_delimited')"  # noqa: S608
     ).fetchall()
     return sorted({"event"} | {str(row[0]) for row in described})  # an event type may come late in the file
 

@@ -1,0 +1,133 @@
+"""Two processes learn what one process learns: the same losses, gradients and parameters on the same global batches."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from notellm import Checkpoint
+
+from .test_run import log, losses
+
+pytestmark = pytest.mark.integration
+STEPS = 3
+LORA = {"method": {"kind": "lora", "rank": 4}}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run left behind."""
+
+    losses: dict[int, float]
+    temperatures: list[float]
+    gradients: dict[str, torch.Tensor]
+    sharded: set[str]
+    parameters: dict[str, torch.Tensor]
+
+
+class Runs:
+    """Starts runs of three steps, in one process or two."""
+
+    def __init__(self, folder: Path, settings: Callable[..., dict[str, Any]]) -> None:
+        self._folder = folder
+        self._settings = settings
+
+    def __call__(self, name: str, processes: int, **changes: Any) -> Ran:
+        config = self._folder / f"{name}.yaml"
+        content = self._settings(
+            examples__pairs_per_batch=8, examples__max_pairs=30, validation__every_steps=100, compute__packed=False,
+            optimizer__warmup_share=0.0, **changes,
+        )  # fmt: skip
+        config.write_text(yaml.safe_dump(content), encoding="utf-8")
+        output = self._folder / name
+        launch(processes, "tests.training.worker", str(config), str(output))
+        captured = torch.load(output / "capture.pt")
+        model = Checkpoint.open(output / "checkpoint").load_model()
+        return Ran(
+            losses(output),
+            [line["temperature"] for line in log(output) if "temperature" in line],
+            captured["gradients"],
+            captured["sharded"],
+            {name: value.detach() for name, value in model.named_parameters()},
+        )
+
+
+def launch(processes: int, module: str, *arguments: str) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(torchrun if processes > 1 else []), "-m", module, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=180)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, errors[-4000:]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, run_settings: Callable[..., dict[str, Any]]) -> Runs:
+    return Runs(tmp_path_factory.mktemp("runs"), run_settings)
+
+
+@pytest.fixture(scope="module")
+def full(runs: Runs) -> Ran:
+    return runs("one", 1)
+
+
+@pytest.fixture(scope="module")
+def lora(runs: Runs) -> Ran:
+    return runs("one-lora", 1, **LORA)
+
+
+def assert_same(ran: Ran, expected: Ran) -> None:
+    assert list(ran.losses) == [1, 2, 3]
+    assert ran.losses == pytest.approx(expected.losses, rel=1e-4)
+    assert ran.temperatures == pytest.approx(expected.temperatures, abs=1e-6)
+    assert len(set(expected.temperatures)) == STEPS  # τ was trained
+    assert ran.gradients.keys() == expected.gradients.keys()
+    assert "temperature.log_scale" in ran.gradients
+    for name, gradient in expected.gradients.items():
+        scale = gradient.abs().max().item()
+        assert scale > 0 or "lora_A" in name, name  # lora_B starts at 0, so nothing reaches lora_A in the first step
+        torch.testing.assert_close(ran.gradients[name], gradient, rtol=1e-3, atol=1e-4 * scale, msg=name)
+    for name, value in expected.parameters.items():
+        torch.testing.assert_close(ran.parameters[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_two_processes_equal_one(runs: Runs, full: Ran) -> None:
+    assert_same(runs("two", 2), full)
+
+
+def test_sharded_processes_equal_one(runs: Runs, full: Ran) -> None:
+    ran = runs("sharded", 2, compute__fsdp=True)
+    assert_same(ran, full)
+    assert ran.sharded == ran.gradients.keys()
+
+
+def test_sharded_chunks_equal_one_batch(runs: Runs, full: Ran) -> None:
+    ran = runs("sharded-chunks", 2, compute__fsdp=True, compute__chunk_examples=3, compute__gradient_checkpointing=True)
+    assert_same(ran, full)
+
+
+def test_adapters_in_chunks_on_two_processes_equal_one_batch_on_one(runs: Runs, lora: Ran) -> None:
+    ran = runs("two-lora-chunks", 2, **LORA, compute__chunk_examples=5)
+    assert_same(ran, lora)
+    assert "note_llm.causal_lm.model.embed_tokens.token_adapter.trainable_tokens_delta.default" in ran.gradients
+
+
+def test_the_comparison_can_fail(runs: Runs, full: Ran) -> None:
+    """Another α gives other gradients, by more than the tolerance."""
+    with pytest.raises(AssertionError):
+        assert_same(runs("other", 1, loss__alpha=0.05), full)

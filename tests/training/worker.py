@@ -1,0 +1,72 @@
+"""One process of a data-parallel run: `train` as the command line calls it, with its gradients written down.
+
+torchrun --nproc-per-node 2 -m tests.training.worker CONFIG OUTPUT [--resume]
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+import training.run
+from training.config import TrainingConfig
+from training.errors import TrainingError
+from training.trainer import NoteTrainer
+
+
+class Capture(TrainerCallback):
+    """Gradients of the first step as the optimiser sees them, before they are clipped."""
+
+    def __init__(self) -> None:
+        self.gradients: dict[str, torch.Tensor] = {}
+        self.sharded: set[str] = set()
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
+    ) -> None:
+        if state.global_step or model is None:
+            return
+        for name, parameter in model.named_parameters():
+            if isinstance(parameter, DTensor):
+                self.sharded.add(name)
+            if parameter.grad is not None:
+                self.gradients[name] = whole(parameter.grad).clone()
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def main(config: str, output: str, *options: str) -> None:
+    capture = Capture()
+    make_trainer = training.run.make_trainer
+
+    def with_capture(*args: Any) -> NoteTrainer:
+        trainer = make_trainer(*args)
+        trainer.add_callback(capture)
+        return trainer
+
+    training.run.make_trainer = with_capture
+    checkpoint = training.run.train(TrainingConfig.load(Path(config)), Path(output), resume="--resume" in options)
+    if int(os.environ.get("RANK", "0")) == 0:
+        torch.save({"gradients": capture.gradients, "sharded": capture.sharded}, Path(output) / "capture.pt")
+        assert checkpoint is not None
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except TrainingError as error:
+        sys.exit(f"worker: {error}")
+    # gloo's threads may outlive the group and abort the interpreter while it ends.
+    sys.stdout.flush()
+    os._exit(0)
