@@ -79,8 +79,12 @@ def shared_prefix_attention(
     """The same for training: the prefixes lie in the row itself, so that gradients reach them.
 
     Args:
-        module, attention_mask: not used.
-        query, key, value, scaling: as for `ragged_attention`.
+        module: not used.
+        query: as for `ragged_attention`.
+        key: as there.
+        value: as there.
+        attention_mask: not used.
+        scaling: as there.
         runs: sequences and prefixes in the order of the row, without gaps.
 
     Returns:

@@ -173,6 +173,7 @@ def principal_projection(states: Tensor, dim: int) -> nn.Linear:
 
     Args:
         states: (notes, hidden size), at least `dim` + 1 notes.
+        dim: how many directions.
     """
     if dim >= len(states):
         raise BaseModelError(

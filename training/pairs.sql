@@ -22,15 +22,19 @@ ordered as (
     from allowed_events
 ),
 
+-- An equality for each of the next positions: a join by "between" would compare all events of a user with each other.
+viewed_events as (
+    select *, unnest(range(position + 1, position + $successors + 1)) as next_position
+    from ordered
+    where $view_events is null or list_contains($view_events, event_type)
+),
+
 followed as (
     select distinct viewed.user_id, viewed.note_id as source, clicked.note_id as target
-    from ordered as viewed
-    join ordered as clicked
-        on viewed.user_id = clicked.user_id
-        and clicked.position between viewed.position + 1 and viewed.position + $successors
+    from viewed_events as viewed
+    join ordered as clicked on viewed.user_id = clicked.user_id and viewed.next_position = clicked.position
     where viewed.note_id <> clicked.note_id
         and ($window_seconds is null or clicked.moment - viewed.moment <= $window_seconds)
-        and ($view_events is null or list_contains($view_events, viewed.event_type))
         and ($click_events is null or list_contains($click_events, clicked.event_type))
 ),
 

@@ -109,5 +109,5 @@ def test_the_highest_scores_come_first_when_asked_for() -> None:
 
 
 def test_too_few_pairs_are_refused_with_advice() -> None:
-    with pytest.raises(DataError, match="do not fill one batch of 8 pairs.*pairs_per_batch"):
+    with pytest.raises(DataError, match=r"do not fill one batch of 8 pairs.*pairs_per_batch"):
         plan(RING[:5])

@@ -25,6 +25,7 @@ from training.evaluation.minilm import FineTunedMiniLM, MiniLM
 from training.evaluation.pool import TestPool
 from training.evaluation.report import write_report
 from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
+from training.export import RECORD
 from training.initialize import InitialCheckpoint
 
 ZERO_SHOT_SAMPLE = 60
@@ -75,7 +76,7 @@ def evaluate(
     done = read_measurements(records, pool.fingerprint)
     models = dict(map(_named, model or ()))
     for name, place in models.items():
-        write_measurement(records, _measure_model(name, place, dataset, pool, generated_notes))
+        write_measurement(records, _measure_model(name, place, settings, dataset, pool, generated_notes))
     for one in baseline if baseline is not None else [one for one in Baseline if one not in done]:
         write_measurement(records, _measure_baseline(one, settings, dataset, pool, generated_notes))
     found = read_measurements(records, pool.fingerprint, order=[*models, *done, *Baseline])
@@ -91,18 +92,29 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(place)
 
 
-def _measure_model(name: str, place: Path, dataset: Dataset, pool: TestPool, generated_notes: int) -> Measurement:
+def _measure_model(
+    name: str, place: Path, settings: TrainingConfig, dataset: Dataset, pool: TestPool, generated_notes: int
+) -> Measurement:
     """A run's directory, or a checkpoint's."""
     run = (place / "checkpoint").is_dir()
     checkpoint = Checkpoint.open(place / "checkpoint" if run else place)
-    learnt = checkpoint.manifest.data_fingerprint
-    if run and learnt != dataset.fingerprint:
-        raise EvaluationError(f"{place} was trained on other data than these: its test notes may be among what it learnt")
+    _refuse_leak(checkpoint, settings, dataset)
     about = f"{checkpoint.manifest.name}, {checkpoint.manifest.dimensions} dimensions, of {checkpoint.manifest.base_model}"
     return measure_checkpoint(
         LoadedCheckpoint(name, checkpoint), about, pool, generated_notes=generated_notes,
         categories=checkpoint.manifest.categories, curve=_curve(place / "log.jsonl") if run else (),
     )  # fmt: skip
+
+
+def _refuse_leak(checkpoint: Checkpoint, settings: TrainingConfig, dataset: Dataset) -> None:
+    """Test notes must not be among what a trained model has learnt from."""
+    record = checkpoint.path / RECORD
+    if not record.exists():
+        return
+    if checkpoint.manifest.data_fingerprint != dataset.fingerprint:
+        raise EvaluationError(f"{checkpoint.path} was trained on other data than these: test notes may be among what it learnt")
+    if json.loads(record.read_text(encoding="utf-8"))["config"]["data"]["split"] != settings.data.split.model_dump(mode="json"):
+        raise EvaluationError(f"{checkpoint.path} was trained on another split: test notes may be among what it learnt")
 
 
 def _measure_baseline(

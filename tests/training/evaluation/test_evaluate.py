@@ -1,0 +1,100 @@
+"""`notellm-train evaluate` from files to report, on a small platform."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notellm import Checkpoint
+from training.cli import main
+from training.config import TrainingConfig
+from training.data.notes import read_notes
+from training.evaluation.embedding import LoadedCheckpoint, embed
+from training.run import train
+
+BASELINES = ("tfidf", "bm25", "prompteol", "prompteol-centred", "most-frequent-tags", "tfidf-neighbour-tags")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, run_config: Callable[..., TrainingConfig]) -> Path:
+    run = tmp_path_factory.mktemp("evaluate") / "run"
+    train(run_config(), run)
+    return run
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr("sys.argv", ["notellm-train", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    if ended.value.code:
+        raise ended.value
+
+
+@pytest.fixture
+def options() -> list[str]:
+    return [part for name in BASELINES for part in ("--baseline", name)]
+
+
+def test_a_report_is_written(
+    trained: Path, config_file: Callable[..., Path], tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "report"
+    command(monkeypatch, "evaluate", config_file(), report, "--model", f"notellm={trained}", *options)
+    text = (report / "report.md").read_text(encoding="utf-8")
+    for heading in ("Related notes", "Paired differences, recall@10", "Hashtags", "Categories", "Throughput", "same category"):
+        assert heading in text
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["recall@10"]) == {"notellm", "tfidf", "bm25", "prompteol", "prompteol-centred"}
+    gap = metrics["recall@10"]["notellm"]["minus"]["tfidf"]
+    assert gap["value"] == pytest.approx(metrics["recall@10"]["notellm"]["value"] - metrics["recall@10"]["tfidf"]["value"])
+    assert metrics["category illusion"]["prompteol"]["value"] > 0
+    assert set(metrics["hashtags f1@3"]) == {*BASELINES, "notellm"} - {"tfidf", "bm25"}
+    for figure in ("recall-at-k.png", "recall-by-exposure.png", "training.png"):
+        assert (report / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_measured_is_kept(
+    trained: Path, config_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "report"
+    command(monkeypatch, "evaluate", config_file(), report, "--baseline", "tfidf")
+    before = (report / "measurements" / "tfidf.json").read_bytes()
+    command(monkeypatch, "evaluate", config_file(), report, "--baseline", "bm25", "--model", f"zero={trained / 'checkpoint'}")
+    assert (report / "measurements" / "tfidf.json").read_bytes() == before
+    assert set(json.loads((report / "metrics.json").read_text())["mrr"]) == {"tfidf", "bm25", "zero"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "message"),
+    [
+        ({}, "notellm", "write NAME=DIRECTORY"),
+        ({}, "a=/nowhere", "/nowhere"),
+        ({"data__split": {"test": 0.0}}, "notellm=RUN", "no related pair lies between the 0 test notes"),
+        ({"data__split": {"seed": 1, "validation": 0.2, "test": 0.2}}, "notellm=RUN", "was trained on another split"),
+        ({}, "notellm=OTHER", "was trained on other data than these"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_evaluated_is_refused(
+    trained: Path, config_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], changes: dict[str, Any], model: str, message: str,
+) -> None:  # fmt: skip
+    if "OTHER" in model:
+        fewer = tmp_path / "notes.jsonl"
+        notes = (Path(TrainingConfig.load(trained / "config.yaml").data.notes)).read_text().replace("number 0", "number zero")
+        fewer.write_text(notes)
+        changes = changes | {"data__notes": str(fewer)}
+    place = model.replace("RUN", str(trained)).replace("OTHER", str(trained))
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "evaluate", config_file(**changes), tmp_path / "report", "--baseline", "tfidf", "--model", place)
+    assert message in capsys.readouterr().err
+
+
+def test_throughput_is_that_of_the_pool(trained: Path, platform: Path) -> None:
+    notes = list(read_notes(platform / "notes.jsonl"))
+    loaded = LoadedCheckpoint("x", Checkpoint.open(trained / "checkpoint"))
+    embedded = embed(loaded, notes)
+    assert embedded.vectors.shape == (len(notes), 16)
+    assert embedded.notes_per_second == pytest.approx(len(notes) / embedded.seconds)
+    assert "float32" in embedded.machine
