@@ -94,8 +94,9 @@ def shared_prefix_attention(
     at = {run.start: own for run, own in zip(runs, parts, strict=True)}
     attended = []
     for run, own in zip(runs, parts, strict=True):
-        _, keys, values = (one[:, : run.prefix_length] for one in at[run.prefix_start if run.prefix_length else run.start])
-        attended.append(_attend(run, own, (keys, values), scaling))
+        _query, keys, values = at[run.prefix_start if run.prefix_length else run.start]
+        before = keys[:, : run.prefix_length], values[:, : run.prefix_length]
+        attended.append(_attend(run, own, before, scaling))
     return torch.cat(attended)[None], None
 
 

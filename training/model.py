@@ -52,6 +52,8 @@ class TrainingModel(nn.Module):
         frozen: what runs the lower layers, when their output is kept.
     """
 
+    _frozen: FrozenLayers | None
+
     def __init__(
         self, note_llm: NoteLLM, alpha: float = 0.01, *, contrastive: bool = True, temperature: float = 3.0,
         frozen: FrozenLayers | None = None,

@@ -124,7 +124,7 @@ def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directo
     collator = Collator(
         dataset.notes, built.prompt, plan.related,
         rank=int(os.environ.get("RANK", "0")), ranks=int(os.environ.get("WORLD_SIZE", "1")), packed=built.packed,
-        chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),  # type: ignore[arg-type]
+        chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),
     )  # fmt: skip
     pool = ValidationPool.of(dataset.pairs["validation"], sorted(dataset.split.validation), config.validation.notes)
     directory.mkdir(parents=True, exist_ok=True)

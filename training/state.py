@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -36,7 +36,7 @@ def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _one_process_is_fine():
-            dcp.save(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
+            state_dict_saver.save(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
     except Exception as error:  # the writer wraps what the file system raised
         shutil.rmtree(directory, ignore_errors=True)
         raise SaveError(
@@ -51,7 +51,7 @@ def load_state(directory: Path, model: nn.Module, optimizer: Any = None, schedul
         state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
         state["schedule"] = scheduler.state_dict()
     with _one_process_is_fine():
-        dcp.load(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
+        state_dict_loader.load(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
     set_model_state_dict(model, state["model"], options=_OPTIONS)
     if optimizer is not None:
         set_optimizer_state_dict(model, _inner(optimizer), state["optimizer"], options=_OPTIONS)

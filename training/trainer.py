@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
-from transformers.integrations import TensorBoardCallback, WandbCallback
+from transformers.integrations.integration_utils import TensorBoardCallback, WandbCallback
 from transformers.trainer_callback import TrainerCallback
 
 from training.batches import Collator, TrainingBatch
@@ -59,6 +59,8 @@ class NoteTrainer(Trainer):
         directory: where log.jsonl and the resumable checkpoints go.
         callbacks: of the caller.
     """
+
+    model: Any  # the library allows none
 
     def __init__(
         self, model: TrainingModel, config: TrainingConfig, batches: PlannedBatches, pool: ValidationPool | None,
@@ -295,13 +297,15 @@ def _reporters(config: TrainingConfig, directory: Path) -> list[TrainerCallback]
         ConfigError: its package is not installed.
     """
     reporters: list[TrainerCallback] = []
+    made: Any
     for name in config.run.report_to:
         try:
-            reporters.append(TensorBoardCallback() if name == "tensorboard" else WandbCallback())
+            made = TensorBoardCallback() if name == "tensorboard" else WandbCallback()
         except RuntimeError as error:
             raise ConfigError(f"run.report_to {name}: the package {name} is not installed") from error
         if name == "tensorboard":
-            reporters[-1].logging_dir = str(directory / "tensorboard")
+            made.logging_dir = str(directory / "tensorboard")
+        reporters.append(made)
     return reporters
 
 

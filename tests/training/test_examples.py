@@ -66,7 +66,7 @@ def test_the_share_of_hashtag_tasks_is_r() -> None:
 
 
 def test_hashtags_are_drawn_from_the_notes_own() -> None:
-    counts = Counter()
+    counts: Counter[int] = Counter()
     for batch in plan(hashtag_share=1.0, epochs=5):
         for asked in (*batch.first, *batch.second):
             own = NOTES[asked.note].all_hashtags

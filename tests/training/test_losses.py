@@ -60,7 +60,7 @@ def test_the_temperature_is_capped_and_learns() -> None:
     at_cap = contrastive_loss(unit(4), itself, torch.tensor([MAX_LOG_SCALE]))
     torch.testing.assert_close(contrastive_loss(unit(4), itself, temperature()), at_cap)
     warm = Temperature(start=1.0)
-    contrastive_loss(unit(4), itself, warm()).backward()  # type: ignore[no-untyped-call]
+    contrastive_loss(unit(4), itself, warm()).backward()
     assert warm.log_scale.grad is not None
     assert float(warm.log_scale.grad.abs()) > 0
 
@@ -81,7 +81,7 @@ def test_generative_loss_is_the_mean_over_output_tokens() -> None:
 def test_no_output_tokens_make_no_loss() -> None:
     logits = torch.zeros(0, 11, requires_grad=True)
     loss = generative_loss(logits, torch.zeros(0, dtype=torch.long), torch.tensor(0.0))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert float(loss.detach()) == 0
 
 

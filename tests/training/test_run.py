@@ -79,7 +79,12 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert train(config, tmp_path / "whole") is not None
     with monkeypatch.context() as patch:
         made = NoteTrainer.__init__
-        patch.setattr(NoteTrainer, "__init__", lambda self, *args: made(self, *args, callbacks=[StopAt(3)]))
+
+        def with_signal(trainer: NoteTrainer, *args: Any) -> None:
+            made(trainer, *args)
+            trainer.add_callback(StopAt(3))
+
+        patch.setattr(NoteTrainer, "__init__", with_signal)
         assert train(config, tmp_path / "stopped") is None
     assert not (tmp_path / "stopped" / "checkpoint").exists()
     assert train(config, tmp_path / "stopped", resume=True) is not None
@@ -163,7 +168,7 @@ def test_another_architecture_is_refused(run_config: Config, tiny_base: Path, tm
 def test_a_full_disk_leaves_the_last_checkpoint(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer runs out of room at the second checkpoint; the first is whole, and the run resumes from it."""
     written = 0
-    save = torch.distributed.checkpoint.save
+    save = torch.distributed.checkpoint.state_dict_saver.save
 
     def full(state: dict[str, Any], **options: Any) -> object:
         nonlocal written
@@ -175,7 +180,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(run_config: Config, tmp_path: Pa
 
     config = run_config()
     with monkeypatch.context() as patch:
-        patch.setattr("torch.distributed.checkpoint.save", full)
+        patch.setattr("torch.distributed.checkpoint.state_dict_saver.save", full)
         with pytest.raises(SaveError, match=r"No space left on device.*resume from the checkpoint before"):
             train(config, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["checkpoint-2"]

@@ -52,7 +52,7 @@ def main(config: str, output: str, *options: str) -> None:
         trainer.add_callback(capture)
         return trainer
 
-    training.run.make_trainer = with_capture
+    training.run.make_trainer = with_capture  # type: ignore[assignment]
     checkpoint = training.run.train(TrainingConfig.load(Path(config)), Path(output), resume="--resume" in options)
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save({"gradients": capture.gradients, "sharded": capture.sharded}, Path(output) / "capture.pt")

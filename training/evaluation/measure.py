@@ -64,7 +64,7 @@ def measure_tags(method: MostFrequentTags | NeighbourTags, about: str, pool: Tes
 
 def _ranks(retriever: Retriever, pool: TestPool) -> list[float]:
     logger.info("%s: ranking %d pairs in a pool of %d notes", retriever.name, len(pool.sources), len(pool.notes))
-    return target_ranks(retriever, pool.sources, pool.targets).tolist()
+    return list(map(float, target_ranks(retriever, pool.sources, pool.targets)))
 
 
 def _category_share(embedder: Embedder, embedded: EmbeddedNotes, pool: TestPool) -> list[float] | None:
