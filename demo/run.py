@@ -1,12 +1,13 @@
 """The demo: a real model, a real index, real notes.
 
-    make demo                  index 300 notes and serve them on 127.0.0.1:8000
+    make demo                  index 2,246 notes and serve them on 127.0.0.1:8000
     make demo ARGS=--check     the same, ask the three questions about unseen notes, check the answers, and stop
 
 Everything lies under `checkpoints/demo` and `data/`; a second start finds it there.
 """
 
 import argparse
+import asyncio
 import os
 import signal
 import subprocess
@@ -17,15 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from tqdm import tqdm
 
 from demo.check import check
-from demo.checkpoint import NOTES, ensure_checkpoint
+from demo.checkpoint import ensure_checkpoint
+from demo.vectors import index_sample
 from notellm.checkpoint import Checkpoint
-from notellm.note import Note
-from training.data.notes import read_notes
+from notellm.errors import NoteLLMError
+from training.errors import TrainingError
 
-BATCH = 24
 START_SECONDS = 180
 
 USE = """
@@ -45,20 +45,17 @@ curl -s {url}/notes/hashtags -H 'Content-Type: application/json' -d '{{"count": 
 Ctrl-C stops it."""
 
 
-def sample_notes(per_site: int) -> list[Note]:
-    """The same number of notes of each site, spread over its history, the sites taking turns."""
-    sites: dict[str, list[Note]] = {}
-    for note in read_notes(NOTES):
-        sites.setdefault(note.category or "", []).append(note)
-    spread = [notes[:: len(notes) // per_site][:per_site] for notes in sites.values()]
-    return [note for turn in zip(*spread, strict=True) for note in turn]
+def data_directory(checkpoint: Checkpoint) -> Path:
+    """Where the index lies: a directory a checkpoint."""
+    path = Path("data") / f"demo-{checkpoint.fingerprint}"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextmanager
 def serving(checkpoint: Checkpoint, port: int) -> Iterator[str]:
     """Runs `notellm-serve` and yields its address once it is ready."""
-    data_dir = Path("data") / f"demo-{checkpoint.fingerprint}"
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir = data_directory(checkpoint)
     log = data_dir / "service.log"
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {
@@ -88,15 +85,6 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
     sys.exit(f"demo: the service was not ready after {START_SECONDS} s, its log is {log}")
 
 
-def index(client: httpx.Client, notes: list[Note]) -> None:
-    """Stores the notes; those that are stored already are passed over by the service."""
-    with tqdm(total=len(notes), desc="indexing notes", unit="note") as progress:
-        for start in range(0, len(notes), BATCH):
-            batch = [note.model_dump(mode="json") for note in notes[start : start + BATCH]]
-            client.post("/notes/embed", json={"notes": batch, "vectors": False}).raise_for_status()
-            progress.update(len(batch))
-
-
 def main() -> None:
     """Runs the demo."""
     parser = argparse.ArgumentParser(
@@ -104,19 +92,15 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="ask the three questions, check the answers, and stop")
     parser.add_argument("--port", type=int, default=8000, help="port to serve on")
-    parser.add_argument("--per-site", type=int, default=60, help="notes to index of each of the five sites, 225 at most")
     options = parser.parse_args()
     _refuse_used_port(options.port)
     begin = time.monotonic()
-    print("checkpoint: making it from SmolLM2-135M, or finding it under checkpoints/demo", flush=True)
+    print("checkpoint: merging the adapter into SmolLM2-135M, or finding it under checkpoints/demo", flush=True)
     checkpoint = ensure_checkpoint(Path("checkpoints") / "demo")
+    notes = asyncio.run(index_sample(checkpoint, data_directory(checkpoint) / "index"))
     print(f"serving {checkpoint.manifest.name} on 127.0.0.1:{options.port}", flush=True)
     with serving(checkpoint, options.port) as url, httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
-        index(client, sample_notes(options.per_site))
-        print(
-            f"{client.get('/model').json()['notes']} notes indexed, {time.monotonic() - begin:.0f} s after the start",
-            flush=True,
-        )
+        print(f"{notes:,} notes indexed, ready {time.monotonic() - begin:.0f} s after the start", flush=True)
         if options.check:
             sys.exit(check(client))
         print(USE.format(url=url), flush=True)
@@ -134,4 +118,7 @@ def _refuse_used_port(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (NoteLLMError, TrainingError) as error:
+        sys.exit(f"demo: {error}")

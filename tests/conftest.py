@@ -3,11 +3,13 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import sentencepiece
 import torch
+import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
@@ -16,6 +18,8 @@ from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText
 from service.app import create_app
 from service.runtime import Runtime, open_service
 from service.settings import Settings
+from tests.platform import write_platform
+from training.config import TrainingConfig
 from training.initialize import InitialCheckpoint
 
 disable_progress_bar()
@@ -133,3 +137,59 @@ async def client(runtime: Runtime, settings_for: Callable[..., Settings]) -> Asy
     transport = httpx.ASGITransport(create_app(runtime, settings_for()), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
         yield speaking
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder."""
+    folder = tmp_path_factory.mktemp("platform")
+    write_platform(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_settings(platform: Path, tiny_base: Path) -> Callable[..., dict[str, Any]]:
+    """Settings of a short run, as a YAML file holds them; `a__b=value` changes one."""
+
+    def settings(**changes: Any) -> dict[str, Any]:
+        content: dict[str, Any] = {
+            "name": "small",
+            "data": {
+                "notes": str(platform / "notes.jsonl"),
+                "events": str(platform / "events.csv"),
+                "split": {"validation": 0.2, "test": 0.2},
+            },
+            "model": {"base": str(tiny_base), "dimensions": 16},
+            "examples": {"pairs_per_batch": 8, "max_pairs": 64},
+            "optimizer": {"learning_rate": 1e-3},
+            "compute": {"threads": 1},
+            "validation": {"every_steps": 2, "notes": 20},
+            "run": {"log_every_steps": 1},
+        }
+        for name, value in changes.items():
+            *parents, last = name.split("__")
+            place = content
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+        return content
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def run_config(run_settings: Callable[..., dict[str, Any]]) -> Callable[..., TrainingConfig]:
+    """The same as a `TrainingConfig`."""
+    return lambda **changes: TrainingConfig.model_validate(run_settings(**changes))
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, run_settings: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    """The same as a file."""
+
+    def write(**changes: Any) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(run_settings(**changes)), encoding="utf-8")
+        return path
+
+    return write

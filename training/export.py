@@ -1,5 +1,6 @@
 """From trained weights to the checkpoint directory that the service, vLLM and sentence-transformers load."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,13 @@ def merge_adapter(base: str, adapter: Path, output: Path, dtype: torch.dtype | N
     except (OSError, ValueError, KeyError, RuntimeError, ValidationError) as error:
         raise BaseModelError(f"{adapter} cannot be merged into {base}: {error}") from error
     model = NoteLLM(merged.to(dtype or torch.float32), projection)
-    return _save(output, model, tokenizer, facts, record)
+    return _save(output, model, tokenizer, facts, record | {"adapter": adapter_digest(adapter)})
+
+
+def adapter_digest(adapter: Path) -> str:
+    """SHA-256 (hex) of an adapter directory's files. The same on every machine, which a merged checkpoint's is not."""
+    digests = (f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(adapter.iterdir()))
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _save(path: Path, model: NoteLLM, tokenizer: Any, facts: CheckpointFacts, record: Any) -> Checkpoint:

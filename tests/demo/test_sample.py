@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from demo import build_sample
-from demo.run import sample_notes
+from demo.sample import sample_notes
 from training.data.notes import read_notes
 
 DEMO = Path(build_sample.__file__).parent

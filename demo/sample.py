@@ -1,0 +1,14 @@
+"""A few of the demo's notes, for benchmarks."""
+
+from demo.checkpoint import NOTES
+from notellm.note import Note
+from training.data.notes import read_notes
+
+
+def sample_notes(per_site: int) -> list[Note]:
+    """The same number of notes of each site, spread over its history, the sites taking turns."""
+    sites: dict[str, list[Note]] = {}
+    for note in read_notes(NOTES):
+        sites.setdefault(note.category or "", []).append(note)
+    spread = [notes[:: len(notes) // per_site][:per_site] for notes in sites.values()]
+    return [note for turn in zip(*spread, strict=True) for note in turn]

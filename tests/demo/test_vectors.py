@@ -1,0 +1,68 @@
+"""The committed vectors: refused with another checkpoint or other notes, whole in the index."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import demo.vectors
+from demo.checkpoint import ADAPTER
+from demo.checkpoint import NOTES as SHIPPED
+from demo.vectors import index_sample, read_vectors, write_vectors
+from notellm import Checkpoint, Note
+from training.config import TrainingConfig
+from training.data.notes import read_notes, write_notes
+from training.errors import TrainingError
+from training.export import adapter_digest, merge_adapter
+from training.run import train
+
+NOTES = [Note(id=f"n{index}", title=f"note number {index}") for index in range(7)]
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory, run_config: Callable[..., TrainingConfig], tiny_base: Path) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("demo")
+    config: TrainingConfig = run_config(method={"kind": "lora", "rank": 2})
+    train(config, folder / "run")
+    return merge_adapter(str(tiny_base), folder / "run" / "adapter", folder / "merged")
+
+
+@pytest.fixture
+def vectors(merged: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_notes(tmp_path / "notes.jsonl.gz", NOTES)
+    monkeypatch.setattr(demo.vectors, "NOTES", tmp_path / "notes.jsonl.gz")
+    path = tmp_path / "vectors.npz"
+    write_vectors(merged, path)
+    return path
+
+
+def test_vectors_are_read_back_as_unit_vectors(merged: Checkpoint, vectors: Path) -> None:
+    read = read_vectors(merged, NOTES, vectors)
+    assert read.shape == (len(NOTES), merged.manifest.dimensions)
+    assert np.allclose(np.linalg.norm(read, axis=1), 1, atol=1e-6)
+
+
+def test_those_of_another_checkpoint_are_refused(tiny: Checkpoint, vectors: Path) -> None:
+    with pytest.raises(TrainingError, match="made with another checkpoint"):
+        read_vectors(tiny, NOTES, vectors)
+
+
+def test_those_of_other_notes_are_refused(merged: Checkpoint, vectors: Path) -> None:
+    with pytest.raises(TrainingError, match="made of other notes"):
+        read_vectors(merged, list(reversed(NOTES)), vectors)
+
+
+def test_the_sample_is_indexed_once(merged: Checkpoint, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo.vectors, "VECTORS", vectors)
+    monkeypatch.setattr(read_vectors, "__defaults__", (vectors,))
+    for _ in range(2):
+        assert asyncio.run(index_sample(merged, tmp_path / "index")) == len(NOTES)
+
+
+def test_the_shipped_vectors_fit_the_shipped_notes() -> None:
+    notes = list(read_notes(SHIPPED))
+    with np.load(demo.vectors.VECTORS) as kept:
+        assert kept["vectors"].shape == (len(notes), 128)
+        assert str(kept["adapter"]) == adapter_digest(ADAPTER)
