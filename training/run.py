@@ -90,6 +90,7 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     trainer.add_callback(stop)
     if trainer.pool is not None:
         trainer.add_callback(EarlyStoppingCallback(config.validation.patience))
+    revision = git_revision()  # before hours in which someone may commit
     trainer.train(resume_from_checkpoint=str(state) if state else None)
     if stop.asked:
         return None
@@ -97,7 +98,7 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     whole = _whole(config, built, trainer)
     if whole is None:
         return None
-    return export(whole, _facts(config, dataset, metrics), directory, record(config))
+    return export(whole, _facts(config, dataset, metrics), directory, record(config, revision))
 
 
 def _whole(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built | None:
@@ -113,9 +114,9 @@ def _whole(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built 
     return unsharded
 
 
-def record(config: TrainingConfig) -> dict[str, Any]:
+def record(config: TrainingConfig, revision: str | None) -> dict[str, Any]:
     """What a checkpoint remembers of its run."""
-    return {"code_revision": git_revision(), "config": config.model_dump(mode="json", exclude={"data": {"notes", "events"}})}
+    return {"code_revision": revision, "config": config.model_dump(mode="json", exclude={"data": {"notes", "events"}})}
 
 
 def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directory: Path) -> NoteTrainer:
