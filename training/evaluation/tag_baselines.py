@@ -25,7 +25,8 @@ class MostFrequentTags:
             for tag in note.all_hashtags:
                 counts[note.category][hashtag_key(tag)] += 1
                 counts[None][hashtag_key(tag)] += 1
-        self._ranked = {category: _ranked(counter) for category, counter in counts.items()}
+        spelling = _spellings(training)
+        self._ranked = {category: [spelling[key] for key in _ranked(counter)] for category, counter in counts.items()}
 
     def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
         """The first `count` hashtags for each note."""
@@ -43,6 +44,7 @@ class NeighbourTags:
 
     def __init__(self, training: Sequence[Note], neighbours: int = NEIGHBOURS) -> None:
         self._tags = [list(dict.fromkeys(map(hashtag_key, note.all_hashtags))) for note in training]
+        self._spelling = _spellings(training)
         self._index = TfIdf([_text_alone(note) for note in training])
         self._neighbours = neighbours
 
@@ -54,12 +56,18 @@ class NeighbourTags:
             for neighbour in np.argsort(-scores, kind="stable")[: self._neighbours]:
                 for tag in self._tags[neighbour]:
                     votes[tag] += float(scores[neighbour])  # type: ignore[assignment]
-            predictions.append(_ranked(votes)[:count])
+            predictions.append([self._spelling[key] for key in _ranked(votes)[:count]])
         return predictions
 
 
 def _text_alone(note: Note) -> NoteText:
     return NoteText.model_construct(title=note.plain_title, content=note.plain_content, hashtags=())
+
+
+def _spellings(notes: Sequence[Note]) -> dict[str, str]:
+    """Each hashtag as it is written most often."""
+    counts = Counter(tag for note in notes for tag in note.all_hashtags)
+    return {hashtag_key(tag): tag for tag in sorted(counts, key=lambda tag: (counts[tag], tag))}
 
 
 def _ranked(votes: Counter[str]) -> list[str]:

@@ -45,7 +45,7 @@ TRAINING = [
 def test_most_frequent_tags_are_those_of_the_category() -> None:
     method = MostFrequentTags(TRAINING)
     asked = [Note(id="a", title="x", category="coffee"), Note(id="b", title="x"), Note(id="c", title="x", category="new")]
-    assert method.predict(asked, 2) == [["coffee", "coldbrew"], ["coffee", "coldbrew"], ["coffee", "coldbrew"]]
+    assert method.predict(asked, 2) == [["coffee", "cold brew"], ["coffee", "cold brew"], ["coffee", "cold brew"]]
     assert method.predict([Note(id="d", title="x", category="beer")], 2) == [["hops"]]
 
 
