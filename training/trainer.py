@@ -19,13 +19,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import Trainer, TrainingArguments
-from transformers.integrations.integration_utils import TensorBoardCallback, WandbCallback
+from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
 
+from training.arguments import reporters, training_arguments
 from training.batches import Collator, TrainingBatch
 from training.config import TrainingConfig
-from training.errors import ConfigError, NonFiniteLossError
+from training.errors import NonFiniteLossError
 from training.evaluation.ranking import Vectors, recall, target_ranks
 from training.examples import Asked, BatchPlan
 from training.losses import global_count, total_loss
@@ -71,7 +71,7 @@ class NoteTrainer(Trainer):
             args=training_arguments(config, len(batches), directory, validate=pool is not None),
             train_dataset=batches,
             eval_dataset={} if pool else None,
-            callbacks=[*(callbacks or ()), *_reporters(config, directory)],
+            callbacks=[*(callbacks or ()), *reporters(config, directory)],
         )
         self.config = config
         self.batches = batches
@@ -254,59 +254,6 @@ class NoteTrainer(Trainer):
             f"the loss of batch {step} is no number any more (its notes: {notes}, …): lower optimizer.learning_rate, or look "
             "at these notes; the last checkpoint is from before"
         )
-
-
-def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, validate: bool) -> TrainingArguments:
-    """The stock trainer's settings for a run of `steps` global batches."""
-    every = min(config.validation.every_steps, steps)
-    save_every = every if validate else min(config.run.save_every_steps, steps)
-    return TrainingArguments(
-        output_dir=str(directory / "states"),
-        use_cpu=not torch.cuda.is_available(),  # otherwise the library forgets the processes of a run on CPUs
-        max_steps=steps,
-        per_device_train_batch_size=1,
-        learning_rate=config.optimizer.learning_rate,
-        weight_decay=config.optimizer.weight_decay,
-        warmup_steps=math.ceil(config.optimizer.warmup_share * steps),
-        lr_scheduler_type=config.optimizer.schedule,
-        max_grad_norm=config.optimizer.max_gradient_norm,
-        bf16=config.compute.precision == "bfloat16" and not config.compute.fsdp,
-        seed=config.seed,
-        logging_steps=config.run.log_every_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=save_every,
-        save_total_limit=config.run.keep,
-        eval_strategy="steps" if validate else "no",
-        eval_steps=every,
-        load_best_model_at_end=validate,
-        metric_for_best_model=f"eval_recall@{config.validation.k}" if validate else None,
-        greater_is_better=True if validate else None,
-        report_to="none",  # see `_reporters`
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=False,
-    )
-
-
-def _reporters(config: TrainingConfig, directory: Path) -> list[TrainerCallback]:
-    """What draws the curves elsewhere.
-
-    Raises:
-        ConfigError: its package is not installed.
-    """
-    reporters: list[TrainerCallback] = []
-    made: Any
-    for name in config.run.report_to:
-        try:
-            made = TensorBoardCallback() if name == "tensorboard" else WandbCallback()
-        except RuntimeError as error:
-            raise ConfigError(f"run.report_to {name}: the package {name} is not installed") from error
-        if name == "tensorboard":
-            made.logging_dir = str(directory / "tensorboard")
-        reporters.append(made)
-    return reporters
 
 
 def _only(items: list[TrainingBatch]) -> TrainingBatch:

@@ -1,0 +1,66 @@
+"""What the stock trainer is told: its arguments, and who draws the curves besides log.jsonl."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback, WandbCallback
+from transformers.trainer_callback import TrainerCallback
+
+from training.config import TrainingConfig
+from training.errors import ConfigError
+
+
+def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, validate: bool) -> TrainingArguments:
+    """The stock trainer's settings for a run of `steps` global batches."""
+    every = min(config.validation.every_steps, steps)
+    save_every = every if validate else min(config.run.save_every_steps, steps)
+    return TrainingArguments(
+        output_dir=str(directory / "states"),
+        use_cpu=not torch.cuda.is_available(),  # otherwise the library forgets the processes of a run on CPUs
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        learning_rate=config.optimizer.learning_rate,
+        weight_decay=config.optimizer.weight_decay,
+        warmup_steps=math.ceil(config.optimizer.warmup_share * steps),
+        lr_scheduler_type=config.optimizer.schedule,
+        max_grad_norm=config.optimizer.max_gradient_norm,
+        bf16=config.compute.precision == "bfloat16" and not config.compute.fsdp,
+        seed=config.seed,
+        logging_steps=config.run.log_every_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=save_every,
+        save_total_limit=config.run.keep,
+        eval_strategy="steps" if validate else "no",
+        eval_steps=every,
+        load_best_model_at_end=validate,
+        metric_for_best_model=f"eval_recall@{config.validation.k}" if validate else None,
+        greater_is_better=True if validate else None,
+        report_to="none",  # see `reporters`
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
+    )
+
+
+def reporters(config: TrainingConfig, directory: Path) -> list[TrainerCallback]:
+    """What draws the curves elsewhere.
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
+    reporters: list[TrainerCallback] = []
+    made: Any
+    for name in config.run.report_to:
+        try:
+            made = TensorBoardCallback() if name == "tensorboard" else WandbCallback()
+        except RuntimeError as error:
+            raise ConfigError(f"run.report_to {name}: the package {name} is not installed") from error
+        if name == "tensorboard":
+            made.logging_dir = str(directory / "tensorboard")
+        reporters.append(made)
+    return reporters
