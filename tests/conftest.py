@@ -11,6 +11,7 @@ import sentencepiece
 import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tqdm import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
@@ -23,6 +24,7 @@ from training.config import TrainingConfig
 from training.initialize import InitialCheckpoint
 
 disable_progress_bar()
+tqdm.monitor_interval = 0  # its watching thread warns when a starved machine makes no step for ten seconds
 CORPUS = [
     "Extract the note information in json format, compress it into one word for recommendation,",
     "and generate the category of the note. The compression word is: The topics are:",
