@@ -50,7 +50,7 @@ ABOUT = {
     Baseline.MINILM: "all-MiniLM-L6-v2 as published",
     Baseline.MINILM_FINETUNED: "all-MiniLM-L6-v2 fine-tuned on the same training pairs, best epoch by validation recall",
     Baseline.PROMPTEOL: "the base model's hidden state, untrained (PromptEOL zero-shot)",
-    Baseline.PROMPTEOL_CENTRED: f"the same, the mean of {ZERO_SHOT_SAMPLE} training notes subtracted",
+    Baseline.PROMPTEOL_CENTRED: f"the base model's hidden state, untrained, the mean of {ZERO_SHOT_SAMPLE} training notes subtracted",
     Baseline.MOST_FREQUENT_TAGS: "the most frequent hashtags of the note's category, which it is told",
     Baseline.NEIGHBOUR_TAGS: "the hashtags of the ten training notes with the nearest words (TF-IDF)",
 }
