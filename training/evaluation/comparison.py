@@ -10,7 +10,7 @@ import numpy.typing as npt
 from training.evaluation.bootstrap import Bootstrap, Comparison
 from training.evaluation.errors import EvaluationError
 from training.evaluation.measure import category_share_notes
-from training.evaluation.measurement import Measurement
+from training.evaluation.measurement import HashtagScores, Measurement
 from training.evaluation.pool import TestPool
 from training.evaluation.ranking import Ranks
 
@@ -76,7 +76,18 @@ class Results:
 
     def hashtags(self, metric: str) -> Comparison | None:
         """A hashtag metric; notes are drawn. None when no method suggests hashtags."""
-        return self._over_notes({n: one.hashtags.metrics[metric] for n, one in self.measurements.items() if one.hashtags})
+        return self._over_notes({name: one.metrics[metric] for name, one in self.hashtag_scores.items()})
+
+    @property
+    def hashtag_scores(self) -> dict[str, HashtagScores]:
+        """Of each way to suggest hashtags; a model may have two."""
+        scores: dict[str, HashtagScores] = {}
+        for name, one in self.measurements.items():
+            if one.hashtags:
+                scores[name] = one.hashtags
+            if one.ranked_hashtags:
+                scores[f"{name}, ranked"] = one.ranked_hashtags
+        return scores
 
     def categories(self, metric: str) -> Comparison | None:
         """`accuracy`, `illusion` or `constrained_accuracy`; notes are drawn."""

@@ -1,18 +1,20 @@
-"""Greedy generation of hashtags and categories by a checkpoint, free or held to a list."""
+"""Generation of hashtags and categories by a checkpoint: greedy, and free or held to a list; hashtags of a list also ranked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 
 from notellm.hashtags import GeneratedPiece, clean_hashtag_list
 from notellm.note import Note, hashtag_key
+from notellm.trie import TokenTrie
 from training.evaluation.embedding import LoadedCheckpoint
 from training.evaluation.measurement import CategoryScores
 
 BATCH = 16
 TOKENS_A_HASHTAG = 8
+BEAMS = 8
 Allowed = Callable[[int, torch.Tensor], list[int]]
 
 
@@ -28,10 +30,34 @@ class Generator:
         self._prompt = loaded.prompt
         self._tokenizer: Any = loaded.checkpoint.tokenizer
 
+    @property
+    def _model(self) -> Any:
+        return self._loaded.model.causal_lm
+
     def hashtags(self, notes: Sequence[Note], count: int) -> list[list[str]]:
         """At most `count` hashtags for each note, out of title and content alone, cleaned as the service cleans them."""
         prompts = [self._prompt.hashtags(note, count) for note in self._prompt.tokenize(notes)]
         return [self._read(ids, count) for ids in self._continue(prompts, TOKENS_A_HASHTAG * count)]
+
+    def ranked_hashtags(self, notes: Sequence[Note], count: int, vocabulary: Sequence[str]) -> list[list[str]]:
+        """The `count` hashtags of a vocabulary that the model finds likeliest as the one hashtag of the note, best first.
+
+        A beam search through the vocabulary. Training draws the hashtags that a note is asked for at random, so the likelihood
+        of a hashtag under the prompt for one is that of the note having it.
+
+        Args:
+            notes: title and content are read.
+            count: how many for each note; fewer when the search finds no more.
+            vocabulary: the only hashtags that can be suggested.
+        """
+        if not vocabulary:
+            return [[] for _ in notes]
+        prompts = [self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes)]
+        found = self._search(prompts, self._trie(vocabulary), max(BEAMS, count))
+        known = set(vocabulary)
+        return [
+            [tag for tag in dict.fromkeys(self._text(ids).strip() for ids in beams) if tag in known][:count] for beams in found
+        ]
 
     def categories(self, notes: Sequence[Note], allowed: Sequence[str] | None = None) -> list[str]:
         """The category of each note.
@@ -44,8 +70,8 @@ class Generator:
         if allowed is None:
             answers = self._continue(prompts, 2 * TOKENS_A_HASHTAG)
         else:
-            choices = [[*self._prompt.output(category), self._tokenizer.eos_token_id] for category in allowed]
-            answers = self._continue(prompts, max(map(len, choices)), choices)
+            choices = self._trie(allowed)
+            answers = self._continue(prompts, choices.longest, choices)
         return [self._text(ids).strip() for ids in answers]
 
     def _read(self, ids: list[int], count: int) -> list[str]:
@@ -56,31 +82,74 @@ class Generator:
     def _text(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
-    @torch.inference_mode()
-    def _continue(self, prompts: list[list[int]], new_tokens: int, choices: list[list[int]] | None = None) -> list[list[int]]:
-        """New ids of each prompt; batches are padded on the left, prompts of like length together."""
-        model: Any = self._loaded.model.causal_lm
-        pad = self._tokenizer.pad_token_id
-        settings = GenerationConfig(
-            max_new_tokens=new_tokens, do_sample=False, num_beams=1, eos_token_id=self._tokenizer.eos_token_id, pad_token_id=pad
-        )
-        # A base model's own settings (penalties, beams) would leak into greedy search.
-        model.generation_config = GenerationConfig()
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    def _trie(self, texts: Sequence[str]) -> TokenTrie:
+        return TokenTrie(map(self._prompt.output, texts), self._tokenizer.eos_token_id)
+
+    def _continue(self, prompts: list[list[int]], new_tokens: int, choices: TokenTrie | None = None) -> list[list[int]]:
+        """New ids of each prompt."""
         answers: list[list[int]] = [[] for _ in prompts]
+        for members, ids, mask in self._batches(prompts):
+            written = self._generate(ids, mask, choices, max_new_tokens=new_tokens)
+            for index, new in zip(members, written.tolist(), strict=True):
+                answers[index] = new
+        return answers
+
+    def _search(self, prompts: list[list[int]], choices: TokenTrie, beams: int) -> list[list[list[int]]]:
+        """New ids of the likeliest choices of each prompt, best first."""
+        answers: list[list[list[int]]] = [[] for _ in prompts]
+        for members, ids, mask in self._batches(prompts):
+            # The library would compute every prompt once a beam.
+            cache = DynamicCache(config=self._model.config)
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+            with torch.inference_mode():
+                self._model.model(
+                    ids[:, :-1], attention_mask=mask[:, :-1], position_ids=positions[:, :-1], past_key_values=cache
+                )
+            cache.batch_repeat_interleave(beams)
+            written = self._generate(
+                ids, mask, choices, max_new_tokens=choices.longest, past_key_values=cache, num_beams=beams,
+                num_return_sequences=beams, length_penalty=0.0,
+            )  # fmt: skip
+            for place, index in enumerate(members):
+                answers[index] = written[place * beams : (place + 1) * beams].tolist()
+        return answers
+
+    def _batches(self, prompts: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Indices, ids and mask; padded on the left, prompts of like length together."""
+        pad = self._tokenizer.pad_token_id
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         for start in range(0, len(order), BATCH):
             members = order[start : start + BATCH]
             width = max(len(prompts[index]) for index in members)
             rows = [(width - len(prompts[index]), prompts[index]) for index in members]
-            written = model.generate(
-                torch.tensor([[pad] * padding + ids for padding, ids in rows], device=model.device),
-                attention_mask=torch.tensor([[0] * padding + [1] * len(ids) for padding, ids in rows], device=model.device),
-                generation_config=settings,
-                prefix_allowed_tokens_fn=_one_of(choices, width) if choices else None,
-            )
-            for index, ids in zip(members, written[:, width:].tolist(), strict=True):
-                answers[index] = ids
-        return answers
+            ids = [[pad] * padding + ids for padding, ids in rows]
+            mask = [[0] * padding + [1] * len(ids) for padding, ids in rows]
+            device = self._model.device
+            yield members, torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+    @torch.inference_mode()
+    def _generate(
+        self, ids: torch.Tensor, mask: torch.Tensor, choices: TokenTrie | None, *, past_key_values: DynamicCache | None = None,
+        num_beams: int = 1, **settings: Any,
+    ) -> torch.Tensor:  # fmt: skip
+        """What was generated after each row, (rows, tokens); `num_return_sequences` rows for each when set."""
+        # A base model's own settings (penalties, beams) would leak in.
+        self._model.generation_config = GenerationConfig()
+        given = {} if past_key_values is None else {"past_key_values": past_key_values}
+        written: torch.Tensor = self._model.generate(
+            ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                do_sample=False,
+                num_beams=num_beams,
+                eos_token_id=self._tokenizer.eos_token_id,
+                pad_token_id=self._tokenizer.pad_token_id,
+                **settings,
+            ),
+            prefix_allowed_tokens_fn=_held_to(choices, ids.shape[1]) if choices else None,
+            **given,
+        )
+        return written[:, ids.shape[1] :]
 
 
 def score_categories(
@@ -103,14 +172,6 @@ def score_categories(
     )
 
 
-def _one_of(choices: list[list[int]], width: int) -> Allowed:
+def _held_to(choices: TokenTrie, width: int) -> Allowed:
     """What may follow is asked before each token."""
-
-    def allowed(_: int, ids: torch.Tensor) -> list[int]:
-        written = ids[width:].tolist()
-        following = {
-            choice[len(written)] for choice in choices if choice[: len(written)] == written and len(choice) > len(written)
-        }
-        return sorted(following) or [choices[0][-1]]
-
-    return allowed
+    return lambda _, ids: choices.following(ids[width:].tolist())

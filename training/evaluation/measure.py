@@ -12,7 +12,7 @@ from training.evaluation.hashtags import CUTS, score_hashtags
 from training.evaluation.measurement import CategoryScores, CurvePoint, HashtagScores, Measurement
 from training.evaluation.pool import TestPool
 from training.evaluation.ranking import Retriever, Scores, Vectors, target_ranks
-from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
+from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags, spellings
 from training.evaluation.text import without_hashtags
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def measure_checkpoint(
     return measurement.model_copy(
         update={
             "hashtags": _hashtags(generator.hashtags, pool, generated_notes),
+            "ranked_hashtags": _hashtags(_ranked(generator, pool), pool, generated_notes),
             "categories": _categories(generator, pool, generated_notes, categories),
             "curve": list(curve),
         }
@@ -97,6 +98,11 @@ def _hashtags(predict: Predict, pool: TestPool, count: int) -> HashtagScores | N
     if not notes:
         return None
     return score_hashtags(predict(notes, max(CUTS)), [note.all_hashtags for note in notes])
+
+
+def _ranked(generator: Generator, pool: TestPool) -> Predict:
+    vocabulary = list(spellings(pool.training).values())
+    return lambda notes, count: generator.ranked_hashtags(notes, count, vocabulary)
 
 
 def _categories(generator: Generator, pool: TestPool, count: int, known: Sequence[str]) -> CategoryScores | None:

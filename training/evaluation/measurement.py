@@ -61,7 +61,8 @@ class Measurement(_Record):
         pool: fingerprint of the `TestPool`.
         ranks: (pairs,) rank of each target.
         category_share: (notes,), of the first ten neighbours, found without hashtags, those of the note's own category.
-        hashtags, categories: of the notes of the sample.
+        hashtags, ranked_hashtags, categories: of the notes of the sample; generated as a list, or the likeliest of the training
+            notes' hashtags.
         notes_per_second, machine: throughput of embedding.
         curve: how it was trained.
     """
@@ -72,6 +73,7 @@ class Measurement(_Record):
     ranks: list[float] | None = None
     category_share: list[float] | None = None
     hashtags: HashtagScores | None = None
+    ranked_hashtags: HashtagScores | None = None
     categories: CategoryScores | None = None
     notes_per_second: float | None = None
     machine: str | None = None

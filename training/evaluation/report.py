@@ -117,10 +117,12 @@ def _hashtags(results: Results) -> Iterator[str]:
     columns = {metric: one.estimates() for metric in HASHTAG_METRICS if (one := results.hashtags(metric))}
     if not columns:
         return
-    counted = {name: one.hashtags for name, one in results.measurements.items() if one.hashtags}
+    counted = results.hashtag_scores
     notes = len(next(iter(counted.values())).metrics["f1@3"])
     yield "## Hashtags"
     yield f"Suggested for {notes:,} notes out of title and content, compared with the notes' own."
+    if any(one.ranked_hashtags for one in results.measurements.values()):
+        yield "*Ranked*: not a generated list, but those of the training notes' hashtags that the model finds likeliest (beam search)."
     rows = ([name, *(_interval(column[name]) for column in columns.values()), f"{counted[name].bleu:.2f}"] for name in counted)
     yield _table(["method", *columns, "BLEU"], rows)
     comparison = results.hashtags("f1@3")

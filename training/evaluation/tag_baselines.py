@@ -25,7 +25,7 @@ class MostFrequentTags:
             for tag in note.all_hashtags:
                 counts[note.category][hashtag_key(tag)] += 1
                 counts[None][hashtag_key(tag)] += 1
-        spelling = _spellings(training)
+        spelling = spellings(training)
         self._ranked = {category: [spelling[key] for key in _ranked(counter)] for category, counter in counts.items()}
 
     def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
@@ -44,7 +44,7 @@ class NeighbourTags:
 
     def __init__(self, training: Sequence[Note], neighbours: int = NEIGHBOURS) -> None:
         self._tags = [list(dict.fromkeys(map(hashtag_key, note.all_hashtags))) for note in training]
-        self._spelling = _spellings(training)
+        self._spelling = spellings(training)
         self._index = TfIdf([_text_alone(note) for note in training])
         self._neighbours = neighbours
 
@@ -64,8 +64,8 @@ def _text_alone(note: Note) -> NoteText:
     return NoteText.model_construct(title=note.plain_title, content=note.plain_content, hashtags=())
 
 
-def _spellings(notes: Sequence[Note]) -> dict[str, str]:
-    """Each hashtag as it is written most often."""
+def spellings(notes: Sequence[Note]) -> dict[str, str]:
+    """Each hashtag as it is written most often, by its key."""
     counts = Counter(tag for note in notes for tag in note.all_hashtags)
     return {hashtag_key(tag): tag for tag in sorted(counts, key=lambda tag: (counts[tag], tag))}
 

@@ -54,6 +54,26 @@ def test_hashtags_are_clean_and_not_too_many(generator: Generator) -> None:
         assert all(tag == tag.strip() and "#" not in tag for tag in tags)
 
 
+def test_ranked_hashtags_are_the_likeliest_of_the_vocabulary(generator: Generator, tiny: Checkpoint) -> None:
+    """Brute force: the log-likelihood of every hashtag and its end, each in a forward pass of its own."""
+    vocabulary = ["cold-brew", "cold", "beer", "qubit", "hops"]  # one begins with another, fewer than there are beams
+    model, prompt = tiny.load_model().causal_lm, tiny.prompt()
+    assert prompt.eos_token_id is not None
+    for note, ranked in zip(NOTES, generator.ranked_hashtags(NOTES, 3, vocabulary), strict=True):
+        asked = prompt.hashtags(prompt.tokenize([note])[0], 1)
+        likelihood = {}
+        for tag in vocabulary:
+            answer = [*prompt.output(tag), prompt.eos_token_id]
+            with torch.no_grad():
+                logs = model(torch.tensor([[*asked, *answer]])).logits[0, len(asked) - 1 : -1].log_softmax(-1)
+            likelihood[tag] = float(logs[range(len(answer)), answer].sum())
+        assert ranked == sorted(vocabulary, key=lambda tag: -likelihood[tag])[:3]  # noqa: B023
+
+
+def test_no_vocabulary_no_ranked_hashtags(generator: Generator) -> None:
+    assert generator.ranked_hashtags(NOTES, 3, []) == [[], [], []]
+
+
 def test_category_scores_by_hand() -> None:
     scores = score_categories(["Coffee", "tea", "coffee"], ["coffee", "beer", "beer"], NOTES, CATEGORIES)
     assert (scores.accuracy, scores.illusion, scores.constrained_accuracy) == ([1, 0, 0], [0, 1, 0], [1, 0, 1])

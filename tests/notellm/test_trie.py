@@ -1,0 +1,22 @@
+"""`TokenTrie` against the list that it stands for."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notellm.trie import TokenTrie
+
+EOS = 0
+SEQUENCES = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=8)
+
+
+@given(SEQUENCES, st.lists(st.integers(0, 3), max_size=5))
+def test_following_is_what_some_sequence_goes_on_with(sequences: list[list[int]], written: list[int]) -> None:
+    whole = [[*sequence, EOS] for sequence in sequences]
+    wanted = {one[len(written)] for one in whole if one[: len(written)] == written and len(one) > len(written)}
+    trie = TokenTrie(sequences, EOS)
+    assert set(trie.following(written)) == (wanted or {EOS})
+    assert trie.longest == max(map(len, whole))
+
+
+def test_an_empty_trie_ends_at_once() -> None:
+    assert TokenTrie([], EOS).following([]) == [EOS]
