@@ -67,6 +67,25 @@ def test_behaviour_is_ordered_and_belongs_to_questions(site: StackExchangeSite) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("posts", "message"),
+    [
+        (POSTS.replace("</posts>", ""), "Posts.xml cannot be read: no element found"),
+        (POSTS.replace(' Tags="|a|b|"', ""), "Posts.xml, row 4: Tags is missing"),
+        (POSTS.replace(' PostTypeId="4"', ""), "Posts.xml, row 5: PostTypeId is missing"),
+        (POSTS.replace("2015-02-01T", "yesterday"), "row 4: CreationDate 'yesterday00:00:00.000' is no ISO 8601 time"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><posts>&a;</posts>', "Posts.xml cannot be read: EntitiesForbidden"),
+        (None, "Posts.xml cannot be read"),
+    ],
+)
+def test_a_broken_dump_is_refused(posts: str | None, message: str, tmp_path: Path) -> None:
+    if posts is not None:
+        (tmp_path / "Posts.xml").write_text(posts, encoding="utf-8")
+    with pytest.raises(DataError) as refused:
+        StackExchangeSite(tmp_path)
+    assert message in str(refused.value)
+
+
 def test_html_that_looks_like_an_address() -> None:
     assert html_to_text("https://example.org") == "https://example.org"
 
@@ -102,3 +121,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("cut.jsonl.gz", "missing.jsonl"):
         with pytest.raises(DataError, match="cannot be read"):
             list(read_notes(tmp_path / name))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"notes\.xlsx: notes are read from \.parquet, \.csv and \.jsonl"):
+        list(read_notes(tmp_path / "notes.xlsx"))

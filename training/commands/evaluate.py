@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from training.evaluation.errors import EvaluationError
 from training.evaluation.lexical import BM25, TfIdf
 from training.evaluation.measure import measure_checkpoint, measure_embedder, measure_retriever, measure_tags
 from training.evaluation.measurement import CurvePoint, Measurement, read_measurements, write_measurement
-from training.evaluation.minilm import FineTunedMiniLM, MiniLM
+from training.evaluation.minilm import FineTunedMiniLM, FineTuning, MiniLM
 from training.evaluation.pool import TestPool
 from training.evaluation.report import write_report
 from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
@@ -80,8 +82,9 @@ def evaluate(
     for one in baseline if baseline is not None else [one for one in Baseline if one not in done]:
         write_measurement(records, _measure_baseline(one, settings, dataset, pool, generated_notes))
     found = read_measurements(records, pool.fingerprint, order=[*models, *done, *Baseline])
-    command = f"notellm-train evaluate {config} {output}" + "".join(f" --model {one}" for one in model or ())
-    write_report(Results(pool, found), output, title or f"Evaluation: {settings.name}", command)
+    write_report(
+        Results(pool, found), output, title or f"Evaluation: {settings.name}", shlex.join(["notellm-train", *sys.argv[1:]])
+    )
     typer.echo(f"{output / 'report.md'}: {len(found)} methods on {len(pool.notes):,} notes and {len(pool.sources):,} pairs")
 
 
@@ -130,11 +133,19 @@ def _measure_baseline(
         Baseline.TFIDF: lambda: measure_retriever(TfIdf(pool.notes), ABOUT[one], pool),
         Baseline.BM25: lambda: measure_retriever(BM25(pool.notes), ABOUT[one], pool),
         Baseline.MINILM: lambda: measure_embedder(MiniLM(), ABOUT[one], pool),
-        Baseline.MINILM_FINETUNED: lambda: measure_embedder(FineTunedMiniLM(dataset), ABOUT[one], pool),
+        Baseline.MINILM_FINETUNED: lambda: measure_embedder(_fine_tuned(settings, dataset), ABOUT[one], pool),
         Baseline.MOST_FREQUENT_TAGS: lambda: measure_tags(MostFrequentTags(pool.training), ABOUT[one], pool, generated_notes),
         Baseline.NEIGHBOUR_TAGS: lambda: measure_tags(NeighbourTags(pool.training), ABOUT[one], pool, generated_notes),
     }
     return measures[one]()
+
+
+def _fine_tuned(settings: TrainingConfig, dataset: Dataset) -> FineTunedMiniLM:
+    """It learns from the pairs that the run learns from, as many times and in batches of the same size."""
+    examples = settings.examples
+    return FineTunedMiniLM(
+        dataset, FineTuning(epochs=examples.epochs, max_pairs=examples.max_pairs, pairs_per_batch=examples.pairs_per_batch)
+    )
 
 
 @contextmanager

@@ -104,6 +104,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Row | bytes]]:
         yield from _parquet_rows(path)
     elif kind == ".csv":
         yield from _csv_rows(path)
+    elif kind != ".jsonl":
+        raise DataError(f"{path}: notes are read from .parquet, .csv and .jsonl files (.gz too), not from this")
     else:
         yield from ((f"line {number}", line) for number, line in enumerate(_lines(path), start=1) if line.strip())
 

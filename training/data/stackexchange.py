@@ -13,11 +13,14 @@ from functools import cached_property
 from pathlib import Path
 
 from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
-from defusedxml.ElementTree import iterparse
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import ParseError, iterparse
 
 from notellm.note import MAX_CONTENT_CHARS, MAX_TITLE_CHARS, Note
+from training.errors import DataError
 
 _QUESTION, _ANSWER, _FAVOURITE = "1", "2", "5"
+_MORE = {_QUESTION: ("Title", "Body", "Tags"), _ANSWER: ("ParentId",)}
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,16 @@ class StackExchangeSite:
         directory: named like the site, `coffee` for coffee.stackexchange.com.
 
     Raises:
-        FileNotFoundError: there is no `Posts.xml`.
+        DataError: there is no `Posts.xml`, or a file is not what a dump holds.
     """
 
     def __init__(self, directory: Path) -> None:
         self.name = directory.name
         self._directory = directory
         self._address = f"https://{self.name}.stackexchange.com"
-        self._posts = list(_rows(directory / "Posts.xml"))
+        self._posts = list(_rows(directory / "Posts.xml", "PostTypeId", "CreationDate"))
+        for row in self._posts:
+            _require(directory / "Posts.xml", row, *_MORE.get(row["PostTypeId"], ()))
 
     def notes(self) -> Iterator[Note]:
         """The questions, oldest first, with their body as plain text."""
@@ -86,9 +91,9 @@ class StackExchangeSite:
                 yield from self._event(row.get("OwnerUserId"), row["Id"], "ask", row)
             elif row["PostTypeId"] == _ANSWER:
                 yield from self._event(row.get("OwnerUserId"), row["ParentId"], "answer", row)
-        for row in self._optional_rows("Comments.xml"):
+        for row in self._optional_rows("Comments.xml", "PostId", "CreationDate"):
             yield from self._event(row.get("UserId"), row["PostId"], "comment", row)
-        for row in self._optional_rows("Votes.xml"):
+        for row in self._optional_rows("Votes.xml", "VoteTypeId", "PostId", "CreationDate"):
             if row["VoteTypeId"] == _FAVOURITE:
                 yield from self._event(row.get("UserId"), row["PostId"], "favourite", row)
 
@@ -116,9 +121,9 @@ class StackExchangeSite:
         with path.open(encoding="utf-8", newline="") as stream:
             return {row["Id"]: row["DisplayName"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)}
 
-    def _optional_rows(self, file: str) -> Iterator[dict[str, str]]:
+    def _optional_rows(self, file: str, *required: str) -> Iterator[dict[str, str]]:
         path = self._directory / file
-        return _rows(path) if path.exists() else iter(())
+        return _rows(path, *required) if path.exists() else iter(())
 
     def _note_id(self, question: str) -> str:
         return f"{self.name}-{question}"
@@ -134,12 +139,29 @@ def html_to_text(html: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    with path.open("rb") as stream:
-        for _, element in iterparse(stream):
-            if element.tag == "row":
-                yield dict(element.attrib)
-                element.clear()
+def _rows(path: Path, *required: str) -> Iterator[dict[str, str]]:
+    try:
+        with path.open("rb") as stream:
+            for _, element in iterparse(stream):
+                if element.tag == "row":
+                    row = dict(element.attrib)
+                    _require(path, row, "Id", *required)
+                    yield row
+                    element.clear()
+    except (OSError, ParseError, DefusedXmlException) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _require(path: Path, row: dict[str, str], *names: str) -> None:
+    """Refuses a row without one of the attributes, or with a time that is none."""
+    missing = [name for name in names if name not in row]
+    if missing:
+        raise DataError(f"{path}, row {row.get('Id', 'without Id')}: {', '.join(missing)} is missing")
+    if "CreationDate" in names:
+        try:
+            _time(row["CreationDate"])
+        except ValueError as error:
+            raise DataError(f"{path}, row {row['Id']}: CreationDate {row['CreationDate']!r} is no ISO 8601 time") from error
 
 
 def _time(text: str) -> datetime:

@@ -29,7 +29,8 @@ class FineTuning(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=4, ge=1, description="Passes over the pairs; the one with the best validation recall is kept.")
-    learning_rate: float = Field(default=2e-5, gt=0, description="Peak of the linear schedule.")
+    max_pairs: int | None = Field(default=None, ge=2, description="Learn from this many pairs, those of the highest score.")
+    learning_rate: float = Field(default=5e-5, gt=0, description="Peak of the linear schedule.")
     pairs_per_batch: int = Field(default=64, ge=2, description="Batch size: the other pairs' notes are the negatives.")
     warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps until the peak.")
     seed: int = Field(default=0, description="Of the order of the pairs.")
@@ -90,7 +91,7 @@ class FineTunedMiniLM(MiniLM):
         super().__init__()
         self._dataset = dataset
         self._settings = settings or FineTuning()
-        self._pairs = undirected(dataset.pairs["train"])
+        self._pairs = undirected(dataset.pairs["train"])[: self._settings.max_pairs]
         if not self._pairs:
             raise EvaluationError("there are no training pairs to fine-tune MiniLM on: leave minilm-finetuned out")
 
@@ -102,7 +103,7 @@ class FineTunedMiniLM(MiniLM):
         examples = evaluation_package("datasets").Dataset.from_dict(
             {"anchor": [texts[first] for first, _ in self._pairs], "positive": [texts[second] for _, second in self._pairs]}
         )
-        losses = evaluation_package("sentence_transformers.losses")
+        losses = evaluation_package("sentence_transformers.sentence_transformer.losses")
         evaluator = self._evaluator()
         with tempfile.TemporaryDirectory() as directory:
             trainer = self._transformers.SentenceTransformerTrainer(
@@ -145,12 +146,14 @@ class FineTunedMiniLM(MiniLM):
         sources, targets = pool.sources, pool.targets
         texts = [note_text(self._dataset.notes[note]) for note in pool.notes]
         k = self._settings.validation_k
-        evaluation = evaluation_package("sentence_transformers.evaluation")
+        evaluation = evaluation_package("sentence_transformers.sentence_transformer.evaluation")
 
         class Recall(evaluation.SentenceEvaluator):  # type: ignore[misc, name-defined]
             """sentence-transformers' own evaluator counts each query's best hit only."""
 
-            primary_metric = f"validation_recall@{k}"
+            def __init__(self) -> None:
+                super().__init__()
+                self.primary_metric = f"validation_recall@{k}"
 
             def __call__(
                 self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1

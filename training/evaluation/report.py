@@ -26,7 +26,7 @@ def write_report(results: Results, directory: Path, title: str, command: str) ->
         results: of all methods.
         directory: to write to.
         title: of the page.
-        command: how to make it again.
+        command: that was given; what was measured before is in the report too.
     """
     directory.mkdir(parents=True, exist_ok=True)
     figures = write_plots(results, directory)
@@ -73,7 +73,7 @@ def _head(results: Results, title: str, command: str) -> Iterator[str]:
         "count half. Intervals are 95% percentile intervals of a bootstrap over asking notes (1,000 draws; over notes where no "
         "pairs are involved), differences are on the same draws. Numbers with all digits: `metrics.json`."
     )
-    yield f"Made with `{command}` (data and pool {pool.fingerprint})."
+    yield f"Last command: `{command}` (data and pool {pool.fingerprint})."
     yield "\n".join(f"- **{name}**: {one.about}" for name, one in results.measurements.items())
 
 

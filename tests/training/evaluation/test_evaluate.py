@@ -43,6 +43,7 @@ def test_a_report_is_written(
     report = tmp_path / "report"
     command(monkeypatch, "evaluate", config_file(), report, "--model", f"notellm={trained}", *options)
     text = (report / "report.md").read_text(encoding="utf-8")
+    assert f"`notellm-train evaluate {config_file()} {report} --model notellm={trained} --baseline tfidf" in text
     for heading in ("Related notes", "Paired differences, recall@10", "Hashtags", "Categories", "Throughput", "same category"):
         assert heading in text
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))

@@ -67,7 +67,7 @@ def test_ranked_hashtags_are_the_likeliest_of_the_vocabulary(generator: Generato
             with torch.no_grad():
                 logs = model(torch.tensor([[*asked, *answer]])).logits[0, len(asked) - 1 : -1].log_softmax(-1)
             likelihood[tag] = float(logs[range(len(answer)), answer].sum())
-        assert ranked == sorted(vocabulary, key=lambda tag: -likelihood[tag])[:3]  # noqa: B023
+        assert ranked == sorted(vocabulary, key=lambda tag: -likelihood[tag])[:3]
 
 
 def test_no_vocabulary_no_ranked_hashtags(generator: Generator) -> None:
