@@ -1,0 +1,157 @@
+"""Health, metrics, logs, failures, start and stop."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from notellm import Note
+from service.engines import LocalEngine
+from service.errors import IndexUnavailable
+from service.index import EdgeIndex
+from service.logs import configure_logging
+from service.runtime import Runtime, open_service
+from service.settings import Settings
+from tests.service.calls import NOTES, embed
+
+
+async def test_operations(client: httpx.AsyncClient) -> None:
+    await embed(client, NOTES)
+    await client.get("/notes/a1/similar")
+    assert (await client.get("/health/live")).json() == {"status": "ok"}
+    assert (await client.get("/health/ready")).json() == {"status": "ok"}
+    model = (await client.get("/model")).json()
+    assert (model["name"], model["notes"], model["engine"], model["index"]) == ("tiny", 4, "local", "qdrant-edge")
+    metrics = (await client.get("/metrics")).text
+    for line in (
+        'notellm_http_requests_total{method="POST",route="/notes/embed",status="200"} 1.0',
+        'notellm_http_request_seconds_count{method="GET",route="/notes/{note_id}/similar"} 1.0',
+        'notellm_notes_total{status="stored"} 4.0',
+        'notellm_truncations_total{field="content"} 1.0',
+        'notellm_batch_notes_sum{queue="embed"} 4.0',
+        'notellm_queue_seconds_count{queue="embed"} 4.0',
+        'notellm_index_seconds_count{operation="upsert"} 1.0',
+        'notellm_index_seconds_count{operation="search"} 1.0',
+        'notellm_queue_tokens{queue="embed"} 0.0',
+    ):
+        assert line in metrics
+    assert "notellm_batch_tokens_bucket" in metrics
+    assert 'notellm_model_info{engine="local"' in metrics
+
+
+async def test_request_ids(client: httpx.AsyncClient) -> None:
+    given = await client.get("/health/live", headers={"X-Request-Id": "abc-123"})
+    assert given.headers["X-Request-Id"] == "abc-123"
+    replaced = await client.get("/notes/zz", headers={"X-Request-Id": "bad id\twith spaces"})
+    assert replaced.headers["X-Request-Id"] == replaced.json()["request_id"] != "bad id\twith spaces"
+
+
+async def test_logs_are_json_and_hold_neither_text_nor_keys(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure_logging("INFO", "json")
+        root.handlers[0].stream = stream  # type: ignore[attr-defined]
+        secret = {"Authorization": "Bearer s3cret", "X-Request-Id": "r1"}
+        await client.post("/notes/embed", json={"notes": [{"id": "p1", "title": "private words"}]}, headers=secret)
+        await client.get("/notes/p1?vector=true", headers=secret)
+        await client.post(
+            "/notes/embed", json={"notes": [{"id": "p2", "title": 1, "content": "private words"}]}, headers=secret
+        )
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {(line["route"], line["status"], line["request_id"]) for line in lines if line["logger"] == "service.access"} == {
+        ("/notes/embed", 200, "r1"), ("/notes/{note_id}", 200, "r1"), ("/notes/embed", 422, "r1"),
+    }  # fmt: skip
+    for forbidden in ("private", "s3cret", "p1"):
+        assert forbidden not in stream.getvalue()
+
+
+async def test_an_index_that_fails_is_a_503_and_not_ready(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise IndexUnavailable("the disk is full")
+
+    await embed(client, NOTES[:1])
+    with monkeypatch.context() as patch:
+        for name in ("upsert", "search", "count"):
+            patch.setattr(EdgeIndex, name, broken)
+        response = await client.post("/notes/embed", json={"notes": NOTES[1:2]})
+        assert (response.status_code, response.json()["type"]) == (503, "urn:notellm:problem:index-unavailable")
+        assert (await client.get("/notes/a1/similar")).status_code == 503
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200
+    assert (await client.get("/health/ready")).status_code == 200
+    assert (await client.get("/notes/a2")).status_code == 404
+
+
+async def test_a_failing_model_is_a_500_for_that_request_only(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = LocalEngine.embed
+
+    def choking(self: LocalEngine, prompts: Any) -> Any:
+        if any(len(prompt) > 100 for prompt in prompts):
+            raise RuntimeError("choked")
+        return original(self, prompts)
+
+    monkeypatch.setattr(LocalEngine, "embed", choking)
+    bad = await client.post("/notes/embed", json={"notes": [NOTES[2]]})
+    assert (bad.status_code, bad.json()["type"]) == (500, "urn:notellm:problem:model-failed")
+    assert (await embed(client, NOTES[:1]))[0]["status"] == "stored"
+    assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_vectors_that_are_not_finite_are_not_stored(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    await embed(client, NOTES[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalEngine, "embed", lambda _, prompts: np.full((len(prompts), 48), np.nan, dtype=np.float32))
+        response = await client.post("/notes/embed", json={"notes": [NOTES[0] | {"title": "new"}]})
+    assert response.json()["type"] == "urn:notellm:problem:model-failed"
+    assert (await client.get("/notes/a1")).json()["title"] == NOTES[0]["title"]
+
+
+async def test_stored_notes_survive_a_restart(settings_for: Callable[..., Settings]) -> None:
+    notes = [Note.model_validate(note) for note in NOTES]
+    async with open_service(settings_for()) as first:
+        stored = await first.notes.store(notes)
+    async with open_service(settings_for()) as second:
+        again = await second.notes.store(notes)
+    assert {result.status for result in again} == {"unchanged"}
+    for before, after in zip(stored, again, strict=True):
+        assert before.vector is not None
+        assert after.vector is not None
+        np.testing.assert_allclose(before.vector, after.vector, atol=1e-6)
+
+
+async def test_leaving_finishes_accepted_work(settings_for: Callable[..., Settings]) -> None:
+    async with open_service(settings_for()) as running:
+        waiting = asyncio.create_task(running.notes.embed_texts([Note.model_validate(note) for note in NOTES]))
+        await asyncio.sleep(0)
+        while not running.metrics.queue_tokens.labels("embed")._value.get() and not waiting.done():
+            await asyncio.sleep(0.001)
+    assert len(await waiting) == len(NOTES)
+
+
+async def test_the_runtime_says_what_it_runs(runtime: Runtime) -> None:
+    assert runtime.engine.name == "local"
+    assert runtime.index.name == "qdrant-edge"
+
+
+async def test_an_unexpected_error_keeps_its_request_id(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(EdgeIndex, "get", broken)
+    response = await client.get("/notes/a1", headers={"X-Request-Id": "r7"})
+    assert (response.status_code, response.json()["type"]) == (500, "urn:notellm:problem:unexpected")
+    assert response.json()["request_id"] == response.headers["X-Request-Id"] == "r7"
+    assert response.headers["content-type"] == "application/problem+json"
