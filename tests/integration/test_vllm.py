@@ -3,11 +3,7 @@
 import importlib.util
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from notellm import Checkpoint, NoteEncoder, NoteText
 from tests.conftest import NOTES
+from tests.processes import run_python
 from training.config import TrainingConfig
 from training.run import train
 
@@ -77,16 +74,7 @@ def ask_vllm(folder: Path, checkpoint: Checkpoint, runner: str, prompts: list[li
     job, answer = folder / "job.json", folder / "answer.json"
     asked = {"checkpoint": str(checkpoint.path), "runner": runner, "prompts": prompts, "max_tokens": NEW_TOKENS}
     job.write_text(json.dumps(asked), encoding="utf-8")
-    command = [sys.executable, "-m", "tests.integration.vllm_worker", str(job), str(answer)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        log, _ = process.communicate(timeout=300)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, log[-4000:]
+    run_python("-m", "tests.integration.vllm_worker", str(job), str(answer), seconds=300)
     return json.loads(answer.read_text(encoding="utf-8"))
 
 

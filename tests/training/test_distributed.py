@@ -1,11 +1,6 @@
 """Two processes learn what one process learns: the same losses, gradients and parameters on the same global batches."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +10,7 @@ import torch
 import yaml
 
 from notellm import Checkpoint
+from tests.processes import run_python
 
 from .test_run import log, losses
 
@@ -63,17 +59,8 @@ class Runs:
 
 def launch(processes: int, module: str, *arguments: str) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(torchrun if processes > 1 else []), "-m", module, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, errors = process.communicate(timeout=180)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, errors[-4000:]
+    environment = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    run_python(*(torchrun if processes > 1 else []), "-m", module, *arguments, seconds=180, environment=environment)
 
 
 @pytest.fixture(scope="module")
