@@ -53,11 +53,12 @@ class Generator:
         if not vocabulary:
             return [[] for _ in notes]
         prompts = [self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes)]
-        found = self._search(prompts, self._trie(vocabulary), max(BEAMS, count))
-        known = set(vocabulary)
-        return [
-            [tag for tag in dict.fromkeys(self._text(ids).strip() for ids in beams) if tag in known][:count] for beams in found
-        ]
+        # By their ids: a tokenizer need not give back the text that it was given.
+        choices = {tuple(self._prompt.output(tag)): tag for tag in vocabulary}
+        found = self._search(prompts, TokenTrie(choices, self._tokenizer.eos_token_id), max(BEAMS, count))
+        answers = [dict.fromkeys(map(self._until_end, beams)) for beams in found]
+        # With fewer hashtags than beams, the others hold what is in no vocabulary.
+        return [[choices[ids] for ids in answer if ids in choices][:count] for answer in answers]
 
     def categories(self, notes: Sequence[Note], allowed: Sequence[str] | None = None) -> list[str]:
         """The category of each note.
@@ -70,7 +71,7 @@ class Generator:
         if allowed is None:
             answers = self._continue(prompts, 2 * TOKENS_A_HASHTAG)
         else:
-            choices = self._trie(allowed)
+            choices = TokenTrie(map(self._prompt.output, allowed), self._tokenizer.eos_token_id)
             answers = self._continue(prompts, choices.longest, choices)
         return [self._text(ids).strip() for ids in answers]
 
@@ -82,8 +83,9 @@ class Generator:
     def _text(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _trie(self, texts: Sequence[str]) -> TokenTrie:
-        return TokenTrie(map(self._prompt.output, texts), self._tokenizer.eos_token_id)
+    def _until_end(self, ids: list[int]) -> tuple[int, ...]:
+        eos = self._tokenizer.eos_token_id
+        return tuple(ids[: ids.index(eos)] if eos in ids else ids)
 
     def _continue(self, prompts: list[list[int]], new_tokens: int, choices: TokenTrie | None = None) -> list[list[int]]:
         """New ids of each prompt."""
