@@ -16,6 +16,7 @@ from training.errors import ConfigError
 def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, validate: bool) -> TrainingArguments:
     """The stock trainer's settings for a run of `steps` global batches."""
     every = min(config.validation.every_steps, steps)
+    keep_best = validate and config.validation.keep_best
     save_every = every if validate else min(config.run.save_every_steps, steps)
     return TrainingArguments(
         output_dir=str(directory / "states"),
@@ -37,9 +38,9 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
         save_total_limit=config.run.keep,
         eval_strategy="steps" if validate else "no",
         eval_steps=every,
-        load_best_model_at_end=validate,
-        metric_for_best_model=f"eval_recall@{config.validation.k}" if validate else None,
-        greater_is_better=True if validate else None,
+        load_best_model_at_end=keep_best,
+        metric_for_best_model=f"eval_recall@{config.validation.k}" if keep_best else None,
+        greater_is_better=True if keep_best else None,
         report_to="none",  # see `reporters`
         remove_unused_columns=False,
         dataloader_pin_memory=False,

@@ -120,6 +120,11 @@ class ValidationSettings(_Settings):
     notes: int = Field(default=1000, ge=2, description="Size of the pool: notes of validation pairs first.")
     k: int = Field(default=10, ge=1, description="recall@k decides which checkpoint is the best.")
     patience: int = Field(default=5, ge=1, description="Stop after this many measurements without a better one.")
+    keep_best: bool = Field(
+        default=True,
+        description="The state of the best recall becomes the checkpoint, and patience counts. False: measure only, train to the "
+        "end, and keep the last state, for runs that are after hashtags more than after recall.",
+    )
 
 
 class RunSettings(_Settings):

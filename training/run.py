@@ -88,17 +88,25 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     _forget_lines_after(trainer, state)
     stop = StopOnSignal()
     trainer.add_callback(stop)
-    if trainer.pool is not None:
+    if trainer.args.load_best_model_at_end:
         trainer.add_callback(EarlyStoppingCallback(config.validation.patience))
     revision = git_revision()  # before hours in which someone may commit
     trainer.train(resume_from_checkpoint=str(state) if state else None)
     if stop.asked:
         return None
-    metrics = {} if trainer.pool is None else {f"validation_recall@{config.validation.k}": trainer.state.best_metric or 0.0}
     whole = _whole(config, built, trainer)
     if whole is None:
         return None
-    return export(whole, _facts(config, dataset, metrics), directory, record(config, revision))
+    return export(whole, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
+
+
+def _metrics(trainer: NoteTrainer) -> dict[str, float]:
+    """Recall on the validation pool, of the state that is kept: the best one, or the last that was measured."""
+    measured = [line[name] for line in trainer.state.log_history for name in line if name.startswith("eval_recall@")]
+    if not measured:
+        return {}
+    kept = max(measured) if trainer.args.load_best_model_at_end else measured[-1]
+    return {f"validation_recall@{trainer.config.validation.k}": kept}
 
 
 def _whole(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built | None:
