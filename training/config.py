@@ -16,6 +16,7 @@ from notellm.prompt import PromptSettings
 from training.data.dataset import DataSettings
 from training.errors import ConfigError
 from training.examples import ExampleSettings
+from training.precision import Precision
 
 
 class _Settings(BaseModel):
@@ -96,8 +97,10 @@ class OptimizerSettings(_Settings):
 class ComputeSettings(_Settings):
     """How the machine is used. None of it changes what is learnt, beyond rounding."""
 
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="bfloat16: matrix products in bfloat16, weights and optimiser in float32. For GPUs."
+    precision: Precision = Field(
+        default="float32",
+        description="bfloat16: matrix products in bfloat16, weights and optimiser in float32. auto: that where the hardware has "
+        "instructions for it.",
     )
     packed: bool | None = Field(
         default=None, description="No padding, the shared opening once a batch. When not given: on CPU yes, on GPU no."

@@ -109,6 +109,21 @@ def test_a_run_stops_early_and_keeps_the_best(run_config: Config, tmp_path: Path
     assert recalls[-1] <= max(recalls)
 
 
+def test_a_run_may_keep_its_last_state(run_config: Config, tmp_path: Path) -> None:
+    """The same ruinous learning rate: the run goes on to its end all the same, and what it came to is what is kept."""
+    config = run_config(
+        examples__epochs=8, optimizer__learning_rate=0.5, optimizer__warmup_share=0.0, validation__patience=2,
+        validation__every_steps=1, validation__keep_best=False, validation__k=1,
+    )  # fmt: skip
+    checkpoint = train(config, tmp_path / "run")
+    assert checkpoint is not None
+    lines = log(tmp_path / "run")
+    recalls = [line["validation_recall@1"] for line in lines if "validation_recall@1" in line]
+    assert len(recalls) == max(line["step"] for line in lines) > 2 * config.validation.patience
+    assert recalls[-1] < max(recalls)  # else the test would prove nothing
+    assert checkpoint.manifest.metrics["validation_recall@1"] == pytest.approx(recalls[-1])
+
+
 def test_a_loss_that_is_no_number_stops_the_run(run_config: Config, tmp_path: Path) -> None:
     with pytest.raises(
         NonFiniteLossError, match=r"the loss of batch \d+ is no number any more \(its notes: \w+-\d+, .*learning_rate"

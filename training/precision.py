@@ -1,0 +1,28 @@
+"""Which precision matrix products run in. Without instructions of its own, a processor is a hundred times slower in bfloat16."""
+
+import logging
+from typing import Literal
+
+import torch
+
+logger = logging.getLogger(__name__)
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def compute_dtype(precision: Precision) -> torch.dtype:
+    """The type that `precision` means on this machine; `auto` is bfloat16 where the hardware multiplies it."""
+    if precision == "auto":
+        native, why = native_bfloat16()
+        dtype = torch.bfloat16 if native else torch.float32
+        logger.info("precision %s: %s", str(dtype).removeprefix("torch."), why)
+        return dtype
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def native_bfloat16() -> tuple[bool, str]:
+    """Whether the device that trains has instructions for bfloat16, and the reason in words."""
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return native, f"{torch.cuda.get_device_name()} {'multiplies' if native else 'emulates'} bfloat16"
+    found = [name for name in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
+    return bool(found), f"the processor has {found[0]}" if found else "the processor has neither avx512_bf16 nor amx_bf16"
