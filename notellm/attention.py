@@ -1,12 +1,14 @@
 """Attention over a `Pack`: every sequence sees the shared prefix and itself, and nothing is padded."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AttentionInterface
+from transformers import AttentionInterface, DynamicCache, LlamaModel
 
 from notellm.packing import Pack, Run
 
@@ -29,6 +31,23 @@ class Prefix:
     def length(self) -> int:
         """Tokens of the prefix."""
         return self.keys[0].shape[1]
+
+    @classmethod
+    @torch.inference_mode()
+    def read(cls, backbone: LlamaModel, ids: Sequence[int]) -> tuple["Prefix", Tensor]:
+        """Runs the model over a prefix: its keys and values, and the last-layer state of its last token, (hidden size,)."""
+        cache: Any = DynamicCache(config=backbone.config)
+        states = backbone(input_ids=torch.tensor([list(ids)], device=backbone.device), past_key_values=cache, use_cache=True)
+        keys, values = (tuple(getattr(layer, name)[0] for layer in cache.layers) for name in ("keys", "values"))
+        return cls(keys, values), states.last_hidden_state[0, -1]
+
+
+def with_attention(backbone: LlamaModel, implementation: str) -> LlamaModel:
+    """The same weights behind another attention function, so that both can run at the same time."""
+    shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
+    view: LlamaModel = copy.deepcopy(backbone, shared)
+    view.config._attn_implementation = implementation
+    return view
 
 
 def ragged_attention(

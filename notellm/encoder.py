@@ -1,15 +1,12 @@
 """`NoteEncoder`: the custom forward pass, from prompt ids to unit float32 vectors."""
 
-import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import DynamicCache, LlamaModel
 
-from notellm.attention import RAGGED_ATTENTION, Prefix
+from notellm.attention import RAGGED_ATTENTION, Prefix, with_attention
 from notellm.errors import PromptError
 from notellm.model import NoteLLM
 from notellm.packing import Pack, token_batches
@@ -34,8 +31,8 @@ class NoteEncoder:
         self._model = model
         self._prefix_ids = list(prefix_ids)
         self._max_batch_tokens = max_batch_tokens
-        self._prefix = self._compute_prefix(model.causal_lm.model)
-        self._backbone = _with_attention(model.causal_lm.model, RAGGED_ATTENTION)
+        self._prefix, _ = Prefix.read(model.causal_lm.model, self._prefix_ids)
+        self._backbone = with_attention(model.causal_lm.model, RAGGED_ATTENTION)
 
     @property
     def dimensions(self) -> int:
@@ -74,18 +71,3 @@ class NoteEncoder:
         if list(prompt[:length]) != self._prefix_ids or len(prompt) == length:
             raise PromptError(f"prompt {index} does not continue the {length} ids of the shared prefix")
         return prompt[length:]
-
-    @torch.inference_mode()
-    def _compute_prefix(self, backbone: LlamaModel) -> Prefix:
-        cache: Any = DynamicCache(config=backbone.config)
-        ids = torch.tensor([self._prefix_ids], device=self._model.device)
-        backbone(input_ids=ids, past_key_values=cache, use_cache=True)
-        return Prefix(tuple(layer.keys[0] for layer in cache.layers), tuple(layer.values[0] for layer in cache.layers))
-
-
-def _with_attention(backbone: LlamaModel, implementation: str) -> LlamaModel:
-    """The same weights behind another attention function, so that both can run at the same time."""
-    shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
-    view: LlamaModel = copy.deepcopy(backbone, shared)
-    view.config._attn_implementation = implementation
-    return view

@@ -31,3 +31,7 @@ class TokenTrie:
                 return [self._eos]
             node = node[token]
         return list(node) or [self._eos]
+
+    def ends(self, written: Sequence[int]) -> bool:
+        """Whether the tokens written so far are a whole continuation and its end."""
+        return bool(written) and written[-1] == self._eos

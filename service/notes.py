@@ -11,8 +11,9 @@ import numpy as np
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from notellm.ranking import RankedChoice
 from service.batcher import Batcher
-from service.engines import Generation, GenerationRequest
+from service.engines import Generation, GenerationRequest, RankingRequest
 from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.metrics import Metrics
@@ -22,6 +23,7 @@ from service.suggestions import SuggestionPrompts, Suggestions
 SHORTEST_MEAN = 1e-6
 Status = Literal["stored", "unchanged", "stale", "embedded"]
 Ids = Sequence[int]
+Ranking = Sequence[RankedChoice]
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,13 @@ class StoredResult:
 
 
 class NoteService:
-    """The service over one checkpoint, one engine behind two queues, and one index.
+    """The service over one checkpoint, one engine behind three queues, and one index.
 
     Args:
         manifest: of the checkpoint that is served.
         prompt: its prompt builder.
-        embeddings, generations: the queues in front of the engine.
+        embeddings, generations, rankings: the queues in front of the engine.
+        suggestions: how it is asked for hashtags and categories.
         index: where notes are stored; its calls are timed in `metrics`.
     """
 
@@ -59,6 +62,8 @@ class NoteService:
         prompt: NotePrompt,
         embeddings: Batcher[Ids, Vector],
         generations: Batcher[GenerationRequest, Generation],
+        rankings: Batcher[RankingRequest, Ranking],
+        suggestions: SuggestionPrompts,
         index: NoteIndex,
         metrics: Metrics,
     ) -> None:
@@ -68,7 +73,8 @@ class NoteService:
         self._generations = generations
         self._index = index
         self._metrics = metrics
-        self._suggestions = SuggestionPrompts(manifest, prompt)
+        self._rankings = rankings
+        self._suggestions = suggestions
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
@@ -174,11 +180,11 @@ class NoteService:
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
         """Up to `count` hashtags for each note that it does not have yet, and a category out of the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
-        requests = self._suggestions.requests(notes, tokenized, count, category=category)
-        generated = await self._generations.submit(
-            [(request, len(request.prompt) + request.max_new_tokens) for request in requests]
-        )
-        return self._suggestions.read(notes, tokenized, generated, count)
+        rankings = self._suggestions.rankings(notes, tokenized, count)
+        ranked = await self._rankings.submit([(request, request.tokens) for request in rankings])
+        generations = self._suggestions.generations(notes, tokenized, count, category=category)
+        generated = await self._generations.submit([(request, request.tokens) for request in generations])
+        return self._suggestions.read(notes, tokenized, ranked, generated, count)
 
     async def count(self) -> int:
         """Stored notes."""

@@ -14,12 +14,13 @@ from notellm.hashtags import choice_pattern
 from notellm.note import NoteText
 from notellm.prompt import NotePrompt
 from service.batcher import Batcher
-from service.engines import Engine, Generation, GenerationRequest, LocalEngine
+from service.engines import Engine, Generation, GenerationRequest, LocalEngine, RankingRequest
 from service.health import ForwardHealth, Liveness
 from service.index import EdgeIndex, NoteIndex, ServerIndex, Vector
 from service.metrics import Metrics
-from service.notes import Ids, NoteService
+from service.notes import Ids, NoteService, Ranking
 from service.settings import Settings
+from service.suggestions import SuggestionPrompts
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,9 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         engine = await asyncio.to_thread(
             LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads
         )
+        suggestions = await asyncio.to_thread(
+            SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary
+        )
         metrics = Metrics()
         manifest = checkpoint.manifest
         metrics.model.info(
@@ -73,10 +77,22 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             max_batch_size=settings.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
         )
+        generating = stack.enter_context(ThreadPoolExecutor(1, "generate"))
         generations = Batcher[GenerationRequest, Generation](
             "generate",
             engine.generate,
-            executor=stack.enter_context(ThreadPoolExecutor(1, "generate")),
+            executor=generating,
+            metrics=metrics,
+            health=generate_health,
+            max_batch_tokens=settings.max_queue_tokens,
+            max_batch_size=settings.max_generation_notes,
+            max_queue_tokens=settings.max_queue_tokens,
+        )
+        # Behind generation in the same thread: the canary of one speaks for both.
+        rankings = Batcher[RankingRequest, Ranking](
+            "rank",
+            engine.rank,
+            executor=generating,
             metrics=metrics,
             health=generate_health,
             max_batch_tokens=settings.max_queue_tokens,
@@ -91,12 +107,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             },
             settings.canary_seconds,
         )
-        for queue in (embeddings, generations):
+        for queue in (embeddings, generations, rankings):
             queue.start()
             stack.push_async_callback(queue.close)
         logger.info("ready", extra={"model": manifest.name, "fingerprint": checkpoint.fingerprint, "index": index.name})
         yield Runtime(
-            NoteService(manifest, prompt, embeddings, generations, index, metrics),
+            NoteService(manifest, prompt, embeddings, generations, rankings, suggestions, index, metrics),
             checkpoint,
             engine,
             index,

@@ -78,6 +78,13 @@ class Settings(BaseSettings):
     max_generation_notes: int = Field(
         default=16, ge=1, le=1024, description="Prompts that are generated from at the same time."
     )
+    hashtag_vocabulary: int = Field(
+        default=50_000,
+        ge=0,
+        le=2_000_000,
+        description="Hashtags are the likeliest of the checkpoint's so many most frequent ones. With 0, or where the checkpoint "
+        "lists none, they are what the model writes.",
+    )
     max_queue_tokens: int = Field(
         default=131_072,
         ge=64,

@@ -8,7 +8,9 @@ from notellm.checkpoint import Manifest
 from notellm.hashtags import HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
 from notellm.note import NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
-from service.engines import Generation, GenerationRequest
+from notellm.ranking import RankedChoice
+from notellm.vocabulary import HashtagVocabulary
+from service.engines import Generation, GenerationRequest, RankingRequest
 
 # The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
 TOKENS_PER_HASHTAG = 8
@@ -28,35 +30,39 @@ class SuggestionPrompts:
     """The generation requests of one checkpoint.
 
     Args:
-        manifest: tells the categories.
+        manifest: tells the categories and the hashtags that the model knows.
         prompt: the checkpoint's prompt builder.
+        vocabulary: how many of those hashtags, the most frequent ones, are ranked; with 0, or where the checkpoint lists none,
+            hashtags are what the model writes.
     """
 
-    def __init__(self, manifest: Manifest, prompt: NotePrompt) -> None:
+    def __init__(self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int) -> None:
         self._categories = manifest.categories
         self._prompt = prompt
+        known = manifest.hashtag_vocabulary[:vocabulary]
+        self._vocabulary = HashtagVocabulary(prompt, known) if known else None
         # A name may be generated one byte a token, and is followed by end of sequence.
         self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
         # Every English name can be reached by tokens that bring their space along; of others this is not known.
         self._bare_spaces_in_categories = not all(_is_english(name) and name[0].isalpha() for name in manifest.categories)
 
-    def requests(
-        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
-    ) -> list[GenerationRequest]:
-        """The hashtag request of each note, then the category request of each where one is wanted and there is a list."""
-        template = self._prompt.template
-        pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
-        requests = [
-            GenerationRequest(
-                tuple(self._prompt.hashtags(ids, count)),
-                pattern,
-                TOKENS_PER_HASHTAG * count,
-                bare_spaces=not _is_english(note.plain_title + note.plain_content),
-            )
+    def rankings(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[RankingRequest]:
+        """The request for the likeliest hashtags of each note; none where hashtags are written."""
+        known = self._vocabulary
+        if known is None:
+            return []
+        return [
+            RankingRequest(tuple(self._prompt.hashtags(ids, 1)), known.choices, known.wanted(count, note.all_hashtags))
             for note, ids in zip(notes, tokenized, strict=True)
         ]
+
+    def generations(
+        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
+    ) -> list[GenerationRequest]:
+        """What is to be written: hashtags of each note unless they are ranked, then categories where wanted and listed."""
+        requests = [] if self._vocabulary else self._lists(notes, tokenized, count)
         if category and self._categories:
-            choices = choice_pattern(self._categories, lead=template.output_lead)
+            choices = choice_pattern(self._categories, lead=self._prompt.template.output_lead)
             requests += [
                 GenerationRequest(
                     tuple(self._prompt.category(ids)), choices, self._longest_category, self._bare_spaces_in_categories
@@ -65,20 +71,37 @@ class SuggestionPrompts:
             ]
         return requests
 
-    def read(
-        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], generated: Sequence[Generation], count: int
-    ) -> list[Suggestions]:
-        """The suggestions in what was generated for `requests`."""
-        lines, choices = generated[: len(notes)], generated[len(notes) :]
-        categories = [self._category(choice) for choice in choices] or [None] * len(notes)
+    def _lists(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[GenerationRequest]:
+        template = self._prompt.template
+        pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
         return [
-            Suggestions(
-                clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished),
-                chosen,
-                len(self._prompt.hashtags(ids, count)),
-                ids.truncated,
+            GenerationRequest(
+                tuple(self._prompt.hashtags(ids, count)),
+                pattern,
+                TOKENS_PER_HASHTAG * count,
+                bare_spaces=not _is_english(note.plain_title + note.plain_content),
             )
-            for note, ids, line, chosen in zip(notes, tokenized, lines, categories, strict=True)
+            for note, ids in zip(notes, tokenized, strict=True)
+        ]
+
+    def read(
+        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], ranked: Sequence[Sequence[RankedChoice]],
+        generated: Sequence[Generation], count: int,
+    ) -> list[Suggestions]:  # fmt: skip
+        """The suggestions in the answers to `rankings` and `generations`."""
+        known = self._vocabulary
+        if known is None:
+            lines, generated = generated[: len(notes)], generated[len(notes) :]
+            hashtags = [
+                clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished)
+                for note, line in zip(notes, lines, strict=True)
+            ]
+        else:
+            hashtags = [known.suggestions(best, count, note.all_hashtags) for note, best in zip(notes, ranked, strict=True)]
+        categories = [self._category(choice) for choice in generated] or [None] * len(notes)
+        return [
+            Suggestions(tags, chosen, len(self._prompt.hashtags(ids, count)), ids.truncated)
+            for tags, chosen, ids in zip(hashtags, categories, tokenized, strict=True)
         ]
 
     def _category(self, generation: Generation) -> tuple[str, float] | None:

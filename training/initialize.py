@@ -1,7 +1,6 @@
 """Makes a zero-shot checkpoint out of a LLaMA-family model: the start of training, and what the demo serves."""
 
 import importlib.util
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from notellm.model import NoteLLM
 from notellm.note import Note
 from notellm.prompt import NotePrompt, PromptSettings
 from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
+from notellm.vocabulary import hashtags_by_frequency
 from training.data.notes import fingerprint
 from training.errors import BaseModelError, DataError
 
@@ -70,14 +70,13 @@ class InitialCheckpoint:
 
     def _facts(self) -> CheckpointFacts:
         """What the manifest will say, checked before any work is done."""
-        tags = Counter(tag for note in self.notes for tag in map(str.casefold, note.all_hashtags))
         try:
             return CheckpointFacts(
                 name=self.name,
                 base_model=base_name(self.base),
                 prompt=self.prompt,
                 categories=self.categories or tuple(sorted({note.category for note in self.notes if note.category})),
-                hashtag_vocabulary=tuple(tag for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))),
+                hashtag_vocabulary=hashtags_by_frequency(self.notes),
                 data_fingerprint=fingerprint(self.notes) if self.notes else None,
             )
         except ValidationError as error:

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +21,7 @@ from transformers.trainer_callback import EarlyStoppingCallback
 
 from notellm.checkpoint import Checkpoint
 from notellm.saving import CheckpointFacts, refuse_existing
+from notellm.vocabulary import hashtags_by_frequency
 from training.batches import Collator
 from training.building import Built, build
 from training.config import TrainingConfig
@@ -174,14 +174,13 @@ def _forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
 
 def _facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) -> CheckpointFacts:
     notes = _training_notes(dataset)
-    tags = Counter(tag for note in notes for tag in map(str.casefold, note.all_hashtags))
     return CheckpointFacts(
         name=config.name,
         base_model=base_name(config.model.base),
         prompt=config.model.prompt,
         emb_token=EMB_TOKEN,
         categories=tuple(sorted({note.category for note in notes if note.category})),
-        hashtag_vocabulary=tuple(tag for tag, _ in sorted(tags.items(), key=lambda item: (-item[1], item[0]))),
+        hashtag_vocabulary=hashtags_by_frequency(notes),
         data_fingerprint=dataset.fingerprint,
         metrics=metrics,
     )

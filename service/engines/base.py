@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from notellm.hashtags import GeneratedPiece
+from notellm.ranking import BEAMS, RankedChoice
+from notellm.trie import TokenTrie
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class GenerationRequest:
     pattern: str
     max_new_tokens: int
     bare_spaces: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """What a queue charges for it."""
+        return len(self.prompt) + self.max_new_tokens
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,28 @@ class Generation:
         return "".join(piece.text for piece in self.pieces)
 
 
+@dataclass(frozen=True)
+class RankingRequest:
+    """A prompt and what may follow it.
+
+    Attributes:
+        prompt: token ids.
+        choices: the continuations to choose from.
+        count: how many of them are wanted.
+    """
+
+    prompt: tuple[int, ...]
+    choices: TokenTrie
+    count: int
+
+    @property
+    def tokens(self) -> int:
+        """What a queue charges for it."""
+        return len(self.prompt) + max(BEAMS, self.count) * self.choices.longest
+
+
 class Engine(Protocol):
-    """Runs one checkpoint. Methods block: call them from a worker thread. Both may run at the same time."""
+    """Runs one checkpoint. Methods block: call them from a worker thread. All may run at the same time."""
 
     name: str
 
@@ -57,4 +84,8 @@ class Engine(Protocol):
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """The continuations, in the order of the requests."""
+        ...
+
+    def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+        """The likeliest choices of each request, best first."""
         ...

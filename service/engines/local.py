@@ -14,7 +14,8 @@ from notellm.checkpoint import Checkpoint
 from notellm.encoder import NoteEncoder
 from notellm.hashtags import GeneratedPiece
 from notellm.prompt import NotePrompt
-from service.engines.base import Generation, GenerationRequest
+from notellm.ranking import ChoiceRanker, RankedChoice
+from service.engines.base import Generation, GenerationRequest, RankingRequest
 from service.engines.guided import Guide, GuidedLogits, GuidedRow
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class LocalEngine:
         # A base model's own generation settings (penalties, beams, minimum lengths) would leak into greedy search.
         self._model.causal_lm.generation_config = GenerationConfig()
         self._encoder = NoteEncoder(self._model, prompt.embedding_prefix, max_batch_tokens=max_batch_tokens)
+        self._ranker = ChoiceRanker(self._model)
         self._guide = Guide(self._tokenizer, self._model.causal_lm.config.vocab_size)
 
     def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
@@ -75,6 +77,10 @@ class LocalEngine:
             self._read(ids, [step[row] for step in guided.probabilities], request.max_new_tokens)
             for row, (ids, request) in enumerate(zip(sequences[:, width:].tolist(), requests, strict=True))
         ]
+
+    def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+        """See `Engine.rank`."""
+        return [self._ranker.rank(request.prompt, request.choices, request.count) for request in requests]
 
     def _read(self, ids: list[int], probabilities: list[float], max_new_tokens: int) -> Generation:
         """The tokens up to the end of sequence, each with the text that it adds."""

@@ -49,7 +49,7 @@ def test_a_sample_of_notes_centres_the_vectors(tiny: Checkpoint, tiny_base: Path
     plain, spread = embed(tiny), embed(centred)
     assert (spread @ spread.T).mean() < 0.2 < (plain @ plain.T).mean()
     assert centred.manifest.categories == ("a", "b")
-    assert centred.manifest.hashtag_vocabulary == ("coffee", "t0", "t1", "t2")
+    assert centred.manifest.hashtag_vocabulary == ("Coffee", "t0", "t1", "t2")
     assert centred.manifest.data_fingerprint is not None
 
 

@@ -4,17 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig
+from transformers import GenerationConfig
 
 from notellm.hashtags import GeneratedPiece, clean_hashtag_list
 from notellm.note import Note, hashtag_key
+from notellm.ranking import ChoiceRanker
 from notellm.trie import TokenTrie
+from notellm.vocabulary import HashtagVocabulary
 from training.evaluation.embedding import LoadedCheckpoint
 from training.evaluation.measurement import CategoryScores
 
 BATCH = 16
 TOKENS_A_HASHTAG = 8
-BEAMS = 8
 Allowed = Callable[[int, torch.Tensor], list[int]]
 
 
@@ -42,8 +43,7 @@ class Generator:
     def ranked_hashtags(self, notes: Sequence[Note], count: int, vocabulary: Sequence[str]) -> list[list[str]]:
         """The `count` hashtags of a vocabulary that the model finds likeliest as the one hashtag of the note, best first.
 
-        A beam search through the vocabulary. Training draws the hashtags that a note is asked for at random, so the likelihood
-        of a hashtag under the prompt for one is that of the note having it.
+        As the service does it, see `HashtagVocabulary`.
 
         Args:
             notes: title and content are read.
@@ -52,13 +52,11 @@ class Generator:
         """
         if not vocabulary:
             return [[] for _ in notes]
-        prompts = [self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes)]
-        # By their ids: a tokenizer need not give back the text that it was given.
-        choices = {tuple(self._prompt.output(tag)): tag for tag in vocabulary}
-        found = self._search(prompts, TokenTrie(choices, self._tokenizer.eos_token_id), max(BEAMS, count))
-        answers = [dict.fromkeys(map(self._until_end, beams)) for beams in found]
-        # With fewer hashtags than beams, the others hold what is in no vocabulary.
-        return [[choices[ids] for ids in answer if ids in choices][:count] for answer in answers]
+        ranker = ChoiceRanker(self._loaded.model)
+        known = HashtagVocabulary(self._prompt, vocabulary)
+        prompts = (self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes))
+        ranked = (known.suggestions(ranker.rank(prompt, known.choices, count), count) for prompt in prompts)
+        return [[suggestion.hashtag for suggestion in suggestions] for suggestions in ranked]
 
     def categories(self, notes: Sequence[Note], allowed: Sequence[str] | None = None) -> list[str]:
         """The category of each note.
@@ -83,37 +81,13 @@ class Generator:
     def _text(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _until_end(self, ids: list[int]) -> tuple[int, ...]:
-        eos = self._tokenizer.eos_token_id
-        return tuple(ids[: ids.index(eos)] if eos in ids else ids)
-
     def _continue(self, prompts: list[list[int]], new_tokens: int, choices: TokenTrie | None = None) -> list[list[int]]:
         """New ids of each prompt."""
         answers: list[list[int]] = [[] for _ in prompts]
         for members, ids, mask in self._batches(prompts):
-            written = self._generate(ids, mask, choices, max_new_tokens=new_tokens)
+            written = self._generate(ids, mask, choices, new_tokens)
             for index, new in zip(members, written.tolist(), strict=True):
                 answers[index] = new
-        return answers
-
-    def _search(self, prompts: list[list[int]], choices: TokenTrie, beams: int) -> list[list[list[int]]]:
-        """New ids of the likeliest choices of each prompt, best first."""
-        answers: list[list[list[int]]] = [[] for _ in prompts]
-        for members, ids, mask in self._batches(prompts):
-            # The library would compute every prompt once a beam.
-            cache = DynamicCache(config=self._model.config)
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            with torch.inference_mode():
-                self._model.model(
-                    ids[:, :-1], attention_mask=mask[:, :-1], position_ids=positions[:, :-1], past_key_values=cache
-                )
-            cache.batch_repeat_interleave(beams)
-            written = self._generate(
-                ids, mask, choices, max_new_tokens=choices.longest, past_key_values=cache, num_beams=beams,
-                num_return_sequences=beams, length_penalty=0.0,
-            )  # fmt: skip
-            for place, index in enumerate(members):
-                answers[index] = written[place * beams : (place + 1) * beams].tolist()
         return answers
 
     def _batches(self, prompts: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
@@ -130,26 +104,21 @@ class Generator:
             yield members, torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
     @torch.inference_mode()
-    def _generate(
-        self, ids: torch.Tensor, mask: torch.Tensor, choices: TokenTrie | None, *, past_key_values: DynamicCache | None = None,
-        num_beams: int = 1, **settings: Any,
-    ) -> torch.Tensor:  # fmt: skip
-        """What was generated after each row, (rows, tokens); `num_return_sequences` rows for each when set."""
+    def _generate(self, ids: torch.Tensor, mask: torch.Tensor, choices: TokenTrie | None, new_tokens: int) -> torch.Tensor:
+        """What was generated after each row, (rows, tokens)."""
         # A base model's own settings (penalties, beams) would leak in.
         self._model.generation_config = GenerationConfig()
-        given = {} if past_key_values is None else {"past_key_values": past_key_values}
         written: torch.Tensor = self._model.generate(
             ids,
             attention_mask=mask,
             generation_config=GenerationConfig(
+                max_new_tokens=new_tokens,
                 do_sample=False,
-                num_beams=num_beams,
+                num_beams=1,
                 eos_token_id=self._tokenizer.eos_token_id,
                 pad_token_id=self._tokenizer.pad_token_id,
-                **settings,
             ),
             prefix_allowed_tokens_fn=_held_to(choices, ids.shape[1]) if choices else None,
-            **given,
         )
         return written[:, ids.shape[1] :]
 

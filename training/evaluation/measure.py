@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from notellm.note import Note
+from notellm.vocabulary import hashtags_by_frequency
 from training.evaluation.embedding import EmbeddedNotes, Embedder, LoadedCheckpoint, embed
 from training.evaluation.generation import Generator, score_categories
 from training.evaluation.hashtags import CUTS, score_hashtags
 from training.evaluation.measurement import CategoryScores, CurvePoint, HashtagScores, Measurement
 from training.evaluation.pool import TestPool
 from training.evaluation.ranking import Retriever, Scores, Vectors, target_ranks
-from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags, spellings
+from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
 from training.evaluation.text import without_hashtags
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def _hashtags(predict: Predict, pool: TestPool, count: int) -> HashtagScores | N
 
 
 def _ranked(generator: Generator, pool: TestPool) -> Predict:
-    vocabulary = list(spellings(pool.training).values())
+    vocabulary = hashtags_by_frequency(pool.training)
     return lambda notes, count: generator.ranked_hashtags(notes, count, vocabulary)
 
 

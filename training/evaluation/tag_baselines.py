@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from notellm.note import Note, NoteText, hashtag_key
+from notellm.vocabulary import hashtags_by_frequency
 from training.evaluation.lexical import TfIdf
 
 NEIGHBOURS = 10
@@ -25,7 +26,7 @@ class MostFrequentTags:
             for tag in note.all_hashtags:
                 counts[note.category][hashtag_key(tag)] += 1
                 counts[None][hashtag_key(tag)] += 1
-        spelling = spellings(training)
+        spelling = _spellings(training)
         self._ranked = {category: [spelling[key] for key in _ranked(counter)] for category, counter in counts.items()}
 
     def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
@@ -44,7 +45,7 @@ class NeighbourTags:
 
     def __init__(self, training: Sequence[Note], neighbours: int = NEIGHBOURS) -> None:
         self._tags = [list(dict.fromkeys(map(hashtag_key, note.all_hashtags))) for note in training]
-        self._spelling = spellings(training)
+        self._spelling = _spellings(training)
         self._index = TfIdf([_text_alone(note) for note in training])
         self._neighbours = neighbours
 
@@ -64,10 +65,9 @@ def _text_alone(note: Note) -> NoteText:
     return NoteText.model_construct(title=note.plain_title, content=note.plain_content, hashtags=())
 
 
-def spellings(notes: Sequence[Note]) -> dict[str, str]:
+def _spellings(notes: Sequence[Note]) -> dict[str, str]:
     """Each hashtag as it is written most often, by its key."""
-    counts = Counter(tag for note in notes for tag in note.all_hashtags)
-    return {hashtag_key(tag): tag for tag in sorted(counts, key=lambda tag: (counts[tag], tag))}
+    return {hashtag_key(tag): tag for tag in hashtags_by_frequency(notes)}
 
 
 def _ranked(votes: Counter[str]) -> list[str]:

@@ -1,0 +1,69 @@
+"""The beam search against brute force: every choice in a forward pass of its own."""
+
+import random
+
+import pytest
+import torch
+
+from notellm import Checkpoint, NoteLLM, NotePrompt
+from notellm.ranking import ChoiceRanker
+from notellm.trie import TokenTrie
+from tests.conftest import NOTES
+
+WORDS = ["cold", "brew", "beer", "qubit", "hops", "c", "co", "coffee", "咖啡", "🍺", "grind", "noisy"]
+
+
+@pytest.fixture(scope="module")
+def prompt(tiny: Checkpoint) -> NotePrompt:
+    return tiny.prompt()
+
+
+def vocabulary(size: int) -> list[str]:
+    """Many of them begin with another."""
+    drawn = random.Random(7)
+    return sorted({"-".join(drawn.choices(WORDS, k=drawn.randint(1, 3))) for _ in range(size)})
+
+
+def log_probabilities(model: NoteLLM, prompt: NotePrompt, asked: list[int], tags: list[str]) -> dict[tuple[int, ...], float]:
+    """Of each tag and its end."""
+    found = {}
+    assert prompt.eos_token_id is not None
+    for tag in tags:
+        answer = [*prompt.output(tag), prompt.eos_token_id]
+        with torch.inference_mode():
+            logs = model.causal_lm(torch.tensor([[*asked, *answer]])).logits[0, len(asked) - 1 : -1].log_softmax(-1)
+        found[tuple(answer[:-1])] = float(logs[range(len(answer)), answer].sum())
+    return found
+
+
+def trie(prompt: NotePrompt, tags: list[str]) -> TokenTrie:
+    assert prompt.eos_token_id is not None
+    return TokenTrie(map(prompt.output, tags), prompt.eos_token_id)
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_with_enough_beams_the_likeliest_choices_are_found(tiny_model: NoteLLM, prompt: NotePrompt, count: int) -> None:
+    tags = vocabulary(40)
+    for note in prompt.tokenize(NOTES):
+        asked = prompt.hashtags(note, 1)
+        expected = log_probabilities(tiny_model, prompt, asked, tags)
+        ranked = ChoiceRanker(tiny_model).rank(asked, trie(prompt, tags), count, beams=len(tags))
+        best = sorted(expected, key=lambda ids: -expected[ids])[:count]
+        assert [choice.ids for choice in ranked] == best
+        assert [choice.log_probability for choice in ranked] == pytest.approx([expected[ids] for ids in best], abs=1e-4)
+
+
+def test_few_beams_may_miss_a_choice_but_score_what_they_find_rightly(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
+    tags = vocabulary(40)
+    asked = prompt.hashtags(prompt.tokenize(NOTES)[0], 1)
+    expected = log_probabilities(tiny_model, prompt, asked, tags)
+    ranked = ChoiceRanker(tiny_model).rank(asked, trie(prompt, tags), 2, beams=1)
+    assert len(ranked) == 2
+    assert [choice.log_probability for choice in ranked] == pytest.approx([expected[choice.ids] for choice in ranked], abs=1e-4)
+    assert ranked[0].log_probability >= ranked[1].log_probability
+
+
+def test_a_single_choice_is_found(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
+    asked = prompt.hashtags(prompt.tokenize(NOTES)[4], 1)
+    (only,) = ChoiceRanker(tiny_model).rank(asked, trie(prompt, ["coffee"]), 5)
+    assert only.ids == tuple(prompt.output("coffee"))

@@ -1,0 +1,100 @@
+"""Hashtags out of a checkpoint's vocabulary, over HTTP."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from notellm import Checkpoint, Note
+from notellm.note import hashtag_key
+from service.app import create_app
+from service.engines import LocalEngine
+from service.runtime import open_service
+from service.settings import Settings
+from tests.conftest import CATEGORIES
+from training.initialize import InitialCheckpoint
+
+Opened = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+# By frequency, since each has one note more than the next.
+KNOWN = ["King Glory", "coffee", "cold-brew", "beer", "hops"]
+NOTES: list[dict[str, Any]] = [
+    {"title": "Cold brew tastes sour", "content": "Grind finer?", "hashtags": ["coffee", "#kingglory"]},
+    {"title": "Noisy qubits", "content": "#beer"},
+    {"title": "周末在家做冷萃咖啡"},
+]
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
+    """A checkpoint with a hashtag vocabulary."""
+    notes = [
+        Note(id=f"{place}-{number}", title=f"note {number} on {tag}", hashtags=(tag,))
+        for place, tag in enumerate(KNOWN)
+        for number in range(len(KNOWN) - place)
+    ]
+    path = tmp_path_factory.mktemp("checkpoints") / "knowing"
+    return InitialCheckpoint(base=str(tiny_base), output=path, name="knowing", categories=CATEGORIES, notes=notes).make()
+
+
+@pytest.fixture
+def opened(settings_for: Callable[..., Settings], knowing: Checkpoint) -> Opened:
+    """Opens a service and gives a client of it."""
+
+    @asynccontextmanager
+    async def opened(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
+        settings = settings_for(checkpoint=knowing.path, **changes)
+        async with open_service(settings) as runtime:
+            transport = httpx.ASGITransport(create_app(runtime, settings))
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield client
+
+    return opened
+
+
+async def hashtags(client: httpx.AsyncClient, notes: list[dict[str, Any]], **options: object) -> list[list[dict[str, Any]]]:
+    response = await client.post("/notes/hashtags", json={"notes": notes, **options})
+    assert response.status_code == 200, response.text
+    return [note["hashtags"] for note in response.json()["notes"]]
+
+
+async def test_the_likeliest_of_the_vocabulary_that_a_note_does_not_have(opened: Opened, knowing: Checkpoint) -> None:
+    assert knowing.manifest.hashtag_vocabulary == tuple(KNOWN)
+    async with opened() as client:
+        suggested = await hashtags(client, NOTES, count=10)
+        for note, tags in zip(NOTES, suggested, strict=True):
+            own = {hashtag_key(str(tag)) for tag in note.get("hashtags", [])} | ({"beer"} if "#beer" in str(note) else set())
+            assert {tag["hashtag"] for tag in tags} == {tag for tag in KNOWN if hashtag_key(tag) not in own}
+            confidences = [tag["confidence"] for tag in tags]
+            assert confidences == sorted(confidences, reverse=True)
+            assert sum(confidences) <= 1
+        first_two = await hashtags(client, NOTES, count=2, category=False)
+        assert [[tag["hashtag"] for tag in tags] for tags in first_two] == [
+            [tag["hashtag"] for tag in tags[:2]] for tags in suggested
+        ]
+
+
+async def test_the_most_frequent_of_the_vocabulary(opened: Opened) -> None:
+    async with opened(hashtag_vocabulary=2) as client:
+        (tags,) = await hashtags(client, NOTES[1:2], count=10)
+        assert {tag["hashtag"] for tag in tags} == set(KNOWN[:2])
+
+
+async def test_without_a_vocabulary_the_model_writes(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    generate = LocalEngine.generate
+
+    def counting(self: LocalEngine, requests: Any) -> Any:
+        written.append(len(requests))
+        return generate(self, requests)
+
+    def forbidden(self: LocalEngine, requests: Any) -> Any:
+        raise AssertionError("nothing is to be ranked")
+
+    monkeypatch.setattr(LocalEngine, "generate", counting)
+    monkeypatch.setattr(LocalEngine, "rank", forbidden)
+    async with opened(hashtag_vocabulary=0) as client:
+        assert len(await hashtags(client, NOTES, category=False)) == len(NOTES)
+    assert sum(written) == len(NOTES)
