@@ -141,11 +141,13 @@ def _measure_baseline(
 
 
 def _fine_tuned(settings: TrainingConfig, dataset: Dataset) -> FineTunedMiniLM:
-    """It learns from the pairs that the run learns from, as many times and in batches of the same size."""
+    """It learns from the pairs that the run learns from, as many times, in batches of the same size and the same precision."""
     examples = settings.examples
-    return FineTunedMiniLM(
-        dataset, FineTuning(epochs=examples.epochs, max_pairs=examples.max_pairs, pairs_per_batch=examples.pairs_per_batch)
-    )
+    tuning = FineTuning(
+        epochs=examples.epochs, max_pairs=examples.max_pairs, pairs_per_batch=examples.pairs_per_batch,
+        precision=settings.compute.precision,
+    )  # fmt: skip
+    return FineTunedMiniLM(dataset, tuning)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from training.evaluation.ranking import Scores
 from training.evaluation.text import note_text
 from training.evaluation.validation import validation_recall
 from training.examples import undirected
+from training.precision import Precision, compute_dtype
 from training.validation_pool import ValidationPool
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class FineTuning(BaseModel):
     pairs_per_batch: int = Field(default=64, ge=2, description="Batch size: the other pairs' notes are the negatives.")
     warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps until the peak.")
     seed: int = Field(default=0, description="Of the order of the pairs.")
+    precision: Precision = Field(default="float32", description="Of matrix products while it learns.")
     validation_notes: int = Field(default=2000, ge=2, description="Size of the validation pool.")
     validation_k: int = Field(default=10, ge=1, description="recall@k on it decides which epoch is kept.")
 
@@ -135,6 +137,7 @@ class FineTunedMiniLM(MiniLM):
             disable_tqdm=True,
             dataloader_pin_memory=False,
             use_cpu=self._device == "cpu",
+            bf16=compute_dtype(settings.precision) == torch.bfloat16,
         )
 
     def _evaluator(self) -> Any:
