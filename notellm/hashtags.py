@@ -55,7 +55,10 @@ class GeneratedPiece:
 
 @dataclass(frozen=True)
 class HashtagSuggestion:
-    """A clean hashtag and its confidence: the geometric mean of the probabilities of its tokens."""
+    """A clean hashtag and its confidence.
+
+    Written in a list: the geometric mean of the probabilities of its tokens. Ranked: the probability of the whole hashtag.
+    """
 
     hashtag: str
     confidence: float
@@ -101,11 +104,16 @@ def clean_hashtag_list(
     return suggestions[:count]
 
 
+def is_clean(tag: str) -> bool:
+    """Whether a hashtag is short enough to be suggested and more than a number or a letter."""
+    short = len(tag) <= MAX_CHARS and len(tag.split()) <= MAX_WORDS
+    return bool(short and _HAS_LETTER.search(tag) and not _LONE_LETTER.fullmatch(tag))
+
+
 def _clean(text: str) -> str:
     """The hashtag in `text`, or nothing when it is no hashtag."""
     tag = clean_hashtag(_TRAILING_WORDS.sub("", _LEADING_WORDS.sub("", _EDGES.sub("", text))))
-    plausible = len(tag) <= MAX_CHARS and len(tag.split()) <= MAX_WORDS and _HAS_LETTER.search(tag)
-    return tag if plausible and not _LONE_LETTER.fullmatch(tag) else ""
+    return tag if is_clean(tag) else ""
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, str]]:

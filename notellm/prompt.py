@@ -193,6 +193,10 @@ class NotePrompt:
         """Ids of a continuation (a category, a hashtag list) as it follows the guidance, without end-of-sequence."""
         return self.plain.encode(self.template.output_lead + text)
 
+    def outputs(self, texts: Sequence[str]) -> list[list[int]]:
+        """`output` of many texts."""
+        return self.plain.encode_batch([self.template.output_lead + text for text in texts])
+
     def embedding_example(self, note: TokenizedNote) -> TrainingExample:
         """The embedding prompt, without anything to generate."""
         ids = self.embedding(note)

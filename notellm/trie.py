@@ -17,11 +17,15 @@ class TokenTrie:
         self._root: dict[int, Any] = {}
         self.longest = 0
         """Tokens of the longest continuation, its end included."""
+        tokens = count = 0
         for sequence in sequences:
             node = self._root
             for token in (*sequence, eos_token_id):
                 node = node.setdefault(token, {})
             self.longest = max(self.longest, len(sequence) + 1)
+            tokens, count = tokens + len(sequence) + 1, count + 1
+        self.mean_length = tokens / max(count, 1)
+        """Tokens of the average continuation, its end included."""
 
     def following(self, written: Sequence[int]) -> list[int]:
         """What may come after the tokens written so far; the end alone after a whole continuation, and after none of them."""

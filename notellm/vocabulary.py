@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from notellm.hashtags import HashtagSuggestion
+from notellm.errors import PromptError
+from notellm.hashtags import HashtagSuggestion, is_clean
 from notellm.note import NoteText, hashtag_key
 from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
@@ -18,36 +19,37 @@ class HashtagVocabulary:
     the hashtag. A list that is written in one go commits itself to its first words instead.
 
     Args:
-        prompt: the checkpoint's prompt builder; its tokenizer must have an end of sequence.
-        hashtags: at least one; of several spellings of the same hashtag the first counts.
+        prompt: the checkpoint's prompt builder.
+        hashtags: those that are not clean (`is_clean`) are left out; of several spellings of one hashtag the first counts.
+
+    Raises:
+        PromptError: the tokenizer has no end of sequence, so that no hashtag could end.
     """
 
     def __init__(self, prompt: NotePrompt, hashtags: Iterable[str]) -> None:
         if prompt.eos_token_id is None:
-            raise ValueError("the tokenizer has no end of sequence: no hashtag could end")
+            raise PromptError("the tokenizer has no end-of-sequence token: hashtags cannot be ranked")
         spelled: dict[str, str] = {}
-        for tag in hashtags:
+        for tag in filter(is_clean, hashtags):
             spelled.setdefault(hashtag_key(tag), tag)
-        self._keys = spelled.keys()
         # By their ids: a tokenizer need not give back the text that it was given.
-        self._tags = {tuple(prompt.output(tag)): tag for tag in spelled.values()}
+        self._tags: dict[tuple[int, ...], str] = {}
+        self._ids: dict[str, tuple[int, ...]] = {}
+        for (key, tag), ids in zip(spelled.items(), map(tuple, prompt.outputs(list(spelled.values()))), strict=True):
+            self._tags.setdefault(ids, tag)
+            self._ids[key] = ids
         self.choices = TokenTrie(self._tags, prompt.eos_token_id)
 
     def __len__(self) -> int:
         return len(self._tags)
 
-    def wanted(self, count: int, exclude: Collection[str] = ()) -> int:
-        """How many choices to rank so that `count` are left without those of `exclude`."""
-        return count + len({hashtag_key(tag) for tag in exclude} & self._keys)
+    def ids_of(self, hashtags: Iterable[str]) -> frozenset[tuple[int, ...]]:
+        """The choices that stand for hashtags, in any spelling; unknown ones have none."""
+        return frozenset(self._ids[key] for key in map(hashtag_key, hashtags) if key in self._ids)
 
-    def suggestions(self, ranked: Sequence[RankedChoice], count: int, exclude: Collection[str] = ()) -> list[HashtagSuggestion]:
-        """The first `count` ranked hashtags that are not in `exclude`, in any spelling.
-
-        The confidence is the probability of the whole hashtag, among all that the model could write instead.
-        """
-        excluded = {hashtag_key(tag) for tag in exclude}
-        tags = ((self._tags[choice.ids], math.exp(choice.log_probability)) for choice in ranked)
-        return [HashtagSuggestion(tag, sure) for tag, sure in tags if hashtag_key(tag) not in excluded][:count]
+    def suggestions(self, ranked: Sequence[RankedChoice]) -> list[HashtagSuggestion]:
+        """The hashtags of ranked choices; confidence is the probability of the whole hashtag."""
+        return [HashtagSuggestion(self._tags[choice.ids], math.exp(choice.log_probability)) for choice in ranked]
 
 
 def hashtags_by_frequency(notes: Iterable[NoteText]) -> tuple[str, ...]:

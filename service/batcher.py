@@ -87,6 +87,8 @@ class Batcher(Generic[Work, Result]):
             ModelFailed: the model failed on one of the pieces.
             ShuttingDown: `close` was called.
         """
+        if not works:
+            return []
         if self._closing:
             raise ShuttingDown("no new work is accepted: send the request to another replica")
         tokens = sum(cost for _, cost in works)

@@ -180,11 +180,17 @@ class NoteService:
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
         """Up to `count` hashtags for each note that it does not have yet, and a category out of the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
-        rankings = self._suggestions.rankings(notes, tokenized, count)
-        ranked = await self._rankings.submit([(request, request.tokens) for request in rankings])
-        generations = self._suggestions.generations(notes, tokenized, count, category=category)
-        generated = await self._generations.submit([(request, request.tokens) for request in generations])
-        return self._suggestions.read(notes, tokenized, ranked, generated, count)
+        rankings = await asyncio.to_thread(self._suggestions.rankings, notes, tokenized, count)
+        generations = await asyncio.to_thread(self._suggestions.generations, notes, tokenized, count, category=category)
+        # Both at once: what is refused is refused before anything is computed.
+        ranking = asyncio.create_task(self._rankings.submit([(request, request.tokens) for request in rankings]))
+        generating = asyncio.create_task(self._generations.submit([(request, request.tokens) for request in generations]))
+        try:
+            ranked, generated = await asyncio.gather(ranking, generating)
+        finally:
+            ranking.cancel()
+            generating.cancel()
+        return await asyncio.to_thread(self._suggestions.read, notes, tokenized, ranked, generated, count)
 
     async def count(self) -> int:
         """Stored notes."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from notellm.checkpoint import Checkpoint
 from notellm.hashtags import choice_pattern
 from notellm.note import NoteText
 from notellm.prompt import NotePrompt
+from notellm.trie import TokenTrie
 from service.batcher import Batcher
 from service.engines import Engine, Generation, GenerationRequest, LocalEngine, RankingRequest
 from service.health import ForwardHealth, Liveness
@@ -66,7 +67,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
                 "engine": engine.name,
             }
         )
-        embed_health, generate_health = ForwardHealth(settings.stall_seconds), ForwardHealth(settings.stall_seconds)
+        embed_health, generate_health, rank_health = (ForwardHealth(settings.stall_seconds) for _ in range(3))
         embeddings = Batcher[Ids, Vector](
             "embed",
             lambda prompts: list(engine.embed(prompts)),
@@ -88,29 +89,38 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             max_batch_size=settings.max_generation_notes,
             max_queue_tokens=settings.max_queue_tokens,
         )
-        # Behind generation in the same thread: the canary of one speaks for both.
+        # In the thread of generation, note by note: so that neither keeps the other waiting for long.
         rankings = Batcher[RankingRequest, Ranking](
             "rank",
             engine.rank,
             executor=generating,
             metrics=metrics,
-            health=generate_health,
+            health=rank_health,
             max_batch_tokens=settings.max_queue_tokens,
-            max_batch_size=settings.max_generation_notes,
+            max_batch_size=1,
             max_queue_tokens=settings.max_queue_tokens,
         )
-        embedding, generation = _canaries(prompt)
+        embedding, generation, ranking = _canaries(prompt)
         liveness = Liveness(
             {
                 "embed": (embed_health, lambda: embeddings.canary(embedding)),
                 "generate": (generate_health, lambda: generations.canary(generation)),
+                "rank": (rank_health, lambda: rankings.canary(ranking)),
             },
             settings.canary_seconds,
         )
         for queue in (embeddings, generations, rankings):
             queue.start()
             stack.push_async_callback(queue.close)
-        logger.info("ready", extra={"model": manifest.name, "fingerprint": checkpoint.fingerprint, "index": index.name})
+        logger.info(
+            "ready",
+            extra={
+                "model": manifest.name,
+                "fingerprint": checkpoint.fingerprint,
+                "index": index.name,
+                "hashtags": suggestions.vocabulary_size,
+            },
+        )
         yield Runtime(
             NoteService(manifest, prompt, embeddings, generations, rankings, suggestions, index, metrics),
             checkpoint,
@@ -141,8 +151,9 @@ async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
     )
 
 
-def _canaries(prompt: NotePrompt) -> tuple[Sequence[int], GenerationRequest]:
+def _canaries(prompt: NotePrompt) -> tuple[Ids, GenerationRequest, RankingRequest]:
     """The smallest work for each queue."""
     note = prompt.tokenize([NoteText(title="canary")])[0]
     ids = prompt.embedding(note)
-    return ids, GenerationRequest(tuple(ids), choice_pattern(["canary"], lead=""), 1)
+    generation = GenerationRequest(tuple(ids), choice_pattern(["canary"], lead=""), 1)
+    return ids, generation, RankingRequest(tuple(ids), TokenTrie([ids[:1]], prompt.emb_token_id), 1)

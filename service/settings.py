@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     hashtag_vocabulary: int = Field(
         default=50_000,
         ge=0,
-        le=2_000_000,
-        description="Hashtags are the likeliest of the checkpoint's so many most frequent ones. With 0, or where the checkpoint "
-        "lists none, they are what the model writes.",
+        le=500_000,
+        description="How many of the checkpoint's hashtags, the most frequent ones, may be suggested; a thousand take about a "
+        "megabyte. With 0, or where the checkpoint lists none, hashtags are what the model writes.",
     )
     max_queue_tokens: int = Field(
         default=131_072,

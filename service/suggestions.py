@@ -27,24 +27,29 @@ class Suggestions:
 
 
 class SuggestionPrompts:
-    """The generation requests of one checkpoint.
+    """What one checkpoint is asked for hashtags and categories.
 
     Args:
         manifest: tells the categories and the hashtags that the model knows.
         prompt: the checkpoint's prompt builder.
-        vocabulary: how many of those hashtags, the most frequent ones, are ranked; with 0, or where the checkpoint lists none,
-            hashtags are what the model writes.
+        vocabulary: how many of those hashtags, the most frequent ones, are ranked. With 0, or where the checkpoint lists none or
+            its tokenizer has no end of sequence, hashtags are what the model writes.
     """
 
     def __init__(self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int) -> None:
         self._categories = manifest.categories
         self._prompt = prompt
-        known = manifest.hashtag_vocabulary[:vocabulary]
+        known = manifest.hashtag_vocabulary[:vocabulary] if prompt.eos_token_id is not None else ()
         self._vocabulary = HashtagVocabulary(prompt, known) if known else None
         # A name may be generated one byte a token, and is followed by end of sequence.
         self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
         # Every English name can be reached by tokens that bring their space along; of others this is not known.
         self._bare_spaces_in_categories = not all(_is_english(name) and name[0].isalpha() for name in manifest.categories)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Hashtags that are ranked; 0 where they are written."""
+        return len(self._vocabulary) if self._vocabulary else 0
 
     def rankings(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[RankingRequest]:
         """The request for the likeliest hashtags of each note; none where hashtags are written."""
@@ -52,7 +57,7 @@ class SuggestionPrompts:
         if known is None:
             return []
         return [
-            RankingRequest(tuple(self._prompt.hashtags(ids, 1)), known.choices, known.wanted(count, note.all_hashtags))
+            RankingRequest(self._hashtag_prompt(ids, count), known.choices, count, known.ids_of(note.all_hashtags))
             for note, ids in zip(notes, tokenized, strict=True)
         ]
 
@@ -60,7 +65,7 @@ class SuggestionPrompts:
         self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
     ) -> list[GenerationRequest]:
         """What is to be written: hashtags of each note unless they are ranked, then categories where wanted and listed."""
-        requests = [] if self._vocabulary else self._lists(notes, tokenized, count)
+        requests = [] if self._vocabulary else self._written_hashtags(notes, tokenized, count)
         if category and self._categories:
             choices = choice_pattern(self._categories, lead=self._prompt.template.output_lead)
             requests += [
@@ -71,12 +76,14 @@ class SuggestionPrompts:
             ]
         return requests
 
-    def _lists(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[GenerationRequest]:
+    def _written_hashtags(
+        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int
+    ) -> list[GenerationRequest]:
         template = self._prompt.template
         pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
         return [
             GenerationRequest(
-                tuple(self._prompt.hashtags(ids, count)),
+                self._hashtag_prompt(ids, count),
                 pattern,
                 TOKENS_PER_HASHTAG * count,
                 bare_spaces=not _is_english(note.plain_title + note.plain_content),
@@ -97,12 +104,16 @@ class SuggestionPrompts:
                 for note, line in zip(notes, lines, strict=True)
             ]
         else:
-            hashtags = [known.suggestions(best, count, note.all_hashtags) for note, best in zip(notes, ranked, strict=True)]
+            hashtags = [known.suggestions(best) for best in ranked]
         categories = [self._category(choice) for choice in generated] or [None] * len(notes)
         return [
-            Suggestions(tags, chosen, len(self._prompt.hashtags(ids, count)), ids.truncated)
+            Suggestions(tags, chosen, len(self._hashtag_prompt(ids, count)), ids.truncated)
             for tags, chosen, ids in zip(hashtags, categories, tokenized, strict=True)
         ]
+
+    def _hashtag_prompt(self, note: TokenizedNote, count: int) -> tuple[int, ...]:
+        """For one hashtag where they are ranked: each is then a whole answer."""
+        return tuple(self._prompt.hashtags(note, 1 if self._vocabulary else count))
 
     def _category(self, generation: Generation) -> tuple[str, float] | None:
         name = generation.text.strip()

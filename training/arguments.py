@@ -11,7 +11,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from training.config import TrainingConfig
 from training.errors import ConfigError
-from training.precision import compute_dtype
+from training.precision import on_this_machine
 
 
 def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, validate: bool) -> TrainingArguments:
@@ -29,7 +29,7 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
         warmup_steps=math.ceil(config.optimizer.warmup_share * steps),
         lr_scheduler_type=config.optimizer.schedule,
         max_grad_norm=config.optimizer.max_gradient_norm,
-        bf16=not config.compute.fsdp and compute_dtype(config.compute.precision) == torch.bfloat16,
+        bf16=not config.compute.fsdp and on_this_machine(config.compute.precision) == "bfloat16",
         seed=config.seed,
         logging_steps=config.run.log_every_steps,
         logging_first_step=True,

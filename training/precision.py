@@ -9,14 +9,14 @@ logger = logging.getLogger(__name__)
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-def compute_dtype(precision: Precision) -> torch.dtype:
-    """The type that `precision` means on this machine; `auto` is bfloat16 where the hardware multiplies it."""
-    if precision == "auto":
-        native, why = native_bfloat16()
-        dtype = torch.bfloat16 if native else torch.float32
-        logger.info("precision %s: %s", str(dtype).removeprefix("torch."), why)
-        return dtype
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+def on_this_machine(precision: Precision) -> Literal["float32", "bfloat16"]:
+    """What `auto` means here: bfloat16 where the hardware has instructions for it. Others mean themselves."""
+    if precision != "auto":
+        return precision
+    native, why = native_bfloat16()
+    chosen: Literal["float32", "bfloat16"] = "bfloat16" if native else "float32"
+    logger.info("precision %s: %s", chosen, why)
+    return chosen
 
 
 def native_bfloat16() -> tuple[bool, str]:

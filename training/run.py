@@ -30,6 +30,7 @@ from training.errors import ConfigError
 from training.examples import BatchPlan
 from training.export import export
 from training.initialize import EMB_TOKEN, base_name
+from training.precision import on_this_machine
 from training.sharding import shard
 from training.state import latest_state
 from training.trainer import NoteTrainer, PlannedBatches
@@ -74,6 +75,7 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
         DataError: the data hold nothing to learn from.
         NonFiniteLossError, SaveError, CheckpointError: as named.
     """
+    config = _settled(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     PartialState(cpu=not torch.cuda.is_available())
@@ -98,6 +100,12 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     if whole is None:
         return None
     return export(whole, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
+
+
+def _settled(config: TrainingConfig) -> TrainingConfig:
+    """With the precision of this machine: a run says what it was computed in, and does not change it when it is resumed."""
+    compute = config.compute.model_copy(update={"precision": on_this_machine(config.compute.precision)})
+    return config.model_copy(update={"compute": compute})
 
 
 def _metrics(trainer: NoteTrainer) -> dict[str, float]:

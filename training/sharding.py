@@ -14,7 +14,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from training.config import TrainingConfig
 from training.errors import ConfigError
 from training.model import TrainingModel
-from training.precision import compute_dtype
+from training.precision import on_this_machine
 
 
 def shard(model: TrainingModel, config: TrainingConfig) -> TrainingModel:
@@ -29,7 +29,7 @@ def shard(model: TrainingModel, config: TrainingConfig) -> TrainingModel:
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (dist.get_world_size(),))
-    if compute_dtype(config.compute.precision) == torch.bfloat16:
+    if on_this_machine(config.compute.precision) == "bfloat16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     else:
         policy = MixedPrecisionPolicy()

@@ -61,16 +61,18 @@ class RankingRequest:
         prompt: token ids.
         choices: the continuations to choose from.
         count: how many of them are wanted.
+        exclude: those of them that are not wanted.
     """
 
     prompt: tuple[int, ...]
     choices: TokenTrie
     count: int
+    exclude: frozenset[tuple[int, ...]] = frozenset()
 
     @property
     def tokens(self) -> int:
-        """What a queue charges for it."""
-        return len(self.prompt) + max(BEAMS, self.count) * self.choices.longest
+        """What a queue charges for it: an estimate, since long choices cost more than their share."""
+        return len(self.prompt) + round(BEAMS * self.choices.mean_length)
 
 
 class Engine(Protocol):

@@ -80,7 +80,7 @@ class LocalEngine:
 
     def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
         """See `Engine.rank`."""
-        return [self._ranker.rank(request.prompt, request.choices, request.count) for request in requests]
+        return [self._ranker.rank(one.prompt, one.choices, one.count, exclude=one.exclude) for one in requests]
 
     def _read(self, ids: list[int], probabilities: list[float], max_new_tokens: int) -> Generation:
         """The tokens up to the end of sequence, each with the text that it adds."""

@@ -1,12 +1,13 @@
 """The beam search against brute force: every choice in a forward pass of its own."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
 
 from notellm import Checkpoint, NoteLLM, NotePrompt
-from notellm.ranking import ChoiceRanker
+from notellm.ranking import MOST_BEAMS, ChoiceRanker
 from notellm.trie import TokenTrie
 from tests.conftest import NOTES
 
@@ -67,3 +68,40 @@ def test_a_single_choice_is_found(tiny_model: NoteLLM, prompt: NotePrompt) -> No
     asked = prompt.hashtags(prompt.tokenize(NOTES)[4], 1)
     (only,) = ChoiceRanker(tiny_model).rank(asked, trie(prompt, ["coffee"]), 5)
     assert only.ids == tuple(prompt.output("coffee"))
+
+
+def test_what_is_excluded_takes_no_place(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
+    tags = vocabulary(40)
+    asked = prompt.hashtags(prompt.tokenize(NOTES)[1], 1)
+    ranker, choices = ChoiceRanker(tiny_model), trie(prompt, tags)
+    everything = [choice.ids for choice in ranker.rank(asked, choices, 60, beams=len(tags))]
+    excluded = frozenset(everything[:5])
+    without = ranker.rank(asked, choices, 3, exclude=excluded, beams=len(tags))
+    assert [choice.ids for choice in without] == everything[5:8]
+
+
+def test_many_exclusions_do_not_widen_the_search_without_end(
+    tiny_model: NoteLLM, prompt: NotePrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    read = ChoiceRanker._read
+
+    def watched(self: ChoiceRanker, beams: Any, prefix: Any) -> torch.Tensor:
+        widths.append(len(beams))
+        return read(self, beams, prefix)
+
+    monkeypatch.setattr(ChoiceRanker, "_read", watched)
+    tags = vocabulary(400)
+    excluded = frozenset(tuple(prompt.output(tag)) for tag in tags[:100])
+    asked = prompt.hashtags(prompt.tokenize(NOTES)[0], 1)
+    found = ChoiceRanker(tiny_model).rank(asked, trie(prompt, tags), 10, exclude=excluded)
+    assert not excluded & {choice.ids for choice in found}
+    assert 8 < max(widths) <= MOST_BEAMS
+
+
+def test_a_model_that_is_broken_is_an_error_and_no_empty_list(tiny: Checkpoint, prompt: NotePrompt) -> None:
+    broken = tiny.load_model()
+    with torch.no_grad():
+        broken.causal_lm.model.norm.weight[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        ChoiceRanker(broken).rank(prompt.hashtags(prompt.tokenize(NOTES)[0], 1), trie(prompt, ["coffee"]), 1)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from notellm import Checkpoint, NotePrompt, NoteText
+from notellm import Checkpoint, NotePrompt, NoteText, PromptError
 from notellm.ranking import RankedChoice
 from notellm.vocabulary import HashtagVocabulary, hashtags_by_frequency
 
@@ -21,25 +21,23 @@ def ranked(prompt: NotePrompt, *tags: str) -> list[RankedChoice]:
 def test_spellings_of_one_hashtag_are_one(prompt: NotePrompt) -> None:
     known = HashtagVocabulary(prompt, ["King Glory", "kingglory", "beer"])
     assert len(known) == 2
-    assert [s.hashtag for s in known.suggestions(ranked(prompt, "beer", "King Glory"), 5)] == ["beer", "King Glory"]
+    suggestions = known.suggestions(ranked(prompt, "beer", "King Glory"))
+    assert [(one.hashtag, one.confidence) for one in suggestions] == [("beer", math.exp(-1)), ("King Glory", math.exp(-2))]
 
 
-def test_what_a_note_has_is_not_suggested_and_does_not_count(prompt: NotePrompt) -> None:
-    known = HashtagVocabulary(prompt, ["King Glory", "beer", "hops"])
-    has = ["#kingglory", "unheard-of"]
-    assert known.wanted(2, has) == 3
-    suggestions = known.suggestions(ranked(prompt, "King Glory", "hops", "beer"), 2, has)
-    assert [(s.hashtag, s.confidence) for s in suggestions] == [("hops", math.exp(-2)), ("beer", math.exp(-3))]
+def test_a_notes_own_hashtags_are_found_in_any_spelling(prompt: NotePrompt) -> None:
+    known = HashtagVocabulary(prompt, ["King Glory", "beer"])
+    assert known.ids_of(["#kingglory", "unheard-of"]) == {tuple(prompt.output("King Glory"))}
 
 
-def test_not_more_than_asked_for(prompt: NotePrompt) -> None:
-    known = HashtagVocabulary(prompt, ["beer", "hops"])
-    assert len(known.suggestions(ranked(prompt, "beer", "hops"), 1)) == 1
+def test_what_would_not_be_suggested_in_a_list_is_not_in_the_vocabulary(prompt: NotePrompt) -> None:
+    unclean = ["x" * 41, "one two three four five", "2024", "b"]
+    assert len(HashtagVocabulary(prompt, [*unclean, "beer"])) == 1
 
 
 def test_without_an_end_of_sequence_there_is_no_vocabulary(prompt: NotePrompt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "eos_token_id", None)
-    with pytest.raises(ValueError, match="no end of sequence"):
+    with pytest.raises(PromptError, match="no end-of-sequence"):
         HashtagVocabulary(prompt, ["beer"])
 
 

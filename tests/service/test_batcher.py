@@ -97,6 +97,12 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(start: Start, mod
     assert await batcher.submit([("more", 20)]) == ["MORE"]
 
 
+async def test_nothing_to_do_is_never_refused(start: Start) -> None:
+    batcher = start()
+    await batcher.close()
+    assert await batcher.submit([]) == []
+
+
 async def test_poison_fails_alone(start: Start, model: Model) -> None:
     batcher = start(max_batch_tokens=100)
     model.gate.clear()

@@ -1,5 +1,6 @@
 """Hashtags out of a checkpoint's vocabulary, over HTTP."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -98,3 +99,22 @@ async def test_without_a_vocabulary_the_model_writes(opened: Opened, monkeypatch
     async with opened(hashtag_vocabulary=0) as client:
         assert len(await hashtags(client, NOTES, category=False)) == len(NOTES)
     assert sum(written) == len(NOTES)
+
+
+async def test_a_failed_ranking_is_an_error_of_its_request_alone(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    rank = LocalEngine.rank
+
+    def choking(self: LocalEngine, requests: Any) -> Any:
+        if any(request.count == 7 for request in requests):
+            raise FloatingPointError("not finite")
+        return rank(self, requests)
+
+    monkeypatch.setattr(LocalEngine, "rank", choking)
+    async with opened() as client:
+        poison = client.post("/notes/hashtags", json={"notes": NOTES, "count": 7})
+        healthy = client.post("/notes/hashtags", json={"notes": NOTES, "count": 2})
+        failed, answered = await asyncio.gather(poison, healthy)
+        assert failed.status_code == 500
+        assert failed.json()["type"].endswith("model-failed")
+        assert answered.status_code == 200
+        assert (await client.get("/health/live")).status_code == 200

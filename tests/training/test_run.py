@@ -208,14 +208,16 @@ def test_tensorboard_gets_the_curves(run_config: Config, tmp_path: Path, monkeyp
 
 
 def test_the_checkpoint_remembers_how_it_was_made(run_config: Config, tmp_path: Path) -> None:
-    config = run_config(seed=5)
+    config = run_config(seed=5, compute__precision="auto")
     checkpoint = train(config, tmp_path / "run")
     assert checkpoint is not None
     record = json.loads((checkpoint.path / "training.json").read_text(encoding="utf-8"))
     assert record["config"]["seed"] == 5
+    assert record["config"]["compute"]["precision"] in ("float32", "bfloat16")  # what was computed in, not "auto"
     assert "notes" not in record["config"]["data"]
     assert set(record) >= {"code_revision", "config"}
     assert checkpoint.manifest.data_fingerprint
     assert checkpoint.manifest.categories == ("beer", "coffee", "quantum", "travel")
-    assert TrainingConfig.load(tmp_path / "run" / "config.yaml") == config
+    saved = TrainingConfig.load(tmp_path / "run" / "config.yaml")
+    assert saved.model_copy(update={"compute": config.compute}) == config
     assert "small" in (checkpoint.path / "README.md").read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ def evaluate(
     title: Annotated[str | None, typer.Option(help="Of the report.")] = None,
 ) -> None:
     """Measures models and baselines on the test notes, and writes the report."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)
     settings = TrainingConfig.load(config, override or ())
     dataset = load_dataset(settings.data)
     pool = TestPool.of(dataset)

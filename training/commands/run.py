@@ -18,7 +18,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the last whole checkpoint in the directory.")] = False,
 ) -> None:
     """Trains, and writes a checkpoint. SIGTERM stops after the step, with a checkpoint to resume from."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)
     checkpoint = run_training(TrainingConfig.load(config, override or ()), output, resume=resume)
     if checkpoint is None:
         typer.echo(f"{output}: stopped; go on with --resume")

@@ -55,7 +55,7 @@ class Generator:
         ranker = ChoiceRanker(self._loaded.model)
         known = HashtagVocabulary(self._prompt, vocabulary)
         prompts = (self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes))
-        ranked = (known.suggestions(ranker.rank(prompt, known.choices, count), count) for prompt in prompts)
+        ranked = (known.suggestions(ranker.rank(prompt, known.choices, count)) for prompt in prompts)
         return [[suggestion.hashtag for suggestion in suggestions] for suggestions in ranked]
 
     def categories(self, notes: Sequence[Note], allowed: Sequence[str] | None = None) -> list[str]:

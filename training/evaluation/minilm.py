@@ -18,7 +18,7 @@ from training.evaluation.ranking import Scores
 from training.evaluation.text import note_text
 from training.evaluation.validation import validation_recall
 from training.examples import undirected
-from training.precision import Precision, compute_dtype
+from training.precision import Precision, on_this_machine
 from training.validation_pool import ValidationPool
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class FineTunedMiniLM(MiniLM):
             disable_tqdm=True,
             dataloader_pin_memory=False,
             use_cpu=self._device == "cpu",
-            bf16=compute_dtype(settings.precision) == torch.bfloat16,
+            bf16=on_this_machine(settings.precision) == "bfloat16",
         )
 
     def _evaluator(self) -> Any:
