@@ -136,7 +136,7 @@ def _hashtags(client: httpx.Client, checks: Checks) -> None:
     body = {"notes": [question.text for question in QUESTIONS], "count": 5}
     answer = client.post("/notes/hashtags", json=body).raise_for_status().json()
     categories = client.get("/model").json()["categories"]
-    print("\nPOST /notes/hashtags   (trained on 1,800 pairs of these sites: a small model, a short training)")
+    print("\nPOST /notes/hashtags   (trained on 4,128 pairs of these sites: a small model, a short training)")
     for question, note in zip(QUESTIONS, answer["notes"], strict=True):
         tags = [tag["hashtag"] for tag in note["hashtags"]]
         category = note["category"]["category"]

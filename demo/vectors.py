@@ -42,11 +42,18 @@ def read_vectors(
 
 
 def write_vectors(checkpoint: Checkpoint, path: Path = VECTORS) -> None:
-    """Computes and writes the vectors of all sample notes."""
+    """Computes and writes the vectors of all sample notes.
+
+    Raises:
+        TrainingError: the checkpoint was not merged from an adapter, so that nothing could tell whose vectors they are.
+    """
+    adapter = adapter_of(checkpoint)
+    if adapter is None:
+        raise TrainingError(f"{checkpoint.path} was not merged from an adapter: make it by python -m demo.checkpoint DIRECTORY")
     notes, prompt = list(read_notes(NOTES)), checkpoint.prompt()
     encoder = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix)
     vectors = encoder.encode([prompt.embedding(note) for note in prompt.tokenize(notes)])
-    np.savez_compressed(path, vectors=vectors.astype(np.float16), adapter=str(adapter_of(checkpoint)), notes=fingerprint(notes))
+    np.savez_compressed(path, vectors=vectors.astype(np.float16), adapter=adapter, notes=fingerprint(notes))
 
 
 async def index_sample(checkpoint: Checkpoint, directory: Path) -> int:

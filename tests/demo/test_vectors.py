@@ -49,6 +49,13 @@ def test_those_of_another_checkpoint_are_refused(tiny: Checkpoint, vectors: Path
         read_vectors(tiny, NOTES, vectors)
 
 
+def test_a_checkpoint_that_was_not_merged_from_an_adapter_gives_none(tiny: Checkpoint, vectors: Path) -> None:
+    before = vectors.read_bytes()
+    with pytest.raises(TrainingError, match="not merged from an adapter"):
+        write_vectors(tiny, vectors)
+    assert vectors.read_bytes() == before
+
+
 def test_those_of_other_notes_are_refused(merged: Checkpoint, vectors: Path) -> None:
     with pytest.raises(TrainingError, match="made of other notes"):
         read_vectors(merged, list(reversed(NOTES)), vectors)
