@@ -11,19 +11,15 @@ import numpy as np
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
-from notellm.ranking import RankedChoice
-from service.batcher import Batcher
-from service.engines import Generation, GenerationRequest, RankingRequest
 from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.metrics import Metrics
+from service.queues import EngineQueues, Ids
 from service.suggestions import SuggestionPrompts, Suggestions
 
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
 Status = Literal["stored", "unchanged", "stale", "embedded"]
-Ids = Sequence[int]
-Ranking = Sequence[RankedChoice]
 
 
 @dataclass(frozen=True)
@@ -46,12 +42,12 @@ class StoredResult:
 
 
 class NoteService:
-    """The service over one checkpoint, one engine behind three queues, and one index.
+    """The service over one checkpoint, one engine behind its queues, and one index.
 
     Args:
         manifest: of the checkpoint that is served.
         prompt: its prompt builder.
-        embeddings, generations, rankings: the queues in front of the engine.
+        queues: in front of the engine.
         suggestions: how it is asked for hashtags and categories.
         index: where notes are stored; its calls are timed in `metrics`.
     """
@@ -60,20 +56,16 @@ class NoteService:
         self,
         manifest: Manifest,
         prompt: NotePrompt,
-        embeddings: Batcher[Ids, Vector],
-        generations: Batcher[GenerationRequest, Generation],
-        rankings: Batcher[RankingRequest, Ranking],
+        queues: EngineQueues,
         suggestions: SuggestionPrompts,
         index: NoteIndex,
         metrics: Metrics,
     ) -> None:
         self.manifest = manifest
         self._prompt = prompt
-        self._embeddings = embeddings
-        self._generations = generations
+        self._queues = queues
         self._index = index
         self._metrics = metrics
-        self._rankings = rankings
         self._suggestions = suggestions
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
@@ -183,8 +175,10 @@ class NoteService:
         rankings = await asyncio.to_thread(self._suggestions.rankings, notes, tokenized, count)
         generations = await asyncio.to_thread(self._suggestions.generations, notes, tokenized, count, category=category)
         # Both at once: what is refused is refused before anything is computed.
-        ranking = asyncio.create_task(self._rankings.submit([(request, request.tokens) for request in rankings]))
-        generating = asyncio.create_task(self._generations.submit([(request, request.tokens) for request in generations]))
+        ranking = asyncio.create_task(self._queues.rankings.submit([(request, request.tokens) for request in rankings]))
+        generating = asyncio.create_task(
+            self._queues.generations.submit([(request, request.tokens) for request in generations])
+        )
         try:
             ranked, generated = await asyncio.gather(ranking, generating)
         finally:
@@ -216,7 +210,7 @@ class NoteService:
     async def _embed(self, prompts: Sequence[Ids]) -> list[Vector]:
         if not prompts:
             return []
-        vectors = await self._embeddings.submit([(prompt, len(prompt)) for prompt in prompts])
+        vectors = await self._queues.embeddings.submit([(prompt, len(prompt)) for prompt in prompts])
         if not all(np.isfinite(vector).all() for vector in vectors):
             raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")
         return vectors

@@ -3,23 +3,18 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from qdrant_client import AsyncQdrantClient
 
 from notellm.checkpoint import Checkpoint
-from notellm.hashtags import choice_pattern
-from notellm.note import NoteText
-from notellm.prompt import NotePrompt
-from notellm.trie import TokenTrie
-from service.batcher import Batcher
-from service.engines import Engine, Generation, GenerationRequest, LocalEngine, RankingRequest
-from service.health import ForwardHealth, Liveness
-from service.index import EdgeIndex, NoteIndex, ServerIndex, Vector
+from service.engines import Engine, LocalEngine
+from service.health import Liveness
+from service.index import EdgeIndex, NoteIndex, ServerIndex
 from service.metrics import Metrics
-from service.notes import Ids, NoteService, Ranking
+from service.notes import NoteService
+from service.queues import open_queues
 from service.settings import Settings
 from service.suggestions import SuggestionPrompts
 
@@ -67,51 +62,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
                 "engine": engine.name,
             }
         )
-        embed_health, generate_health, rank_health = (ForwardHealth(settings.stall_seconds) for _ in range(3))
-        embeddings = Batcher[Ids, Vector](
-            "embed",
-            lambda prompts: list(engine.embed(prompts)),
-            executor=stack.enter_context(ThreadPoolExecutor(1, "embed")),
-            metrics=metrics,
-            health=embed_health,
-            max_batch_tokens=settings.max_batch_tokens,
-            max_batch_size=settings.max_batch_tokens,
-            max_queue_tokens=settings.max_queue_tokens,
-        )
-        generating = stack.enter_context(ThreadPoolExecutor(1, "generate"))
-        generations = Batcher[GenerationRequest, Generation](
-            "generate",
-            engine.generate,
-            executor=generating,
-            metrics=metrics,
-            health=generate_health,
-            max_batch_tokens=settings.max_queue_tokens,
-            max_batch_size=settings.max_generation_notes,
-            max_queue_tokens=settings.max_queue_tokens,
-        )
-        # In the thread of generation, note by note: so that neither keeps the other waiting for long.
-        rankings = Batcher[RankingRequest, Ranking](
-            "rank",
-            engine.rank,
-            executor=generating,
-            metrics=metrics,
-            health=rank_health,
-            max_batch_tokens=settings.max_queue_tokens,
-            max_batch_size=1,
-            max_queue_tokens=settings.max_queue_tokens,
-        )
-        embedding, generation, ranking = _canaries(prompt)
-        liveness = Liveness(
-            {
-                "embed": (embed_health, lambda: embeddings.canary(embedding)),
-                "generate": (generate_health, lambda: generations.canary(generation)),
-                "rank": (rank_health, lambda: rankings.canary(ranking)),
-            },
-            settings.canary_seconds,
-        )
-        for queue in (embeddings, generations, rankings):
-            queue.start()
-            stack.push_async_callback(queue.close)
+        queues = await stack.enter_async_context(open_queues(engine, prompt, settings, metrics))
         logger.info(
             "ready",
             extra={
@@ -122,12 +73,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             },
         )
         yield Runtime(
-            NoteService(manifest, prompt, embeddings, generations, rankings, suggestions, index, metrics),
+            NoteService(manifest, prompt, queues, suggestions, index, metrics),
             checkpoint,
             engine,
             index,
             metrics,
-            liveness,
+            queues.liveness,
         )
 
 
@@ -149,11 +100,3 @@ async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
     return await ServerIndex.open(
         client, collection=settings.qdrant_collection, vector_name=vector_name, dimensions=manifest.dimensions
     )
-
-
-def _canaries(prompt: NotePrompt) -> tuple[Ids, GenerationRequest, RankingRequest]:
-    """The smallest work for each queue."""
-    note = prompt.tokenize([NoteText(title="canary")])[0]
-    ids = prompt.embedding(note)
-    generation = GenerationRequest(tuple(ids), choice_pattern(["canary"], lead=""), 1)
-    return ids, generation, RankingRequest(tuple(ids), TokenTrie([ids[:1]], prompt.emb_token_id), 1)

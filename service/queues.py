@@ -1,0 +1,72 @@
+"""`EngineQueues`: the batchers in front of one engine, and whether it still runs."""
+
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from notellm.hashtags import choice_pattern
+from notellm.note import NoteText
+from notellm.prompt import NotePrompt
+from notellm.ranking import RankedChoice
+from notellm.trie import TokenTrie
+from service.batcher import Batcher
+from service.engines import Engine, Generation, GenerationRequest, RankingRequest
+from service.health import ForwardHealth, Liveness
+from service.index import Vector
+from service.metrics import Metrics
+from service.settings import Settings
+
+Ids = Sequence[int]
+Ranking = Sequence[RankedChoice]
+
+
+@dataclass(frozen=True)
+class EngineQueues:
+    """A queue for each kind of work, and what watches them."""
+
+    embeddings: Batcher[Ids, Vector]
+    generations: Batcher[GenerationRequest, Generation]
+    rankings: Batcher[RankingRequest, Ranking]
+    liveness: Liveness
+
+
+@asynccontextmanager
+async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, metrics: Metrics) -> AsyncIterator[EngineQueues]:
+    """Starts the queues; on leaving, they finish what they have accepted. Embedding has a thread, the other two share one."""
+    async with AsyncExitStack() as stack:
+        embedding = stack.enter_context(ThreadPoolExecutor(1, "embed"))
+        generating = stack.enter_context(ThreadPoolExecutor(1, "generate"))
+        embed_health, generate_health, rank_health = (ForwardHealth(settings.stall_seconds) for _ in range(3))
+        embeddings = Batcher[Ids, Vector](
+            "embed", lambda prompts: list(engine.embed(prompts)), executor=embedding, metrics=metrics, health=embed_health,
+            max_batch_tokens=settings.max_batch_tokens, max_batch_size=settings.max_batch_tokens,
+            max_queue_tokens=settings.max_queue_tokens,
+        )  # fmt: skip
+        generations = Batcher[GenerationRequest, Generation](
+            "generate", engine.generate, executor=generating, metrics=metrics, health=generate_health,
+            max_batch_tokens=settings.max_queue_tokens, max_batch_size=settings.max_generation_notes,
+            max_queue_tokens=settings.max_queue_tokens,
+        )  # fmt: skip
+        # Note by note, since a batch is no faster: so that generation need not wait for long.
+        rankings = Batcher[RankingRequest, Ranking](
+            "rank", engine.rank, executor=generating, metrics=metrics, health=rank_health,
+            max_batch_tokens=settings.max_queue_tokens, max_batch_size=1, max_queue_tokens=settings.max_queue_tokens,
+        )  # fmt: skip
+        ids, generation, ranking = _canaries(prompt)
+        watched = {
+            "embed": (embed_health, lambda: embeddings.canary(ids)),
+            "generate": (generate_health, lambda: generations.canary(generation)),
+            "rank": (rank_health, lambda: rankings.canary(ranking)),
+        }
+        for queue in (embeddings, generations, rankings):
+            queue.start()
+            stack.push_async_callback(queue.close)
+        yield EngineQueues(embeddings, generations, rankings, Liveness(watched, settings.canary_seconds))
+
+
+def _canaries(prompt: NotePrompt) -> tuple[Ids, GenerationRequest, RankingRequest]:
+    """The smallest work for each queue."""
+    ids = prompt.embedding(prompt.tokenize([NoteText(title="canary")])[0])
+    generation = GenerationRequest(tuple(ids), choice_pattern(["canary"], lead=""), 1)
+    return ids, generation, RankingRequest(tuple(ids), TokenTrie([ids[:1]], prompt.emb_token_id), 1)
