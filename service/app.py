@@ -10,7 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from service.draining import Drain, RefuseWhileDraining
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
+from service.lifetime import RequestLifetime
 from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response, request_id
 from service.routes import notes, openai, operations
 from service.runtime import Runtime
@@ -24,17 +26,21 @@ hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
 Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` names each broken rule and its field."""
 
 
-def create_app(runtime: Runtime, settings: Settings) -> FastAPI:
-    """The ASGI application over a service made by `open_service`."""
+def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None) -> FastAPI:
+    """The ASGI application over a service made by `open_service`. `drain` is that of the server, if it has one."""
+    drain = drain or Drain()
     app = FastAPI(title="NoteLLM", version=API_VERSION, description=DESCRIPTION, redoc_url=None)
     app.state.runtime = runtime
     app.state.settings = settings
+    app.state.drain = drain
     for routes in (notes, openai, operations):
         app.include_router(routes.router)
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestLifetime, timeout_seconds=settings.request_timeout_seconds)
+    app.add_middleware(RefuseWhileDraining, drain=drain)
     app.add_middleware(RequestContext, metrics=runtime.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

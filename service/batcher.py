@@ -4,18 +4,21 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
+from service.caller import Caller, caller
 from service.errors import ModelFailed, QueueFull, ShuttingDown
+from service.fair_queue import FairQueue
 from service.health import ForwardHealth
 from service.metrics import Metrics
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
+# Of what was measured before, this much still counts after a batch: the rate follows a change within about five of them.
+FADING = 0.8
 logger = logging.getLogger(__name__)
 
 
@@ -31,7 +34,8 @@ class Batcher(Generic[Work, Result]):
     """A queue that is charged by tokens, and the task that empties it.
 
     A batch never waits to fill up: what is there when the model gets free runs. A piece of work that alone exceeds the limits
-    runs alone. When a batch fails, its members run one by one, so that only the one at fault fails.
+    runs alone. What nobody waits for any more leaves the queue at once. When a batch fails, its members run one by one, so that
+    only the one at fault fails.
 
     Args:
         name: of the queue in metrics.
@@ -61,9 +65,8 @@ class Batcher(Generic[Work, Result]):
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_size = max_batch_size
         self._max_queue_tokens = max_queue_tokens
-        self._queue: deque[_Waiting[Work, Result]] = deque()
-        self._queued_tokens = 0
-        self._tokens_per_second = 0.0
+        self._queue: FairQueue[_Waiting[Work, Result]] = FairQueue(max_queue_tokens)
+        self._tokens_run = self._seconds_run = 0.0
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -80,10 +83,10 @@ class Batcher(Generic[Work, Result]):
             await self._task
 
     async def submit(self, works: Sequence[tuple[Work, int]]) -> list[Result]:
-        """Queues the pieces of one request, each with its tokens, and waits for all of them.
+        """Queues the pieces of one request, each with its tokens, and waits for all of them; `caller` says for whom.
 
         Raises:
-            QueueFull: too many tokens are waiting; nothing of the request was queued.
+            QueueFull: too many tokens are waiting, or so many that the caller's deadline would pass; nothing was queued.
             ModelFailed: the model failed on one of the pieces.
             ShuttingDown: `close` was called.
         """
@@ -91,38 +94,54 @@ class Batcher(Generic[Work, Result]):
             return []
         if self._closing:
             raise ShuttingDown("no new work is accepted: send the request to another replica")
-        tokens = sum(cost for _, cost in works)
-        if self._queue and self._queued_tokens + tokens > self._max_queue_tokens:
-            self._metrics.queue_refused.labels(self._name).inc()
-            raise QueueFull(
-                f"{self._queued_tokens:,} tokens are waiting and the request has {tokens:,}: the limit is {self._max_queue_tokens:,}",
-                retry_after=self._seconds_until_room(tokens),
-            )
+        asking = caller.get()
+        self._admit(sum(cost for _, cost in works), asking)
         loop = asyncio.get_running_loop()
         waiting = [_Waiting[Work, Result](work, cost, loop.create_future()) for work, cost in works]
-        self._queue.extend(waiting)
-        self._charge(tokens)
+        tickets = [self._queue.push(item, item.tokens, asking) for item in waiting]
+        self._show_tokens()
         self._wake.set()
         try:
             return list(await asyncio.gather(*(item.answer for item in waiting)))
-        finally:
-            for item in waiting:  # one failed or the client left: the others need not run any more
+        except BaseException:
+            # One failed, the client left, or its time is over: the others need not run any more.
+            for item in waiting:
                 item.answer.cancel()
+            self._metrics.queue_dropped.labels(self._name).inc(self._queue.discard(tickets))
+            self._show_tokens()
+            raise
 
     async def canary(self, work: Work) -> Result:
         """Runs a piece of work before all that waits, whatever waits: to see whether the model still runs."""
         item = _Waiting[Work, Result](work, 0, asyncio.get_running_loop().create_future())
-        self._queue.appendleft(item)
+        self._queue.push_first(item)
         self._wake.set()
         return await item.answer
 
-    def _charge(self, tokens: int) -> None:
-        self._queued_tokens += tokens
-        self._metrics.queue_tokens.labels(self._name).set(self._queued_tokens)
+    def _admit(self, tokens: int, asking: Caller) -> None:
+        """Refuses what has no room or would not be done in time: better at once than after a wait for nothing."""
+        excess = self._queue.excess(tokens, asking)
+        if excess:
+            self._refuse(
+                f"{self._queue.tokens:,} tokens are waiting and the request has {tokens:,}: the limit is {self._max_queue_tokens:,}, "
+                "of which some is kept for other clients and, from bulk work, for interactive",
+                self._seconds(excess),
+            )
+        wait = self._seconds(self._queue.tokens_until_done(tokens, asking))
+        late = wait - asking.seconds_left()
+        if self._queue.tokens and late > 0:
+            self._refuse(f"so much is waiting that an answer would take about {wait:.1f} s, past the request's deadline", late)
 
-    def _seconds_until_room(self, tokens: int) -> int:
-        excess = self._queued_tokens + tokens - self._max_queue_tokens
-        return min(max(math.ceil(excess / self._tokens_per_second), 1), 600) if self._tokens_per_second else 1
+    def _refuse(self, detail: str, seconds: float) -> NoReturn:
+        self._metrics.queue_refused.labels(self._name).inc()
+        raise QueueFull(detail, retry_after=min(max(math.ceil(seconds), 1), 600))
+
+    def _seconds(self, tokens: int) -> float:
+        """How long tokens take at the measured rate; 0 as long as nothing was measured."""
+        return tokens * self._seconds_run / self._tokens_run if self._tokens_run else 0.0
+
+    def _show_tokens(self) -> None:
+        self._metrics.queue_tokens.labels(self._name).set(self._queue.tokens)
 
     async def _work(self) -> None:
         while True:
@@ -137,14 +156,15 @@ class Batcher(Generic[Work, Result]):
         batch: list[_Waiting[Work, Result]] = []
         tokens = 0
         while self._queue and len(batch) < self._max_batch_size:
-            item = self._queue[0]
-            if batch and not item.answer.done() and tokens + item.tokens > self._max_batch_tokens:
+            if batch and tokens + self._queue.first().tokens > self._max_batch_tokens:
                 break
-            self._queue.popleft()
-            self._charge(-item.tokens)
-            if not item.answer.done():
-                batch.append(item)
-                tokens += item.tokens
+            item = self._queue.pop().item
+            if item.answer.done():  # given up this moment: its request has not had its turn to discard it
+                self._metrics.queue_dropped.labels(self._name).inc()
+                continue
+            batch.append(item)
+            tokens += item.tokens
+        self._show_tokens()
         return batch
 
     async def _run_batch(self, batch: list[_Waiting[Work, Result]]) -> None:
@@ -164,7 +184,8 @@ class Batcher(Generic[Work, Result]):
                     item.answer.set_result(result)
         seconds = time.perf_counter() - start
         self._metrics.batch_seconds.labels(self._name).observe(seconds)
-        self._tokens_per_second = tokens / max(seconds, 1e-6)
+        self._tokens_run = FADING * self._tokens_run + tokens
+        self._seconds_run = FADING * self._seconds_run + seconds
 
     async def _forward(self, works: list[Work]) -> Sequence[Result]:
         with self._health.forward():

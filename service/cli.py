@@ -34,12 +34,14 @@ async def _serve(settings: Settings) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from service.app import create_app  # torch takes seconds to import: a wrong setting is told before that
+    from service.draining import Drain, DrainingServer
     from service.runtime import open_service
 
     disable_progress_bar()
     async with open_service(settings) as runtime:
+        drain = Drain()
         config = uvicorn.Config(
-            create_app(runtime, settings),
+            create_app(runtime, settings, drain),
             host=settings.host,
             port=settings.port,
             log_config=None,
@@ -47,10 +49,10 @@ async def _serve(settings: Settings) -> None:
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
-        # uvicorn drains, then raises the signal once more for whoever handled it before: that must not end us half-way.
+        # uvicorn ends, then raises the signal once more for whoever handled it before: that must not end us half-way.
         for drained in (signal.SIGTERM, signal.SIGINT):
             signal.signal(drained, lambda *_: None)
-        await uvicorn.Server(config).serve()
+        await DrainingServer(config, drain).serve()
     logger.info("stopped")
 
 

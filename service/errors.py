@@ -7,6 +7,7 @@ ServiceError
 ├── NoteNotFound          404  no note under that id
 ├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to come back
 ├── ModelFailed           500  the forward pass of this request failed
+├── DeadlineExceeded      504  the request's time was over before its answer was there
 ├── ShuttingDown          503  the process is draining
 └── IndexUnavailable      503  the vector index did not answer
 
@@ -117,10 +118,21 @@ class ModelFailed(ServiceError):
     status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "model-failed", "The model failed on this request"
 
 
+class DeadlineExceeded(ServiceError):
+    """The request's time was over before its answer was there."""
+
+    status, kind, title = HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "The request took longer than it may"
+
+
 class ShuttingDown(ServiceError):
     """The process is draining."""
 
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """So that the client's next try opens a connection to another replica."""
+        return {"Connection": "close", "Retry-After": "1"}
 
 
 class IndexUnavailable(ServiceError):

@@ -43,6 +43,12 @@ class Metrics:
         self.queue_refused = Counter(
             "notellm_queue_refused", "Requests refused because the queue was full.", ["queue"], registry=registry
         )
+        self.queue_dropped = Counter(
+            "notellm_queue_dropped",
+            "Notes that left the queue unread: deadline, or the client left.",
+            ["queue"],
+            registry=registry,
+        )
         self.batch_notes = Histogram("notellm_batch_notes", "Notes of a batch.", ["queue"], registry=registry, buckets=_NOTES)
         self.batch_tokens = Histogram(
             "notellm_batch_tokens", "Tokens of a batch.", ["queue"], registry=registry, buckets=_TOKENS

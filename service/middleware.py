@@ -22,7 +22,10 @@ API_VERSION = "1"
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 logger = logging.getLogger("service.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = ("/health/live", "/health/ready", "/metrics")
+# Asked all the time by machines: logged at DEBUG, and answered until the end.
+OPERATIONS = ("/health/live", "/health/ready", "/metrics")
+# As nginx counts it: the client did not wait for the answer.
+_CLIENT_LEFT = 499
 _METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 
 
@@ -93,7 +96,7 @@ class RequestContext:
             await document_response(document, scope)(scope, receive, send_with_headers)
         finally:
             self._metrics.in_flight.dec()
-            self._record(scope, answer.status, time.perf_counter() - start)
+            self._record(scope, answer.status or _CLIENT_LEFT, time.perf_counter() - start)
             request_id.reset(reset)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
@@ -101,7 +104,7 @@ class RequestContext:
         route = getattr(scope.get("route"), "path", "unknown")
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
-        level = logging.DEBUG if route in _QUIET else logging.INFO
+        level = logging.DEBUG if route in OPERATIONS else logging.INFO
         logger.log(
             level,
             "request",

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.caller import MAX_TIMEOUT_SECONDS
 from service.errors import StartupError
 from service.schemas import MAX_NOTES
 
@@ -59,6 +60,13 @@ class Settings(BaseSettings):
         default=10, ge=1, le=600, description="Longest wait for an answer of the Qdrant server."
     )
 
+    request_timeout_seconds: float = Field(
+        default=120,
+        gt=0,
+        le=MAX_TIMEOUT_SECONDS,
+        description="How long a request may take that has no `X-Request-Timeout` header; then it is a 504, and what of it has not "
+        "reached the model yet never does.",
+    )
     max_body_bytes: int = Field(default=4 * 2**20, ge=1024, le=2**30, description="Largest request body; more is a 413.")
     max_notes_per_request: int = Field(
         default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Most notes of one embed request; more is a 422."

@@ -3,8 +3,9 @@
 import base64
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
+from service.caller import MAX_TIMEOUT_SECONDS, Priority
 from service.errors import PROBLEM_JSON
 from service.index import Vector
 from service.runtime import Runtime
@@ -28,6 +29,22 @@ RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
+async def check_caller(
+    x_request_timeout: Annotated[
+        float | None,
+        Header(
+            gt=0, le=MAX_TIMEOUT_SECONDS,
+            description="Seconds after which you do not wait any more: the answer is a 504 then, or a 429 at once if the queue is "
+            "too long for it.",
+        ),
+    ] = None,
+    x_priority: Annotated[
+        Priority, Header(description="`bulk` lets the requests of others go first; for back-fills and batch jobs.")
+    ] = Priority.INTERACTIVE,
+) -> None:  # fmt: skip
+    """Describes the headers that `RequestLifetime` acts on, and refuses wrong ones."""
+
+
 def encode_vector(vector: Vector, encoding: Encoding) -> list[float] | str:
     """A vector as numbers, or as base64 of its little-endian float32 bytes."""
     if encoding == "base64":
@@ -43,6 +60,7 @@ _DESCRIPTIONS = {
     429: "Too much work is waiting; come back after `Retry-After` seconds.",
     500: "The model failed on this request.",
     503: "The index does not answer, or the service is shutting down.",
+    504: "The time of the request was over before its answer was there.",
 }
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from notellm.note import NoteId, clean_hashtag, hashtag_key
 from notellm.prompt import FieldName
 from service.errors import InvalidRequest
 from service.index import IndexedNote, NoteFilter, ScoredNote
-from service.routes.common import RuntimeDep, SettingsDep, encode_vector, problems
+from service.routes.common import RuntimeDep, SettingsDep, check_caller, encode_vector, problems
 from service.schemas import (
     EXAMPLE_NOTE,
     CutField,
@@ -30,11 +30,11 @@ from service.schemas import (
     SuggestedHashtag,
 )
 
-router = APIRouter(prefix="/notes", tags=["notes"])
+router = APIRouter(prefix="/notes", tags=["notes"], dependencies=[Depends(check_caller)])
 PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]
 
 
-@router.post("/embed", responses=problems(400, 413, 422, 429, 500, 503), response_model_exclude_none=True)
+@router.post("/embed", responses=problems(400, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
 async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) -> EmbedResponse:
     """Embeds notes and stores them under their ids.
 
@@ -64,7 +64,7 @@ async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) 
     )
 
 
-@router.get("/{note_id}/similar", responses=problems(404, 422, 503), response_model_exclude_none=True)
+@router.get("/{note_id}/similar", responses=problems(404, 422, 503, 504), response_model_exclude_none=True)
 async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], runtime: RuntimeDep) -> SimilarResponse:
     """Finds the notes nearest to a stored one, which is not among them."""
     found = await runtime.notes.similar_to_stored(
@@ -73,7 +73,7 @@ async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], r
     return _neighbours(runtime.notes.manifest.name, found)
 
 
-@router.post("/similar", responses=problems(400, 404, 413, 422, 429, 500, 503), response_model_exclude_none=True)
+@router.post("/similar", responses=problems(400, 404, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
 async def similar_to(body: SimilarRequest, runtime: RuntimeDep) -> SimilarResponse:
     """Finds the notes nearest to one that is not stored (cold start), or to several stored ones, such as a user's last reads.
 
@@ -88,7 +88,7 @@ async def similar_to(body: SimilarRequest, runtime: RuntimeDep) -> SimilarRespon
     return _neighbours(runtime.notes.manifest.name, found)
 
 
-@router.post("/hashtags", responses=problems(400, 413, 422, 429, 500, 503), response_model_exclude_none=True)
+@router.post("/hashtags", responses=problems(400, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
 async def hashtags(body: HashtagsRequest, runtime: RuntimeDep, settings: SettingsDep) -> HashtagsResponse:
     """Suggests hashtags that a note does not have yet, and a category out of the checkpoint's list. Nothing is stored."""
     _check_count(len(body.notes), settings.max_hashtag_notes_per_request)
@@ -107,7 +107,7 @@ async def hashtags(body: HashtagsRequest, runtime: RuntimeDep, settings: Setting
     )
 
 
-@router.get("/{note_id}", responses=problems(404, 422, 503), response_model_exclude_none=True)
+@router.get("/{note_id}", responses=problems(404, 422, 503, 504), response_model_exclude_none=True)
 async def read(
     note_id: PathId,
     runtime: RuntimeDep,
@@ -121,7 +121,7 @@ async def read(
     )
 
 
-@router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503))
+@router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503, 504))
 async def forget(note_id: PathId, runtime: RuntimeDep) -> Response:
     """Forgets a note. It is gone from disk and from all neighbours when the answer arrives."""
     await runtime.notes.delete(note_id)

@@ -1,17 +1,17 @@
 """`/v1`: the part of OpenAI's interface that applies, so that existing clients and tools work."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from notellm.errors import NoteError
 from notellm.note import MAX_CONTENT_CHARS, NoteText
 from service.errors import InvalidRequest
-from service.routes.common import RuntimeDep, SettingsDep, encode_vector, problems
+from service.routes.common import RuntimeDep, SettingsDep, check_caller, encode_vector, problems
 from service.schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
 
-router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
+router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], dependencies=[Depends(check_caller)])
 
 
-@router.post("/embeddings", responses=problems(400, 413, 422, 429, 500, 503))
+@router.post("/embeddings", responses=problems(400, 413, 422, 429, 500, 503, 504))
 async def embeddings(body: OpenAIEmbeddingsRequest, runtime: RuntimeDep, settings: SettingsDep) -> OpenAIEmbeddingsResponse:
     """Embeds texts, each as the content of a note without title. Nothing is stored.
 

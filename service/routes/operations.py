@@ -1,6 +1,6 @@
 """Health, metrics and what is served."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import ServiceError
@@ -29,8 +29,11 @@ async def live(runtime: RuntimeDep, response: Response) -> Health:
     responses={503: {"model": Health, "description": "Send no traffic."}},
     response_model_exclude_none=True,
 )
-async def ready(runtime: RuntimeDep, response: Response) -> Health:
-    """Whether requests can be answered: the model is loaded and the index answers."""
+async def ready(runtime: RuntimeDep, request: Request, response: Response) -> Health:
+    """Whether requests can be answered: the model is loaded, the index answers, and the process is not about to end."""
+    if request.app.state.drain.begun:
+        response.status_code = 503
+        return Health(status="failing", detail="the process is ending: accepted requests are answered, new ones refused")
     try:
         await runtime.notes.count()
     except ServiceError as error:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service.batcher import Batcher
+from service.caller import Caller, Priority, caller
 from service.errors import ModelFailed, QueueFull, ShuttingDown
 from service.health import ForwardHealth, Liveness
 from service.metrics import Metrics
@@ -95,6 +96,78 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(start: Start, mod
     model.gate.set()
     assert list(await asyncio.gather(running, waiting)) == [["RUNNING"], ["WAITING"]]
     assert await batcher.submit([("more", 20)]) == ["MORE"]
+
+
+def submit(batcher: Batcher[str, str], works: list[tuple[str, int]], asking: Caller) -> "asyncio.Task[list[str]]":
+    """Submits for somebody, as the task of a request does."""
+
+    async def request() -> list[str]:
+        caller.set(asking)
+        return await batcher.submit(works)
+
+    return asyncio.create_task(request())
+
+
+async def test_a_client_that_asks_for_much_does_not_hold_up_another(start: Start, model: Model) -> None:
+    batcher = start(max_batch_tokens=2)
+    model.gate.clear()
+    much = submit(batcher, [(f"a{number}", 2) for number in range(10)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    little = submit(batcher, [("b", 2)], Caller("bert"))
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    await asyncio.gather(much, little)
+    assert model.batches.index(["b"]) <= 2
+
+
+async def test_bulk_work_waits_for_interactive(start: Start, model: Model) -> None:
+    batcher = start(max_batch_tokens=2)
+    model.gate.clear()
+    job = submit(batcher, [(f"j{number}", 2) for number in range(4)], Caller("job", Priority.BULK))
+    await asyncio.sleep(0.05)
+    now = submit(batcher, [(f"n{number}", 2) for number in range(4)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    await asyncio.gather(job, now)
+    assert model.batches == [[word] for word in ("j0", "n0", "n1", "n2", "n3", "j1", "j2", "j3")]
+
+
+async def test_a_request_that_would_miss_its_deadline_is_refused_at_once(start: Start, model: Model) -> None:
+    batcher = start()
+    model.gate.clear()
+    slow = submit(batcher, [("slow", 10)], Caller("anna"))
+    await asyncio.sleep(0.3)
+    model.gate.set()
+    await slow  # 10 tokens took 0.3 s
+    model.gate.clear()
+    running, waiting = submit(batcher, [("r", 10)], Caller("anna")), submit(batcher, [("w", 50)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    now = asyncio.get_running_loop().time()
+    with pytest.raises(QueueFull, match="past the request's deadline"):
+        await submit(batcher, [("a", 10)], Caller("anna", deadline=now + 1))
+    other = submit(batcher, [("b", 10)], Caller("bert", deadline=now + 1))  # whose turn comes sooner
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    assert list(await asyncio.gather(running, waiting, other)) == [["R"], ["W"], ["B"]]
+
+
+async def test_what_is_given_up_makes_room_at_once(start: Start, model: Model) -> None:
+    batcher = start()
+    model.gate.clear()
+    running = submit(batcher, [("running", 1)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    gone = submit(batcher, [("gone", 70)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    with pytest.raises(QueueFull):
+        await submit(batcher, [("next", 60)], Caller("anna"))
+    gone.cancel()
+    await asyncio.wait({gone})
+    waiting = submit(batcher, [("next", 60)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    assert list(await asyncio.gather(running, waiting)) == [["RUNNING"], ["NEXT"]]
+    assert model.batches == [["running"], ["next"]]
+    assert batcher._metrics.queue_dropped.labels("test")._value.get() == 1
 
 
 async def test_nothing_to_do_is_never_refused(start: Start) -> None:

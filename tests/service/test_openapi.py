@@ -65,15 +65,26 @@ def api_schema(tmp_path_factory: pytest.TempPathFactory, tiny_path: Path) -> Ite
         assert httpx.get(f"{service.url}/health/ready").status_code == 200
 
 
+def allow_time(case: Any) -> None:
+    """A deadline that is right and cannot be met is a 504, as it should be: such ones are left to test_lifetime.py."""
+    for name in [name for name in case.headers or () if name.lower() == "x-request-timeout"]:
+        try:
+            if 0 < float(case.headers[name]) < 5:
+                case.headers[name] = "60"
+        except ValueError:
+            continue
+
+
 def test_no_request_makes_the_service_fail(api_schema: Any) -> None:
     """No 5xx, and nothing but what the description promises; some of the requests must be good ones."""
     accepted: Counter[str] = Counter()
     for result in api_schema.get_all_operations():
         operation = result.ok()
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+        @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
         @given(case=operation.as_strategy() | operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE))
         def fuzz(case: Any) -> None:
+            allow_time(case)
             response = case.call()
             accepted["good" if response.status_code < 300 else "refused"] += 1
             # JSON Schema cannot say that a text may not be blank, so some described requests are refused with a 422.

@@ -1,0 +1,53 @@
+"""`Caller`: who asks, how urgently, and until when. Read from the request once, used by every queue on its way."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+MAX_TIMEOUT_SECONDS = 3600
+
+
+class Priority(StrEnum):
+    """Interactive work goes first; bulk work gets what is left, and never nothing."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        client: among clients, queues are fair.
+        priority: of the request.
+        deadline: on the event loop's clock; after it nobody waits for an answer.
+    """
+
+    client: str = ""
+    priority: Priority = Priority.INTERACTIVE
+    deadline: float = math.inf
+
+    @classmethod
+    def of(cls, headers: Mapping[bytes, bytes], client: str, default_timeout: float) -> Self:
+        """Reads `X-Request-Timeout` and `X-Priority`. Wrong values count as not there: the routes refuse them."""
+        try:
+            timeout = float(headers[b"x-request-timeout"])
+        except (KeyError, ValueError):
+            timeout = default_timeout
+        if not 0 < timeout <= MAX_TIMEOUT_SECONDS:
+            timeout = default_timeout
+        bulk = headers.get(b"x-priority") == Priority.BULK.encode()
+        deadline = asyncio.get_running_loop().time() + timeout
+        return cls(client, Priority.BULK if bulk else Priority.INTERACTIVE, deadline)
+
+    def seconds_left(self) -> float:
+        """Time until the deadline; negative after it."""
+        return self.deadline - asyncio.get_running_loop().time()
+
+
+caller: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039 - frozen

@@ -1,0 +1,95 @@
+"""`Drain`: the orderly end of a process. Requests that are there are answered, new ones are sent to another replica."""
+
+import asyncio
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import ShuttingDown
+from service.middleware import OPERATIONS, problem_response
+
+
+class Drain:
+    """Whether the process is about to end, and how many requests it still has to answer."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._requests = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __enter__(self) -> None:
+        self._requests += 1
+        self._idle.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._requests -= 1
+        if not self._requests:
+            self._idle.set()
+
+    async def finished(self) -> None:
+        """Waits until every request is answered."""
+        await self._idle.wait()
+
+
+class RefuseWhileDraining:
+    """Answers 503 to new requests once the drain has begun, and ends their connections; health and metrics stay.
+
+    Args:
+        app: the application inside.
+        drain: shared with the server.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+        self._app = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http" or scope["path"] in OPERATIONS:
+            await self._app(scope, receive, send)
+        elif self._drain.begun:
+            refusal = ShuttingDown("the process is ending and takes no new work: send the request to another replica")
+            await problem_response(refusal, scope)(scope, receive, send)
+        else:
+            with self._drain:
+                await self._app(scope, receive, send)
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that begins to drain at the first SIGTERM or SIGINT, ends when that is done, and at a second signal at once.
+
+    Args:
+        config: `timeout_graceful_shutdown` bounds the drain.
+        drain: shared with `RefuseWhileDraining`.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._loop = asyncio.get_running_loop()
+        self._ending: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See `uvicorn.Server.handle_exit`; called by the signal."""
+        if self._drain.begun:
+            self._end_now(sig, frame)
+            return
+        self._drain.begun = True
+        self._loop.call_soon_threadsafe(self._begin, sig, frame)
+
+    def _begin(self, sig: int, frame: FrameType | None) -> None:
+        self._ending = asyncio.create_task(self._end(sig, frame))
+
+    async def _end(self, sig: int, frame: FrameType | None) -> None:
+        try:
+            await asyncio.wait_for(self._drain.finished(), self.config.timeout_graceful_shutdown)
+        except TimeoutError:
+            self._end_now(sig, frame)
+        else:
+            super().handle_exit(sig, frame)
+
+    def _end_now(self, sig: int, frame: FrameType | None) -> None:
+        self.config.timeout_graceful_shutdown = 0
+        super().handle_exit(sig, frame)

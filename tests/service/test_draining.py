@@ -1,0 +1,68 @@
+"""The end of a process: what was accepted is answered, what is new is refused."""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.serving import RunningService, running_service
+
+BODY = json.dumps({"notes": [{"id": "n1", "title": "sent in two halves"}]}).encode()
+
+
+@contextmanager
+def half_sent(service: RunningService) -> Iterator[socket.socket]:
+    """A request of which the second half of the body is still to come."""
+    host, port = service.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /notes/embed HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(head.encode() + BODY[:20])
+        time.sleep(0.3)
+        yield connection
+
+
+def get(service: RunningService, path: str) -> httpx.Response:
+    return httpx.get(service.url + path, trust_env=False)
+
+
+def test_a_draining_process_answers_what_it_accepted_and_takes_nothing_new(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path) as service, half_sent(service) as connection:
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        refused = get(service, "/notes/n1")
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:notellm:problem:shutting-down")
+        assert refused.headers["Connection"] == "close"
+        assert get(service, "/health/ready").status_code == 503
+        assert get(service, "/health/live").status_code == 200
+        assert get(service, "/metrics").status_code == 200
+        connection.sendall(BODY[20:])
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+        assert service.process.wait(10) == 0
+    with running_service(tiny_path, tmp_path) as again:
+        assert get(again, "/notes/n1").json()["title"] == "sent in two halves"
+
+
+def test_an_idle_process_ends_at_once(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path, NOTELLM_SHUTDOWN_SECONDS="3600") as service:
+        assert service.stop(signal.SIGTERM) == 0
+
+
+def test_a_drain_does_not_last_for_ever(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path, NOTELLM_SHUTDOWN_SECONDS="1") as service, half_sent(service):
+        assert service.stop(signal.SIGTERM) == 0
+
+
+def test_a_second_signal_ends_the_wait(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path, NOTELLM_SHUTDOWN_SECONDS="3600") as service, half_sent(service):
+        service.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert service.process.poll() is None
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(30) == 0

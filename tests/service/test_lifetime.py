@@ -1,0 +1,147 @@
+"""Deadlines, clients that leave, and priorities, over a real HTTP server and the tiny model."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from service.app import create_app
+from service.engines import LocalEngine
+from service.runtime import open_service
+from service.settings import Settings
+from tests.service.calls import NOTES
+
+TITLES = [{"id": str(number), "title": f"note {number}"} for number in range(3)]
+
+
+@dataclass
+class Gate:
+    """Holds the engine back, and counts the prompts that it was given."""
+
+    open: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+    batches: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    held, embed = Gate(), LocalEngine.embed
+
+    def waiting(self: LocalEngine, prompts: Sequence[Sequence[int]]) -> Any:
+        held.batches.append(len(prompts))
+        held.entered.set()
+        assert held.open.wait(10)
+        return embed(self, prompts)
+
+    monkeypatch.setattr(LocalEngine, "embed", waiting)
+    return held
+
+
+@pytest.fixture
+async def url(gate: Gate, settings_for: Callable[..., Settings]) -> AsyncIterator[str]:
+    settings = settings_for(max_batch_tokens=64)  # one short note a batch
+    async with open_service(settings) as runtime:
+        server = uvicorn.Server(uvicorn.Config(create_app(runtime, settings), port=0, log_config=None, lifespan="off"))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+        gate.open.set()
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as speaking:
+        yield speaking
+
+
+def embed(http: httpx.AsyncClient, **headers: str) -> "asyncio.Task[httpx.Response]":
+    body = {"notes": TITLES, "store": False}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return asyncio.create_task(http.post("/notes/embed", json=body, headers=named))
+
+
+async def occupied(gate: Gate, http: httpx.AsyncClient) -> "asyncio.Task[httpx.Response]":
+    """A request that the engine has begun with and does not end."""
+    running = embed(http)
+    await asyncio.to_thread(gate.entered.wait, 10)
+    return running
+
+
+async def dropped(http: httpx.AsyncClient) -> float:
+    lines = (await http.get("/metrics")).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith('notellm_queue_dropped_total{queue="embed"}'))
+
+
+async def test_after_its_deadline_a_request_is_answered_and_never_computed(gate: Gate, http: httpx.AsyncClient) -> None:
+    running = await occupied(gate, http)
+    late = await embed(http, X_Request_Timeout="0.3")
+    assert (late.status_code, late.json()["type"]) == (504, "urn:notellm:problem:deadline-exceeded")
+    assert "X-Request-Timeout" in late.json()["detail"]
+    assert late.headers["X-Request-Id"] == late.json()["request_id"]
+    assert await dropped(http) == 3
+    gate.open.set()
+    assert (await running).status_code == 200
+    assert (await embed(http)).status_code == 200
+    assert sum(gate.batches) == 6
+
+
+async def test_the_work_of_a_client_that_left_is_never_computed(gate: Gate, url: str, http: httpx.AsyncClient) -> None:
+    running = await occupied(gate, http)
+    body = json.dumps({"notes": TITLES}).encode()
+    host, port = url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = (
+        f"POST /notes/embed HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await writer.drain()
+    await asyncio.sleep(0.3)
+    writer.close()
+    async with asyncio.timeout(5):
+        while await dropped(http) < 3:
+            await asyncio.sleep(0.02)
+    gate.open.set()
+    assert (await running).status_code == 200
+    assert (await embed(http)).status_code == 200
+    assert sum(gate.batches) == 6
+    metrics = (await http.get("/metrics")).text
+    assert 'notellm_http_requests_total{method="POST",route="/notes/embed",status="499"} 1.0' in metrics
+
+
+async def test_bulk_requests_let_others_go_first(gate: Gate, http: httpx.AsyncClient) -> None:
+    running = await occupied(gate, http)
+    done: list[str] = []
+    waiting = {"bulk": embed(http, X_Priority="bulk")}
+    await asyncio.sleep(0.2)
+    waiting["interactive"] = embed(http)
+    for name, task in waiting.items():
+        task.add_done_callback(lambda _, name=name: done.append(name))  # type: ignore[misc]
+    await asyncio.sleep(0.2)
+    gate.open.set()
+    assert [response.status_code for response in await asyncio.gather(running, *waiting.values())] == [200, 200, 200]
+    assert done == ["interactive", "bulk"]
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "rule"),
+    [
+        ("X-Request-Timeout", "soon", "float_parsing"), ("X-Request-Timeout", "0", "greater_than"),
+        ("X-Request-Timeout", "-1", "greater_than"), ("X-Request-Timeout", "nan", "less_than_equal"),
+        ("X-Request-Timeout", "1e9", "less_than_equal"), ("X-Priority", "urgent", "enum"),
+    ],
+)  # fmt: skip
+async def test_wrong_headers_are_refused(client: httpx.AsyncClient, header: str, value: str, rule: str) -> None:
+    response = await client.post("/notes/embed", json={"notes": NOTES[:1]}, headers={header: value})
+    assert response.status_code == 422, response.text
+    error = response.json()["errors"][0]
+    assert (error["field"], error["rule"]) == (f"header.{header.lower()}", rule)
