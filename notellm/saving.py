@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
@@ -63,7 +64,7 @@ def save_checkpoint(
         card: the model card, `README.md`.
 
     Raises:
-        CheckpointError: something is at `path` already, or the result could not be opened again.
+        CheckpointError: something is at `path` already, it could not be written, or the result could not be opened again.
     """
     target = Path(path)
     refuse_existing(target)
@@ -78,6 +79,8 @@ def save_checkpoint(
             (partial / "README.md").write_text(card, encoding="utf-8")
         Checkpoint.open(partial).prompt()
         partial.replace(target)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(target, f"could not be written ({error}): make room and try again") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Checkpoint.open(target, verify="size")

@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def run_python(*arguments: str, seconds: float, environment: Mapping[str, str] | None = None) -> None:
-    """Runs `python ARGUMENTS` from the repository's root to its end, and fails with the end of its output when it fails."""
+def run_python(*arguments: str, seconds: float, environment: Mapping[str, str] | None = None) -> str:
+    """Runs `python ARGUMENTS` from the repository's root to its end; its output, or a failure with the end of it."""
     process = subprocess.Popen(
         [sys.executable, *arguments], cwd=ROOT, env=os.environ | dict(environment or {}), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -23,3 +23,4 @@ def run_python(*arguments: str, seconds: float, environment: Mapping[str, str] |
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, log[-4000:]
+    return log

@@ -58,8 +58,7 @@ def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
         raise ConfigError(
             f"method.frozen_layers is {config.method.frozen_layers}: the base has {causal_lm.config.num_hidden_layers} layers"
         )
-    packed = config.compute.packed if config.compute.packed is not None else not torch.cuda.is_available()
-    packed = packed and not config.compute.fsdp
+    packed = is_packed(config)
     if packed:
         causal_lm.set_attn_implementation(SHARED_PREFIX_ATTENTION)
     adapters = _choose_trained(config, causal_lm, prompt)
@@ -74,6 +73,13 @@ def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
         frozen=FrozenLayers(causal_lm.model, config.method.frozen_layers) if config.compute.cache_frozen_layers else None,
     )
     return Built(model, adapters, tokenizer, prompt, packed)
+
+
+def is_packed(config: TrainingConfig) -> bool:
+    """Whether batches are packed: as set, or where it is needed or faster."""
+    compute = config.compute
+    wanted = compute.packed if compute.packed is not None else compute.cache_frozen_layers or not torch.cuda.is_available()
+    return wanted and not compute.fsdp
 
 
 def _projection(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: NotePrompt, notes: Sequence[Note]) -> nn.Linear:
@@ -95,6 +101,8 @@ def _choose_trained(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt:
     if isinstance(config.method, LoraSettings):
         return _with_adapters(config, config.method, causal_lm, prompt.emb_token_id)
     causal_lm.requires_grad_(requires_grad=frozen == 0)
+    if config.loss.alpha == 0 and not causal_lm.config.tie_word_embeddings:
+        causal_lm.lm_head.requires_grad_(requires_grad=False)  # nothing is generated: it would never get a gradient
     layers: Any = causal_lm.model.layers
     for module in (*layers[frozen:], causal_lm.model.norm):
         module.requires_grad_(requires_grad=True)

@@ -66,12 +66,12 @@ for command in (data.convert, data.validate, data.pairs, run.train, run.merge, e
 
 
 def main() -> None:
-    """Runs the command line. An expected error is one line on standard error and exit code 1."""
+    """Runs the command line. An expected error, a full disk among them, is one line on standard error and exit code 1."""
     disable_progress_bar()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
-    except (TrainingError, NoteLLMError) as error:
+    except (TrainingError, NoteLLMError, OSError) as error:
         typer.echo(f"notellm-train: {error}", err=True)
         sys.exit(1)
 

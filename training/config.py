@@ -134,8 +134,11 @@ class RunSettings(_Settings):
     """What a run leaves behind."""
 
     log_every_steps: int = Field(default=10, ge=1, description="Steps between lines of log.jsonl.")
-    save_every_steps: int = Field(default=100, ge=1, description="Steps between resumable checkpoints.")
-    keep: int = Field(default=2, ge=1, description="Resumable checkpoints to keep, the best one besides.")
+    save_every_steps: int = Field(
+        default=100, ge=1, description="Steps between resumable checkpoints; with a validation split one is written after each "
+        "measurement instead.",
+    )  # fmt: skip
+    keep: int = Field(default=2, ge=1, description="Resumable checkpoints to keep; the newest and the best are always kept.")
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = Field(default=(), description="Where curves go besides log.jsonl.")
 
 
@@ -167,6 +170,10 @@ class TrainingConfig(_Settings):
                 raise ValueError(
                     "compute.cache_frozen_layers works with packed batches on one device: not with fsdp or padding"
                 )
+        if isinstance(self.method, LoraSettings) and self.method.dropout and self.compute.chunk_examples:
+            raise ValueError(
+                "method.dropout and compute.chunk_examples exclude each other: the two passes would drop different units"
+            )
         if self.compute.fsdp and self.compute.packed:
             raise ValueError("compute.packed and compute.fsdp exclude each other: choose packed: false")
         return self

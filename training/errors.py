@@ -4,7 +4,7 @@ TrainingError
 ├── DataError          a notes or events file breaks its format, or holds nothing to learn from
 ├── ConfigError        a setting is wrong, or two do not go together
 ├── BaseModelError     the base model cannot be made into a checkpoint
-├── SaveError          a checkpoint could not be written; the one before it is untouched
+├── SaveError          a checkpoint could not be written or read back; the one before it is untouched
 └── NonFiniteLossError the loss is no longer a number
 """
 
@@ -26,7 +26,7 @@ class BaseModelError(TrainingError):
 
 
 class SaveError(TrainingError):
-    """A checkpoint could not be written; the one before it is untouched."""
+    """A checkpoint could not be written or read back; the one before it is untouched."""
 
 
 class NonFiniteLossError(TrainingError):

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -18,6 +20,7 @@ from training.building import Built
 from training.errors import BaseModelError
 from training.initialize import add_tokens, linear, load_base
 from training.model_card import model_card
+from training.state import saving
 
 PROJECTION, FACTS, RECORD = "projection.safetensors", "facts.json", "training.json"
 
@@ -34,6 +37,8 @@ def export(built: Built, facts: CheckpointFacts, directory: Path, record: dict[s
     causal_lm = built.model.note_llm.causal_lm
     causal_lm.set_attn_implementation("sdpa")
     if built.adapters is not None:
+        # One that an export left which did not get to its end: this run's own, made again.
+        shutil.rmtree(directory / "adapter", ignore_errors=True)
         save_adapter(directory / "adapter", built.adapters, built.model.note_llm.projection, facts, record)
         causal_lm = built.adapters.merge_and_unload()
     model = NoteLLM(causal_lm, built.model.note_llm.projection)
@@ -41,8 +46,17 @@ def export(built: Built, facts: CheckpointFacts, directory: Path, record: dict[s
 
 
 def save_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, facts: CheckpointFacts, record: Any) -> None:
-    """Writes what training changed and nothing else: megabytes instead of the model."""
+    """Writes what training changed and nothing else: megabytes instead of the model.
+
+    Raises:
+        SaveError: it could not be written.
+    """
     refuse_existing(directory)
+    with saving(directory):
+        _write_adapter(directory, adapters, projection, facts, record)
+
+
+def _write_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, facts: CheckpointFacts, record: Any) -> None:
     adapters.save_pretrained(str(directory), save_embedding_layers=False)
     for stray in ("README.md",):
         (directory / stray).unlink(missing_ok=True)
@@ -74,9 +88,9 @@ def merge_adapter(base: str, adapter: Path, output: Path, dtype: torch.dtype | N
         record = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
         projection = linear(load_file(adapter / PROJECTION)["weight"])
         merged = PeftModel.from_pretrained(causal_lm, str(adapter)).merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError, ValidationError) as error:
+        model = NoteLLM(merged.to(dtype or torch.float32), projection)
+    except (OSError, ValueError, KeyError, RuntimeError, ValidationError, SafetensorError) as error:
         raise BaseModelError(f"{adapter} cannot be merged into {base}: {error}") from error
-    model = NoteLLM(merged.to(dtype or torch.float32), projection)
     return _save(output, model, tokenizer, facts, record | {"adapter": adapter_digest(adapter)})
 
 

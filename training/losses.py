@@ -24,6 +24,11 @@ class Temperature(nn.Module):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor([start], dtype=torch.float32))
 
+    @torch.no_grad()
+    def cap(self) -> None:
+        """Brings τ back to its cap: beyond it its gradient is zero, and it would stay there."""
+        self.log_scale.clamp_(max=MAX_LOG_SCALE)
+
     def forward(self) -> Tensor:
         """τ, (1,). Asked for by a call, since sharded parameters are whole only inside one."""
         return self.log_scale.float().clone()

@@ -4,7 +4,7 @@ A run directory holds `config.yaml`, `log.jsonl`, resumable checkpoints under `s
 LoRA, `adapter/`. Run again with `resume` it goes on from the last whole checkpoint.
 """
 
-import json
+import logging
 import os
 import signal
 import subprocess
@@ -17,7 +17,6 @@ import torch.distributed as dist
 from accelerate import PartialState
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import EarlyStoppingCallback
 
 from notellm.checkpoint import Checkpoint
 from notellm.saving import CheckpointFacts, refuse_existing
@@ -31,10 +30,21 @@ from training.examples import BatchPlan
 from training.export import export
 from training.initialize import EMB_TOKEN, base_name
 from training.precision import on_this_machine
+from training.resuming import (
+    DATA,
+    early_stopping,
+    forget_lines_after,
+    recalls,
+    refuse_other_data,
+    refuse_used,
+    state_to_resume,
+    take_over_if_finished,
+)
 from training.sharding import shard
-from training.state import latest_state
 from training.trainer import NoteTrainer, PlannedBatches
 from training.validation_pool import ValidationPool
+
+logger = logging.getLogger(__name__)
 
 
 class StopOnSignal(TrainerCallback):
@@ -83,23 +93,40 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     if config.examples.pairs_per_batch % ranks:
         raise ConfigError(f"examples.pairs_per_batch {config.examples.pairs_per_batch} is no multiple of {ranks} processes")
     refuse_existing(directory / "checkpoint")
-    state = _last_state(config, directory, resume=resume)
+    state = _where_to_begin(config, directory, resume=resume)
     dataset = load_dataset(config.data)
+    _report_dropped(dataset)
+    if state:
+        refuse_other_data(directory, dataset.fingerprint)
     built = build(config, _training_notes(dataset))
     trainer = make_trainer(config, dataset, built, directory)
-    _forget_lines_after(trainer, state)
+    forget_lines_after(trainer, state)
     stop = StopOnSignal()
     trainer.add_callback(stop)
     if trainer.args.load_best_model_at_end:
-        trainer.add_callback(EarlyStoppingCallback(config.validation.patience))
+        trainer.add_callback(early_stopping(config.validation.patience, state))
     revision = git_revision()  # before hours in which someone may commit
-    trainer.train(resume_from_checkpoint=str(state) if state else None)
+    if not (state and take_over_if_finished(trainer, state)):
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
     if stop.asked:
         return None
     whole = _whole(config, built, trainer)
     if whole is None:
         return None
     return export(whole, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
+
+
+def _where_to_begin(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
+    if resume:
+        return state_to_resume(config, directory)
+    refuse_used(directory)
+    return None
+
+
+def _report_dropped(dataset: Dataset) -> None:
+    for file, reasons in dataset.dropped.items():
+        for reason, count in reasons.items():
+            logger.warning("%s: %d rows left out: %s", file, count, reason)
 
 
 def _settled(config: TrainingConfig) -> TrainingConfig:
@@ -110,7 +137,7 @@ def _settled(config: TrainingConfig) -> TrainingConfig:
 
 def _metrics(trainer: NoteTrainer) -> dict[str, float]:
     """Recall on the validation pool, of the state that is kept: the best one, or the last that was measured."""
-    measured = [line[name] for line in trainer.state.log_history for name in line if name.startswith("eval_recall@")]
+    measured = recalls(trainer.state.log_history)
     if not measured:
         return {}
     kept = max(measured) if trainer.args.load_best_model_at_end else measured[-1]
@@ -146,38 +173,13 @@ def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directo
     pool = ValidationPool.of(dataset.pairs["validation"], sorted(dataset.split.validation), config.validation.notes)
     directory.mkdir(parents=True, exist_ok=True)
     config.save(directory / "config.yaml")
+    (directory / DATA).write_text(dataset.fingerprint, encoding="utf-8")
     model = shard(built.model, config) if config.compute.fsdp else built.model
     return NoteTrainer(model, config, PlannedBatches(plan, collator), pool, directory)
 
 
 def _training_notes(dataset: Dataset) -> list[Any]:
     return [dataset.notes[note] for note in sorted(dataset.split.train)]
-
-
-def _last_state(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
-    states = directory / "states"
-    if not resume:
-        if latest_state(states) is not None:
-            raise ConfigError(f"{directory} holds a run already: go on with --resume, or choose another directory")
-        return None
-    state = latest_state(states)
-    if state is None:
-        raise ConfigError(f"{states} holds no whole checkpoint: start without --resume")
-    before = TrainingConfig.load(directory / "config.yaml")
-    if before != config:
-        changed = [name for name in TrainingConfig.model_fields if getattr(before, name) != getattr(config, name)]
-        raise ConfigError(f"{directory} was begun with other settings ({', '.join(changed)}): resume with the same ones")
-    return state
-
-
-def _forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
-    """A resumed run repeats the steps after its checkpoint, and logs them again."""
-    if trainer.args.process_index or not trainer.log_path.exists():
-        return
-    last = int(state.name.rpartition("-")[2]) if state else 0
-    lines = trainer.log_path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if json.loads(line)["step"] <= last] if state else []
-    trainer.log_path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
 def _facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) -> CheckpointFacts:

@@ -30,7 +30,8 @@ def shard(model: TrainingModel, config: TrainingConfig) -> TrainingModel:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (dist.get_world_size(),))
     if on_this_machine(config.compute.precision) == "bfloat16":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        # Inputs stay as they are: among them are the number of output tokens and cached gradients, which must not be rounded.
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     else:
         policy = MixedPrecisionPolicy()
     fully_shard(model.temperature, mesh=mesh)

@@ -1,5 +1,6 @@
 """Resumable checkpoints: what is trained, the optimiser and the schedule, sharded or not, by torch's distributed checkpointing."""
 
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -26,32 +28,48 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> None:
-    """Writes `directory/state`. All processes take part.
-
-    Raises:
-        SaveError: it could not be written, for example because the disk is full.
-    """
+    """Writes `directory/state`. All processes take part."""
     state = {"model": get_model_state_dict(model, options=_OPTIONS), "schedule": scheduler.state_dict()}
     state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
+    with _one_process_is_fine():
+        state_dict_saver.save(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
+
+
+@contextmanager
+def saving(directory: Path) -> Iterator[None]:
+    """Wraps all that writes a resumable checkpoint: where one part cannot be written, the directory goes as a whole.
+
+    Raises:
+        SaveError: with the reason, for example that the disk is full.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _one_process_is_fine():
-            state_dict_saver.save(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
-    except Exception as error:  # the writer wraps what the file system raised
+        yield
+    except (Exception, CheckpointException) as error:  # torch's is no `Exception`, and wraps what the file system raised
         shutil.rmtree(directory, ignore_errors=True)
-        raise SaveError(
-            f"{directory} could not be written ({error}): make room and resume from the checkpoint before"
-        ) from error
+        raise SaveError(f"{directory} could not be written ({_reason(error)}): make room and go on with --resume") from error
+
+
+def _reason(error: BaseException) -> str:
+    failures = getattr(error, "failures", None)
+    return str(next(iter(failures.values()))[0]) if failures else str(error)
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
-    """Reads what `save_state` wrote into the model and, where given, the optimiser and the schedule."""
+    """Reads what `save_state` wrote into the model and, where given, the optimiser and the schedule.
+
+    Raises:
+        SaveError: it cannot be read.
+    """
     state: dict[str, Any] = {"model": get_model_state_dict(model, options=_OPTIONS)}
     if optimizer is not None:
         state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
         state["schedule"] = scheduler.state_dict()
-    with _one_process_is_fine():
-        state_dict_loader.load(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
+    try:
+        with _one_process_is_fine():
+            state_dict_loader.load(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
+    except (Exception, CheckpointException) as error:
+        raise SaveError(f"{directory} cannot be read ({_reason(error)}): remove it to go on from the one before") from error
     set_model_state_dict(model, state["model"], options=_OPTIONS)
     if optimizer is not None:
         set_optimizer_state_dict(model, _inner(optimizer), state["optimizer"], options=_OPTIONS)
@@ -60,8 +78,16 @@ def load_state(directory: Path, model: nn.Module, optimizer: Any = None, schedul
 
 def latest_state(directory: Path) -> Path | None:
     """The newest checkpoint that was written to its end, or none."""
-    whole = [path for path in directory.glob("checkpoint-*") if (path / COMPLETE).is_file()]
+    whole = [path for path in directory.glob("checkpoint-*") if _is_whole(path)]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether its last file was written to its end."""
+    try:
+        return isinstance(json.loads((path / COMPLETE).read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

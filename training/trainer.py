@@ -7,11 +7,12 @@ FSDP2 as torch documents it, on any device.
 
 import json
 import math
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from training.arguments import reporters, training_arguments
 from training.batches import Collator, TrainingBatch
@@ -30,7 +32,7 @@ from training.evaluation.ranking import Vectors, recall, target_ranks
 from training.examples import Asked, BatchPlan
 from training.losses import global_count, total_loss
 from training.model import CachedGradients, Losses, TrainingModel
-from training.state import load_state, save_state
+from training.state import load_state, save_state, saving
 from training.validation_pool import ValidationPool
 
 
@@ -81,6 +83,7 @@ class NoteTrainer(Trainer):
         self.is_distributed_loading_by_transformers = isinstance(model, FSDPModule)
         self.loss_is_scaled_for_ga = True
         self._parts: dict[str, list[float]] = defaultdict(list)
+        self._batch = 0
 
     def get_train_dataloader(self) -> DataLoader[TrainingBatch]:
         """The plan in order; accelerate must not deal its batches out, each process takes its share of every one."""
@@ -103,11 +106,13 @@ class NoteTrainer(Trainer):
         """
         batch: TrainingBatch = inputs.to(self.args.device)
         model.train()
+        self._batch = batch.step
+        self.accelerator.unwrap_model(model).temperature.cap()
         tokens = global_count(sum(len(chunk.output_ids) for chunk in batch.chunks), self.args.device)
         compute = self._whole_batch if len(batch.chunks) == 1 else self._in_chunks
         losses = compute(model, batch, tokens)
         if not math.isfinite(float(losses.total)):
-            self._refuse(batch.step)
+            self._refuse("loss")
         for name, value in zip(("loss_contrastive", "loss_generative"), losses[1:], strict=True):
             self._parts[name].append(float(value))
         return losses.total.detach()
@@ -196,7 +201,7 @@ class NoteTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss and τ to a line, and writes it to log.jsonl."""
         if "loss" in logs:
-            logs |= {name: sum(values) / len(values) for name, values in self._parts.items()}
+            logs |= {name: self._mean_over_processes(sum(values) / len(values)) for name, values in self._parts.items()}
             logs["temperature"] = self._temperature()
             logs["gradient_norm"] = logs.pop("grad_norm", math.nan)
             self._parts.clear()
@@ -205,6 +210,14 @@ class NoteTrainer(Trainer):
             line = {"step": self.state.global_step} | {name.replace("eval_", "validation_"): v for name, v in logs.items()}
             with self.log_path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
+
+    def _mean_over_processes(self, value: float) -> float:
+        """Each process's part is such that their mean is that of the global batch."""
+        if self.args.world_size == 1:
+            return value
+        summed = torch.tensor(value, device=self.args.device)
+        dist.all_reduce(summed)
+        return float(summed) / int(self.args.world_size)
 
     def _temperature(self) -> float:
         value: Any = self.accelerator.unwrap_model(self.model_wrapped).temperature.log_scale.detach()
@@ -227,9 +240,26 @@ class NoteTrainer(Trainer):
             )
         return self.optimizer
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """See `Trainer`; asked before the optimiser's step, which would spoil all weights by a gradient that is no number."""
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        if not math.isfinite(float(norm)):
+            self._refuse("gradient")
+        return norm
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: the library takes a batch for a dictionary."""
         return 0
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        directory = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.process_index == 0:
+            shutil.rmtree(directory, ignore_errors=True)  # one that was cut off
+        if self.args.world_size > 1:
+            dist.barrier()
+        # The directory is there before the library asks whether this very state is the best one.
+        with saving(directory):
+            super()._save_checkpoint(model, trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Nothing: weights are saved with the optimiser's state, for every kind of data parallelism alike."""
@@ -247,11 +277,11 @@ class NoteTrainer(Trainer):
     def _load_best_model(self) -> None:
         load_state(Path(str(self.state.best_model_checkpoint)), self.model)
 
-    def _refuse(self, step: int) -> None:
-        batch = self.batches.plan[step]
+    def _refuse(self, what: str) -> NoReturn:
+        batch = self.batches.plan[self._batch]
         notes = ", ".join(asked.note for asked in (*batch.first, *batch.second)[:6])
         raise NonFiniteLossError(
-            f"the loss of batch {step} is no number any more (its notes: {notes}, …): lower optimizer.learning_rate, or look "
+            f"the {what} of batch {self._batch} is no number any more (its notes: {notes}, …): lower optimizer.learning_rate, or look "
             "at these notes; the last checkpoint is from before"
         )
 

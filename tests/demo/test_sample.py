@@ -35,6 +35,11 @@ def test_the_sample_is_whole_and_attributed() -> None:
     assert "CC BY-SA" in (DEMO / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_adapter_is_small() -> None:
+    """Of the whole checkpoint only this is in the repository: adapters, projection, and the row of [EMB] among them."""
+    assert sum(path.stat().st_size for path in (DEMO / "adapter").iterdir()) < 12 * 2**20
+
+
 def test_the_demo_takes_as_many_notes_of_each_site() -> None:
     assert set(Counter(note.category for note in sample_notes(60)).values()) == {60}
     assert len({note.id for note in sample_notes(225)}) == 5 * 225

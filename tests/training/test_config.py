@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from training.building import is_packed
 from training.config import FullSettings, LoraSettings, LossSettings, TrainingConfig
 from training.errors import ConfigError
 
@@ -34,6 +35,16 @@ def test_a_config_is_read_back_as_it_was_saved(path: Path, tmp_path: Path) -> No
     assert TrainingConfig.load(tmp_path / "saved.yaml") == config
     written = yaml.safe_load((tmp_path / "saved.yaml").read_text(encoding="utf-8"))
     assert written["optimizer"].keys() == type(config.optimizer).model_fields.keys()  # defaults are written out
+
+
+def test_kept_lower_layers_are_packed_on_every_device(config_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    config = TrainingConfig.load(config_file())
+    assert not is_packed(config)
+    kept = TrainingConfig.load(config_file(), ["method={kind: full, frozen_layers: 1}", "compute.cache_frozen_layers=true"])
+    assert is_packed(kept)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert is_packed(config)
 
 
 def test_overrides_win_and_are_yaml(config_file: Write) -> None:

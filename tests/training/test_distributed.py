@@ -16,7 +16,7 @@ from .test_run import log, losses
 
 pytestmark = pytest.mark.integration
 STEPS = 3
-LORA = {"method": {"kind": "lora", "rank": 4}}
+LORA: dict[str, Any] = {"method": {"kind": "lora", "rank": 4}}
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Ran:
     temperatures: list[float]
     gradients: dict[str, torch.Tensor]
     sharded: set[str]
+    inputs: dict[str, set[str]]
+    parts: list[tuple[float, float]]
     parameters: dict[str, torch.Tensor]
 
 
@@ -37,15 +39,15 @@ class Runs:
         self._folder = folder
         self._settings = settings
 
-    def __call__(self, name: str, processes: int, **changes: Any) -> Ran:
+    def __call__(self, name: str, processes: int, options: tuple[str, ...] = (), **changes: Any) -> Ran:
         config = self._folder / f"{name}.yaml"
         content = self._settings(
             examples__pairs_per_batch=8, examples__max_pairs=30, validation__every_steps=100, compute__packed=False,
-            optimizer__warmup_share=0.0, **changes,
+            optimizer__warmup_share=0.0, **({"loss__alpha": 1.0} | changes),
         )  # fmt: skip
         config.write_text(yaml.safe_dump(content), encoding="utf-8")
         output = self._folder / name
-        launch(processes, "tests.training.worker", str(config), str(output))
+        launch(processes, "tests.training.worker", str(config), str(output), *options)
         captured = torch.load(output / "capture.pt")
         model = Checkpoint.open(output / "checkpoint").load_model()
         return Ran(
@@ -53,6 +55,8 @@ class Runs:
             [line["temperature"] for line in log(output) if "temperature" in line],
             captured["gradients"],
             captured["sharded"],
+            captured["inputs"],
+            [(line["loss_contrastive"], line["loss_generative"]) for line in log(output) if "loss" in line],
             {name: value.detach() for name, value in model.named_parameters()},
         )
 
@@ -81,6 +85,7 @@ def lora(runs: Runs) -> Ran:
 def assert_same(ran: Ran, expected: Ran) -> None:
     assert list(ran.losses) == [1, 2, 3]
     assert ran.losses == pytest.approx(expected.losses, rel=1e-4)
+    assert ran.parts == [pytest.approx(parts, rel=1e-4) for parts in expected.parts]
     assert ran.temperatures == pytest.approx(expected.temperatures, abs=1e-6)
     assert len(set(expected.temperatures)) == STEPS  # τ was trained
     assert ran.gradients.keys() == expected.gradients.keys()
@@ -117,4 +122,21 @@ def test_adapters_in_chunks_on_two_processes_equal_one_batch_on_one(runs: Runs, 
 def test_the_comparison_can_fail(runs: Runs, full: Ran) -> None:
     """Another α gives other gradients, by more than the tolerance."""
     with pytest.raises(AssertionError):
-        assert_same(runs("other", 1, loss__alpha=0.05), full)
+        assert_same(runs("other", 1, loss__alpha=1.05), full)
+
+
+def test_a_mean_over_each_process_would_be_noticed(runs: Runs, full: Ran) -> None:
+    """The answers of the two processes' notes are not equally long."""
+    with pytest.raises(AssertionError):
+        assert_same(runs("own-mean", 2, ("--own-mean",)), full)
+
+
+def test_sharded_bfloat16_does_not_round_what_is_counted(runs: Runs, full: Ran) -> None:
+    ran = runs(
+        "sharded-bfloat16", 2, compute__fsdp=True, compute__precision="bfloat16", compute__chunk_examples=3,
+        compute__gradient_checkpointing=True,
+    )  # fmt: skip
+    assert ran.inputs == {"output_tokens": {"float32"}, "embeddings": {"float32"}, "gradients": {"float32"}}
+    assert ran.losses == pytest.approx(full.losses, rel=0.02)
+    assert ran.losses != pytest.approx(full.losses, rel=1e-5)  # it was computed in bfloat16
+    assert ran.temperatures == pytest.approx(full.temperatures, abs=2e-3)

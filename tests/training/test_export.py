@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from notellm import Checkpoint, NoteEncoder, NoteText
@@ -45,8 +46,6 @@ def test_training_changed_the_vectors(run: Path, tiny_base: Path, tmp_path: Path
     """Otherwise the test above could not fail: without its adapters a base gives other vectors."""
     adapter = tmp_path / "adapter"
     shutil.copytree(run / "adapter", adapter)
-    from safetensors.torch import load_file, save_file
-
     weights = load_file(adapter / "adapter_model.safetensors")
     save_file({name: torch.zeros_like(value) if "lora_B" in name else value for name, value in weights.items()},
               adapter / "adapter_model.safetensors")  # fmt: skip
@@ -99,6 +98,23 @@ def test_a_broken_adapter_is_refused(run: Path, tiny_base: Path, tmp_path: Path,
     shutil.copytree(run / "adapter", adapter)
     (adapter / missing).unlink()
     with pytest.raises(BaseModelError, match="cannot be merged into"):
+        merge_adapter(str(tiny_base), adapter, tmp_path / "merged")
+
+
+@pytest.mark.parametrize("cut", ["adapter_model.safetensors", "projection.safetensors", "facts.json", "adapter_config.json"])
+def test_a_cut_off_adapter_is_refused(run: Path, tiny_base: Path, tmp_path: Path, cut: str) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(run / "adapter", adapter)
+    (adapter / cut).write_bytes((adapter / cut).read_bytes()[:60])
+    with pytest.raises(BaseModelError, match="cannot be merged into"):
+        merge_adapter(str(tiny_base), adapter, tmp_path / "merged")
+
+
+def test_a_projection_of_another_size_is_refused(run: Path, tiny_base: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(run / "adapter", adapter)
+    save_file({"weight": torch.zeros(16, 32)}, adapter / "projection.safetensors")
+    with pytest.raises(BaseModelError, match="projection takes 32 values, the model gives 48"):
         merge_adapter(str(tiny_base), adapter, tmp_path / "merged")
 
 

@@ -52,6 +52,17 @@ def test_partners_in_the_wrong_order_would_be_noticed() -> None:
     assert float(contrastive_loss(partnered, itself, tau)) < float(contrastive_loss(shuffled, itself, tau))
 
 
+def test_a_temperature_above_its_cap_comes_back() -> None:
+    temperature = Temperature(start=9.0)
+    contrastive_loss(unit(4), torch.eye(4, dtype=torch.bool), temperature()).backward()
+    assert temperature.log_scale.grad is not None
+    assert float(temperature.log_scale.grad) == 0  # by itself it never would
+    temperature.cap()
+    assert float(temperature().detach()) == pytest.approx(MAX_LOG_SCALE)
+    contrastive_loss(unit(4), torch.eye(4, dtype=torch.bool), temperature()).backward()
+    assert float(temperature.log_scale.grad) != 0
+
+
 def test_the_temperature_is_capped_and_learns() -> None:
     temperature = Temperature(start=9.0)
     assert temperature.log_scale.shape == (1,)

@@ -1,6 +1,5 @@
 """Whole runs of a tiny model: what they leave behind, how they stop, and how they go on."""
 
-import errno
 import json
 import os
 import re
@@ -12,13 +11,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, TrainerCallback, TrainerControl, TrainerState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from transformers import GPT2Config, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
 from notellm import Checkpoint
 from notellm.errors import NoteLLMError
+from training.building import build
 from training.config import TrainingConfig
-from training.errors import BaseModelError, ConfigError, DataError, NonFiniteLossError, SaveError
-from training.run import train
+from training.data.dataset import load_dataset
+from training.errors import BaseModelError, ConfigError, DataError, NonFiniteLossError
+from training.examples import BatchPlan
+from training.run import git_revision, make_trainer, train
+from training.state import latest_state
 from training.trainer import NoteTrainer
 
 Config = Callable[..., TrainingConfig]
@@ -71,6 +75,17 @@ class StopAt(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def add_callback(monkeypatch: pytest.MonkeyPatch, callback: TrainerCallback) -> None:
+    """Puts a callback into every trainer that is made."""
+    made = NoteTrainer.__init__
+
+    def with_callback(trainer: NoteTrainer, *args: Any) -> None:
+        made(trainer, *args)
+        trainer.add_callback(callback)
+
+    monkeypatch.setattr(NoteTrainer, "__init__", with_callback)
+
+
 @pytest.mark.parametrize("method", [{"kind": "full"}, {"kind": "lora", "rank": 4, "dropout": 0.1}], ids=["full", "lora"])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any]
@@ -78,13 +93,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     config = run_config(method=method, validation__every_steps=100)
     assert train(config, tmp_path / "whole") is not None
     with monkeypatch.context() as patch:
-        made = NoteTrainer.__init__
-
-        def with_signal(trainer: NoteTrainer, *args: Any) -> None:
-            made(trainer, *args)
-            trainer.add_callback(StopAt(3))
-
-        patch.setattr(NoteTrainer, "__init__", with_signal)
+        add_callback(patch, StopAt(3))
         assert train(config, tmp_path / "stopped") is None
     assert not (tmp_path / "stopped" / "checkpoint").exists()
     assert train(config, tmp_path / "stopped", resume=True) is not None
@@ -106,7 +115,38 @@ def test_a_run_stops_early_and_keeps_the_best(run_config: Config, tmp_path: Path
     recalls = [line["validation_recall@10"] for line in lines if "validation_recall@10" in line]
     assert max(line["step"] for line in lines) < 40
     assert checkpoint.manifest.metrics["validation_recall@10"] == pytest.approx(max(recalls))
-    assert recalls[-1] <= max(recalls)
+
+
+class RememberWeights(TrainerCallback):
+    """The trained weights whenever they are measured."""
+
+    def __init__(self) -> None:
+        self.measured: list[dict[str, torch.Tensor]] = []
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
+        self.measured.append({name: value.detach().clone() for name, value in model.note_llm.named_parameters()})
+
+
+@pytest.mark.parametrize(
+    ("recalls", "best"), [((0.2, 0.3, 0.25, 0.28), 1), ((0.2, 0.3, 0.25, 0.35), 3), ((0.3, 0.2, 0.1, 0.1), 0)]
+)
+def test_the_state_of_the_best_recall_becomes_the_checkpoint(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recalls: tuple[float, ...], best: int
+) -> None:
+    scripted, remember = iter(recalls), RememberWeights()
+    monkeypatch.setattr("training.trainer.recall", lambda *_: next(scripted))
+    add_callback(monkeypatch, remember)
+    config = run_config(validation__every_steps=2, validation__patience=9, run__keep=1)
+    checkpoint = train(config, tmp_path / "run")
+    assert checkpoint is not None
+    assert checkpoint.manifest.metrics["validation_recall@10"] == recalls[best]
+    assert len(remember.measured) == len(recalls)
+    kept = parameters(tmp_path / "run")
+    for name, value in remember.measured[best].items():
+        torch.testing.assert_close(kept[name], value, rtol=0, atol=1e-6, msg=name)
+    others = [index for index in range(len(recalls)) if index != best]
+    for other in others:
+        assert any(not torch.equal(kept[name], value) for name, value in remember.measured[other].items())
 
 
 def test_a_run_may_keep_its_last_state(run_config: Config, tmp_path: Path) -> None:
@@ -132,6 +172,37 @@ def test_a_loss_that_is_no_number_stops_the_run(run_config: Config, tmp_path: Pa
             run_config(optimizer__learning_rate=1e18, optimizer__warmup_share=0.0, optimizer__max_gradient_norm=1e18),
             tmp_path / "run",
         )
+
+
+class Spoil(TrainerCallback):
+    """Makes one weight no number before a step, or its gradient in that step."""
+
+    def __init__(self, step: int, what: str) -> None:
+        self.step, self.what = step, what
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
+        if state.global_step == self.step:
+            weight = model.note_llm.causal_lm.model.norm.weight
+            if self.what == "loss":
+                weight.data[0] = torch.nan
+            else:
+                weight.register_hook(lambda gradient: gradient * torch.inf)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_it_is_the_batch_at_fault_that_is_named(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    add_callback(monkeypatch, Spoil(2, what))
+    config = run_config(validation__every_steps=2)
+    with pytest.raises(NonFiniteLossError, match=f"the {what} of batch 2 is no number") as refusal:
+        train(config, tmp_path / "run")
+    dataset = load_dataset(config.data)
+    plan = BatchPlan(dataset.pairs["train"], dataset.notes, config.examples, config.seed)
+    assert plan[2].first[0].note in str(refusal.value)
+    state = latest_state(tmp_path / "run" / "states")
+    assert state is not None
+    assert state.name == "checkpoint-2"
 
 
 def test_a_second_run_in_the_same_directory_is_refused(run_config: Config, tmp_path: Path) -> None:
@@ -180,31 +251,49 @@ def test_another_architecture_is_refused(run_config: Config, tiny_base: Path, tm
         train(run_config(model__base=str(other)), tmp_path / "run")
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The writer runs out of room at the second checkpoint; the first is whole, and the run resumes from it."""
-    written = 0
-    save = torch.distributed.checkpoint.state_dict_saver.save
-
-    def full(state: dict[str, Any], **options: Any) -> object:
-        nonlocal written
-        written += 1
-        if written == 2:
-            Path(options["checkpoint_id"]).mkdir(parents=True)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return save(state, **options)
-
-    config = run_config()
-    with monkeypatch.context() as patch:
-        patch.setattr("torch.distributed.checkpoint.state_dict_saver.save", full)
-        with pytest.raises(SaveError, match=r"No space left on device.*resume from the checkpoint before"):
-            train(config, tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["checkpoint-2"]
-    assert train(config, tmp_path / "run", resume=True) is not None
-
-
 def test_tensorboard_gets_the_curves(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(run_config(run__report_to=["tensorboard"]), tmp_path / "run")
-    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+    drawn = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    curve = {event.step: event.value for event in drawn.Scalars("train/loss")}
+    assert curve == pytest.approx(losses(tmp_path / "run"), rel=1e-6)
+    assert {"train/loss_contrastive", "train/loss_generative", "train/temperature", "eval/recall@10"} <= set(
+        drawn.Tags()["scalars"]
+    )
+
+
+def test_each_weight_has_its_learning_rate_and_decay(run_config: Config, tmp_path: Path) -> None:
+    config = run_config(optimizer={"learning_rate": 1e-3, "head_learning_rate": 5e-3, "weight_decay": 0.1})
+    dataset = load_dataset(config.data)
+    trainer = make_trainer(config, dataset, build(config, []), tmp_path)
+    assert any(isinstance(callback, ProgressCallback) for callback in trainer.callback_handler.callbacks)
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    settings = {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in trainer.create_optimizer().param_groups
+        for parameter in group["params"]
+    }
+    assert settings["temperature.log_scale"] == (5e-3, 0.0)
+    assert settings["note_llm.projection.weight"] == (5e-3, 0.1)
+    assert settings["note_llm.causal_lm.model.norm.weight"] == (1e-3, 0.0)
+    assert settings["note_llm.causal_lm.model.layers.0.mlp.up_proj.weight"] == (1e-3, 0.1)
+    assert set(settings) == {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+
+
+def test_no_test_note_leaves_a_trace_and_shared_hashtags_may(run_config: Config, tmp_path: Path) -> None:
+    """Neither in batches nor in what a checkpoint knows; a hashtag that training notes have too may be known."""
+    config = run_config(model__projection="principal")
+    split = load_dataset(config.data).split
+    own = ((split.train, "learnt"), (split.validation, "held"), (split.test, "hidden"))
+    notes = tmp_path / "notes.jsonl"
+    lines = [json.loads(line) for line in config.data.notes.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line["hashtags"] += ["shared", *(tag for ids, tag in own if line["id"] in ids)]
+    notes.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    checkpoint = train(config.model_copy(update={"data": config.data.model_copy(update={"notes": notes})}), tmp_path / "run")
+    assert checkpoint is not None
+    vocabulary = checkpoint.manifest.hashtag_vocabulary
+    assert {"shared", "learnt"} <= set(vocabulary)
+    assert not {"held", "hidden"} & set(vocabulary)
 
 
 def test_the_checkpoint_remembers_how_it_was_made(run_config: Config, tmp_path: Path) -> None:
@@ -215,8 +304,8 @@ def test_the_checkpoint_remembers_how_it_was_made(run_config: Config, tmp_path: 
     assert record["config"]["seed"] == 5
     assert record["config"]["compute"]["precision"] in ("float32", "bfloat16")  # what was computed in, not "auto"
     assert "notes" not in record["config"]["data"]
-    assert set(record) >= {"code_revision", "config"}
-    assert checkpoint.manifest.data_fingerprint
+    assert record["code_revision"] == git_revision() is not None
+    assert checkpoint.manifest.data_fingerprint == load_dataset(config.data).fingerprint
     assert checkpoint.manifest.categories == ("beer", "coffee", "quantum", "travel")
     saved = TrainingConfig.load(tmp_path / "run" / "config.yaml")
     assert saved.compute.precision == record["config"]["compute"]["precision"]

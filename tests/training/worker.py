@@ -1,10 +1,11 @@
 """One process of a data-parallel run: `train` as the command line calls it, with its gradients written down.
 
-torchrun --nproc-per-node 2 -m tests.training.worker CONFIG OUTPUT [--resume]
+torchrun --nproc-per-node 2 -m tests.training.worker CONFIG OUTPUT [--resume] [--own-mean]
 """
 
 import os
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 import training.run
+import training.trainer
+from training import losses
 from training.config import TrainingConfig
 from training.errors import TrainingError
+from training.model import CachedGradients
 from training.trainer import NoteTrainer
 
 
@@ -26,6 +30,19 @@ class Capture(TrainerCallback):
     def __init__(self) -> None:
         self.gradients: dict[str, torch.Tensor] = {}
         self.sharded: set[str] = set()
+        self.inputs: dict[str, set[str]] = defaultdict(set)
+
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
+    ) -> None:
+        assert model is not None
+        model.register_forward_pre_hook(self._see, with_kwargs=True)  # after that of FSDP, which casts
+
+    def _see(self, model: nn.Module, args: Any, given: dict[str, Any]) -> None:
+        for name, value in given.items():
+            tensor = value.embeddings if isinstance(value, CachedGradients) else value
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                self.inputs[name].add(str(tensor.dtype).removeprefix("torch."))
 
     def on_pre_optimizer_step(
         self, args: Any, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: Any
@@ -53,9 +70,14 @@ def main(config: str, output: str, *options: str) -> None:
         return trainer
 
     training.run.make_trainer = with_capture  # type: ignore[assignment]
+    if "--own-mean" in options:  # the mistake that normalising by the global count avoids
+        training.trainer.global_count = lambda count, device: torch.tensor(float(count * losses.world_size()), device=device)  # type: ignore[attr-defined]
     checkpoint = training.run.train(TrainingConfig.load(Path(config)), Path(output), resume="--resume" in options)
     if int(os.environ.get("RANK", "0")) == 0:
-        torch.save({"gradients": capture.gradients, "sharded": capture.sharded}, Path(output) / "capture.pt")
+        torch.save(
+            {"gradients": capture.gradients, "sharded": capture.sharded, "inputs": dict(capture.inputs)},
+            Path(output) / "capture.pt",
+        )
         assert checkpoint is not None
     if dist.is_initialized():
         dist.barrier()

@@ -106,8 +106,10 @@ def pairs(
         raise ConfigError(": ".join([*(f"--{name}".replace("_", "-") for name in first["loc"]), first["msg"]])) from error
     if output.suffix not in {".parquet", ".csv"} or not output.parent.is_dir():
         raise ConfigError(f"--output {output}: name a .parquet or .csv file in a directory that exists")
-    read, _ = read_valid_notes(notes, drop_invalid=drop_invalid)
+    read, dropped = read_valid_notes(notes, drop_invalid=drop_invalid)
     log = open_events(events, read, drop_invalid=drop_invalid)
+    for reason, number in [*dropped.items(), *log.dropped.items()]:
+        typer.echo(f"dropped: {number:,} rows, {reason}")
     if window_hours and not log.has_times:
         raise DataError(f"{events} has positions and no times: leave --window-hours out")
     count = select_pairs(log.connection, read, settings)

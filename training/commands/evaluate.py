@@ -5,7 +5,7 @@ import logging
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from training.evaluation.comparison import Results
 from training.evaluation.embedding import LoadedCheckpoint
 from training.evaluation.errors import EvaluationError
 from training.evaluation.lexical import BM25, TfIdf
-from training.evaluation.measure import measure_checkpoint, measure_embedder, measure_retriever, measure_tags
+from training.evaluation.measure import hashtag_notes, measure_checkpoint, measure_embedder, measure_retriever, measure_tags
 from training.evaluation.measurement import CurvePoint, Measurement, read_measurements, write_measurement
 from training.evaluation.minilm import FineTunedMiniLM, FineTuning, MiniLM
 from training.evaluation.pool import TestPool
@@ -77,15 +77,28 @@ def evaluate(
     records = output / "measurements"
     done = read_measurements(records, pool.fingerprint)
     models = dict(map(_named, model or ()))
+    baselines = baseline if baseline is not None else [one for one in Baseline if one not in done]
+    _refuse_other_sample([one for name, one in done.items() if name not in {*models, *baselines}], pool, generated_notes)
     for name, place in models.items():
         write_measurement(records, _measure_model(name, place, settings, dataset, pool, generated_notes))
-    for one in baseline if baseline is not None else [one for one in Baseline if one not in done]:
+    for one in baselines:
         write_measurement(records, _measure_baseline(one, settings, dataset, pool, generated_notes))
     found = read_measurements(records, pool.fingerprint, order=[*models, *done, *Baseline])
     write_report(
         Results(pool, found), output, title or f"Evaluation: {settings.name}", shlex.join(["notellm-train", *sys.argv[1:]])
     )
     typer.echo(f"{output / 'report.md'}: {len(found)} methods on {len(pool.notes):,} notes and {len(pool.sources):,} pairs")
+
+
+def _refuse_other_sample(kept: Iterable[Measurement], pool: TestPool, generated_notes: int) -> None:
+    """Before hours of measuring: what is kept must be of the notes that are measured now."""
+    expected = len(hashtag_notes(pool, generated_notes))
+    for one in kept:
+        if one.hashtags and (found := len(next(iter(one.hashtags.metrics.values())))) != expected:
+            raise EvaluationError(
+                f"{one.method} was measured on hashtags of {found} notes, with --generated-notes {generated_notes} it would be "
+                f"{expected}: give the number of then, or another output directory"
+            )
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -1,11 +1,15 @@
 """`notellm-train train` and `merge`."""
 
 import logging
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
+import torch.distributed as dist
 import typer
 
+from notellm.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.export import merge_adapter
 from training.run import train as run_training
@@ -20,11 +24,25 @@ def train(
     """Trains, and writes a checkpoint. SIGTERM stops after the step, with a checkpoint to resume from."""
     logging.getLogger("training").setLevel(logging.INFO)
     checkpoint = run_training(TrainingConfig.load(config, override or ()), output, resume=resume)
+    if int(os.environ.get("RANK", "0")) == 0:  # it speaks for all
+        typer.echo(_outcome(checkpoint, output))
+    if dist.is_initialized():
+        _leave_together()
+
+
+def _outcome(checkpoint: Checkpoint | None, output: Path) -> str:
     if checkpoint is None:
-        typer.echo(f"{output}: stopped; go on with --resume")
-        return
+        return f"{output}: stopped; go on with --resume"
     metrics = "".join(f", {name} {value:.3f}" for name, value in checkpoint.manifest.metrics.items())
-    typer.echo(f"{checkpoint.path}: {checkpoint.manifest.name}, {checkpoint.manifest.dimensions} dimensions{metrics}")
+    return f"{checkpoint.path}: {checkpoint.manifest.name}, {checkpoint.manifest.dimensions} dimensions{metrics}"
+
+
+def _leave_together() -> None:
+    """Ends a process of several when all are done: one that leaves early makes torchrun end the others."""
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # threads of the group may outlive it, and abort the interpreter while it ends
 
 
 def merge(

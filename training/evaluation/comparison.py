@@ -45,7 +45,8 @@ class Results:
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
 
     @property
-    def _ranks(self) -> dict[str, Ranks]:
+    def ranks(self) -> dict[str, Ranks]:
+        """Of the methods that rank notes, each pair's rank."""
         return {name: np.array(one.ranks) for name, one in self.measurements.items() if one.ranks is not None}
 
     @property
@@ -55,17 +56,17 @@ class Results:
 
     def recall(self, k: int) -> Comparison:
         """Share of the pairs whose target is among the first k; asking notes are drawn, each with all its pairs."""
-        return self.bootstrap.compare({name: found(ranks, k) for name, ranks in self._ranks.items()}, self.pool.sources)
+        return self.bootstrap.compare({name: found(ranks, k) for name, ranks in self.ranks.items()}, self.pool.sources)
 
     def reciprocal_rank(self) -> Comparison:
         """MRR."""
-        return self.bootstrap.compare({name: 1 / ranks for name, ranks in self._ranks.items()}, self.pool.sources)
+        return self.bootstrap.compare({name: 1 / ranks for name, ranks in self.ranks.items()}, self.pool.sources)
 
     def by_exposure(self, k: int) -> list[Exposure]:
         """recall@k by quantiles of the asking note's interactions; quantiles with the same bounds are one."""
         asked = self.pool.exposure[self.pool.sources]
         edges = np.unique(np.quantile(asked, np.linspace(0, 1, QUANTILES + 1), method="inverted_cdf"))
-        values = {name: found(ranks, k) for name, ranks in self._ranks.items()}
+        values = {name: found(ranks, k) for name, ranks in self.ranks.items()}
         parts = []
         for part, (low, high) in enumerate(pairwise(edges)):
             chosen = (asked >= low if part == 0 else asked > low) & (asked <= high)

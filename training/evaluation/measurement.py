@@ -104,7 +104,7 @@ def read_measurements(directory: Path, pool: str, order: Sequence[str] = ()) -> 
         if measurement.pool != pool:
             raise EvaluationError(
                 f"{path} was measured on other data or another split (pool {measurement.pool}, now {pool}): remove it, or choose "
-                "another --output"
+                "another output directory"
             )
         found[measurement.method] = measurement
     rank = {name: place for place, name in enumerate(order)}

@@ -28,14 +28,14 @@ def _axes(columns: int = 1) -> tuple[Any, Any]:
     return evaluation_package("matplotlib.pyplot").subplots(1, columns, figsize=(6.5 * columns, 4.5), layout="constrained")  # type: ignore[no-any-return]
 
 
-def _recall(results: Results) -> Any:
+def _recall(results: Results) -> Any | None:
+    if not results.ranks:
+        return None
     figure, axes = _axes()
     size = len(results.pool.notes) - 1
     cuts = np.unique(np.geomspace(1, size, 60).astype(int))
-    for name, one in results.measurements.items():
-        if one.ranks is not None:
-            ranks = np.array(one.ranks)
-            axes.plot(cuts, [found(ranks, k).mean() for k in cuts], label=name)
+    for name, ranks in results.ranks.items():
+        axes.plot(cuts, [found(ranks, k).mean() for k in cuts], label=name)
     axes.set(xscale="log", xlabel="k", ylabel="recall@k", title=f"{len(results.pool.sources):,} pairs, {size + 1:,} notes")
     axes.legend()
     axes.grid(alpha=0.3)
@@ -43,6 +43,8 @@ def _recall(results: Results) -> Any:
 
 
 def _by_exposure(results: Results) -> Any | None:
+    if not results.ranks:
+        return None
     k = EXPOSURE_AT if EXPOSURE_AT in results.cuts else results.cuts[-1]
     parts = results.by_exposure(k)
     if len(parts) <= 1:

@@ -78,6 +78,8 @@ def _head(results: Results, title: str, command: str) -> Iterator[str]:
 
 
 def _retrieval(results: Results) -> Iterator[str]:
+    if not results.ranks:
+        return
     yield "## Related notes"
     columns = {f"recall@{k}": results.recall(k).estimates() for k in results.cuts} | {
         "MRR": results.reciprocal_rank().estimates()
@@ -92,7 +94,7 @@ def _retrieval(results: Results) -> Iterator[str]:
 
 
 def _exposure(results: Results) -> Iterator[str]:
-    parts = results.by_exposure(EXPOSURE_AT) if EXPOSURE_AT in results.cuts else []
+    parts = results.by_exposure(EXPOSURE_AT) if results.ranks and EXPOSURE_AT in results.cuts else []
     if len(parts) <= 1:
         return
     yield f"### recall@{EXPOSURE_AT} by the asking note's interactions"

@@ -30,6 +30,15 @@ def test_recall_counts_pairs() -> None:
     assert compared.reciprocal_rank().values["a"] == pytest.approx(np.mean([1 / rank for rank in RANKS]))
 
 
+def test_intervals_are_over_asking_notes_not_over_pairs() -> None:
+    """A second copy of every pair tells nothing new."""
+    twice = TestPool(NOTES, np.tile(POOL.sources, 2), np.tile(POOL.targets, 2), POOL.exposure, (), "data")
+    measured = {"a": Measurement(method="a", about="", pool=twice.fingerprint, ranks=[*RANKS, *RANKS])}
+    for k in (1, 10):
+        doubled = Results(twice, measured, Bootstrap(draws=200)).recall(k)
+        assert doubled.draws["a"] == pytest.approx(results(a=RANKS).recall(k).draws["a"])
+
+
 def test_exposure_is_that_of_the_asking_note() -> None:
     parts = results(a=RANKS).by_exposure(1)
     assert [(part.low, part.high, part.pairs) for part in parts] == [(1, 2, 3), (5, 9, 3)]

@@ -100,3 +100,22 @@ def test_throughput_is_that_of_the_pool(trained: Path, platform: Path) -> None:
     assert embedded.vectors.shape == (len(notes), 16)
     assert embedded.notes_per_second == pytest.approx(len(notes) / embedded.seconds)
     assert "float32" in embedded.machine
+
+
+def test_another_sample_of_notes_is_refused_before_anything_is_measured(
+    config_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report"
+    tags = ("--baseline", "most-frequent-tags")
+    command(monkeypatch, "evaluate", config_file(), report, *tags, "--generated-notes", "5")
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "## Hashtags" in text
+    assert "Related notes" not in text
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "evaluate", config_file(), report, "--baseline", "tfidf-neighbour-tags", "--generated-notes", "7")
+    assert (
+        "most-frequent-tags was measured on hashtags of 5 notes, with --generated-notes 7 it would be 7"
+        in capsys.readouterr().err
+    )
+    assert [path.stem for path in (report / "measurements").iterdir()] == ["most-frequent-tags"]
+    command(monkeypatch, "evaluate", config_file(), report, *tags, "--generated-notes", "7")  # all of it anew

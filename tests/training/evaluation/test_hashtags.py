@@ -29,6 +29,9 @@ def test_rouge_is_that_of_its_definition() -> None:
     assert scores.metrics["rouge-1"] == pytest.approx([2 * (2 / 2) * (2 / 3) / (2 / 2 + 2 / 3)])
     assert scores.metrics["rouge-2"] == [0]
     assert scores.metrics["rouge-L"] == scores.metrics["rouge-1"]
+    turned = score_hashtags([("coffee", "cold")], [("cold brew", "coffee")])
+    assert turned.metrics["rouge-1"] == scores.metrics["rouge-1"]
+    assert turned.metrics["rouge-L"] == pytest.approx([2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3)])
 
 
 def test_scripts_without_spaces_count() -> None:

@@ -1,0 +1,150 @@
+"""What a run leaves on disk when something goes wrong, and how it goes on from there."""
+
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+import training.export
+from notellm.errors import CheckpointError
+from training.config import TrainingConfig
+from training.errors import ConfigError, SaveError
+from training.run import train
+from training.state import latest_state
+
+from .test_run import add_callback, log, losses
+
+Config = Callable[..., TrainingConfig]
+ROOM = 20_000
+
+
+class LoseRoom(TrainerCallback):
+    """After a step, no file may grow beyond some bytes: writing fails for real, as on a full disk."""
+
+    def __init__(self, step: int, room: int) -> None:
+        self.step, self.room = step, room
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self.step:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, resource.RLIM_INFINITY))
+
+
+@contextmanager
+def room_again() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("room", [ROOM, 1500], ids=["weights", "trainer state"])
+def test_a_disk_without_room_leaves_the_last_state(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    config = run_config()
+    with monkeypatch.context() as patch, room_again():
+        add_callback(patch, LoseRoom(3, room))
+        with pytest.raises(SaveError, match=r"checkpoint-4 could not be written .*File too large.*go on with --resume"):
+            train(config, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["checkpoint-2"]
+    assert train(config, tmp_path / "run", resume=True) is not None
+
+
+def test_a_state_that_was_cut_off_is_passed_over(run_config: Config, tmp_path: Path) -> None:
+    config = run_config(run__keep=9)
+    train(config, tmp_path / "run")
+    whole = sorted((tmp_path / "run" / "states").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    newest = whole[-1] / "trainer_state.json"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert latest_state(tmp_path / "run" / "states") == whole[-2]
+    before = losses(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    assert train(config, tmp_path / "run", resume=True) is not None
+    assert losses(tmp_path / "run") == pytest.approx(before, rel=1e-6)
+
+
+def test_a_state_that_cannot_be_read_is_named(run_config: Config, tmp_path: Path) -> None:
+    config = run_config()
+    train(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    for file in (tmp_path / "run" / "states").rglob("*.distcp"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(SaveError, match=r"states/checkpoint-\d+ cannot be read .*remove it"):
+        train(config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("room", [ROOM, 1500], ids=["checkpoint", "adapter"])
+def test_an_export_that_failed_is_made_up_for(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """With adapters: the one that was written already does not stand in the way."""
+    config = run_config(method={"kind": "lora", "rank": 4})
+    real = training.export.export
+
+    def without_room(*args: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        return real(*args)
+
+    with monkeypatch.context() as patch, room_again():
+        patch.setattr("training.run.export", without_room)
+        with pytest.raises((SaveError, CheckpointError), match="could not be written"):
+            train(config, tmp_path / "run")
+    before = log(tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    assert train(config, tmp_path / "run", resume=True) is not None
+    assert (tmp_path / "run" / "adapter" / "projection.safetensors").is_file()
+    assert log(tmp_path / "run") == before  # nothing was trained again
+
+
+def test_an_old_adapter_is_noticed_before_hours_of_training(run_config: Config, tmp_path: Path) -> None:
+    (tmp_path / "run" / "adapter").mkdir(parents=True)
+    (tmp_path / "run" / "adapter" / "facts.json").touch()
+    with pytest.raises(CheckpointError, match="adapter: exists already"):
+        train(run_config(method={"kind": "lora", "rank": 4}), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_a_run_that_stopped_early_does_not_go_on(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = iter((0.3, 0.2, 0.1, 0.1, 0.1))
+    monkeypatch.setattr("training.trainer.recall", lambda *_: next(scripted))
+    config = run_config(examples__epochs=4, validation__every_steps=2, validation__patience=2)
+    train(config, tmp_path / "run")
+    before = log(tmp_path / "run")
+    assert before[-1]["step"] == 6
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    checkpoint = train(config, tmp_path / "run", resume=True)
+    assert checkpoint is not None
+    assert checkpoint.manifest.metrics == {"validation_recall@10": 0.3}
+    assert max(line["step"] for line in log(tmp_path / "run")) == 6
+
+
+def test_a_resumed_run_has_the_patience_that_was_left(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = iter((0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2))
+    monkeypatch.setattr("training.trainer.recall", lambda *_: next(scripted))
+    config = run_config(examples__epochs=4, validation__every_steps=2, validation__patience=2)
+    with monkeypatch.context() as patch, room_again():
+        add_callback(patch, LoseRoom(5, ROOM))
+        with pytest.raises(SaveError):
+            train(config, tmp_path / "run")
+    assert train(config, tmp_path / "run", resume=True) is not None
+    assert max(line["step"] for line in log(tmp_path / "run")) == 6
+
+
+def test_a_run_does_not_go_on_with_other_data(run_config: Config, tmp_path: Path) -> None:
+    config = run_config()
+    train(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    notes = tmp_path / config.data.notes.name
+    lines = config.data.notes.read_text(encoding="utf-8").splitlines()
+    notes.write_text("\n".join([lines[0].replace("number 0", "number zero"), *lines[1:]]), encoding="utf-8")
+    changed = config.model_copy(update={"data": config.data.model_copy(update={"notes": notes})})
+    changed.save(tmp_path / "run" / "config.yaml")
+    with pytest.raises(ConfigError, match="was begun with other data"):
+        train(changed, tmp_path / "run", resume=True)
