@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import regex
@@ -62,6 +62,32 @@ class HashtagSuggestion:
 
     hashtag: str
     confidence: float
+
+
+@dataclass(frozen=True)
+class HashtagRules:
+    """What a platform does not want to be suggested, clean as it may be.
+
+    Attributes:
+        blocked: the `hashtag_key` of hashtags that never are.
+        min_confidence: below it none is.
+    """
+
+    blocked: frozenset[str] = frozenset()
+    min_confidence: float = 0.0
+
+    @classmethod
+    def of(cls, blocked: Iterable[str], min_confidence: float = 0.0) -> "HashtagRules":
+        """Rules that block hashtags in any spelling; what is no hashtag blocks nothing."""
+        return cls(frozenset(filter(None, (hashtag_key(clean_hashtag(tag)) for tag in blocked))), min_confidence)
+
+    def allows(self, hashtag: str) -> bool:
+        """Whether a hashtag may be suggested at all."""
+        return hashtag_key(hashtag) not in self.blocked
+
+    def apply(self, suggestions: Iterable[HashtagSuggestion]) -> list[HashtagSuggestion]:
+        """Those that may be suggested, in their order; none is a valid answer."""
+        return [one for one in suggestions if one.confidence >= self.min_confidence and self.allows(one.hashtag)]
 
 
 def hashtag_list_pattern(count: int, *, lead: str, separator: str) -> str:

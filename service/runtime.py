@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from qdrant_client import AsyncQdrantClient
 
 from notellm.checkpoint import Checkpoint
+from notellm.hashtags import HashtagRules
 from service.engines import Engine, LocalEngine
+from service.errors import StartupError
 from service.health import Liveness
 from service.index import EdgeIndex, NoteIndex, ServerIndex
 from service.metrics import Metrics
@@ -50,7 +52,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads
         )
         suggestions = await asyncio.to_thread(
-            SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary
+            SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=_rules(settings)
         )
         metrics = Metrics()
         manifest = checkpoint.manifest
@@ -80,6 +82,16 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             metrics,
             queues.liveness,
         )
+
+
+def _rules(settings: Settings) -> HashtagRules:
+    """Raises `StartupError` where the block list cannot be read."""
+    file = settings.hashtag_blocklist
+    try:
+        blocked = file.read_text(encoding="utf-8").splitlines() if file else []
+    except (OSError, ValueError) as error:
+        raise StartupError(f"NOTELLM_HASHTAG_BLOCKLIST: {file} cannot be read: {error}") from error
+    return HashtagRules.of(blocked, settings.hashtag_min_confidence)
 
 
 async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:

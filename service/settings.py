@@ -93,6 +93,12 @@ class Settings(BaseSettings):
         description="How many of the checkpoint's hashtags, the most frequent ones, may be suggested; a thousand take about a "
         "megabyte. With 0, or where the checkpoint lists none, hashtags are what the model writes.",
     )
+    hashtag_blocklist: Path | None = Field(
+        default=None, description="File of hashtags that are never suggested, one a line, in any spelling; in UTF-8."
+    )
+    hashtag_min_confidence: float = Field(
+        default=0.0, ge=0, le=1, description="Hashtags of less confidence are not suggested; a note may get none then."
+    )
     max_queue_tokens: int = Field(
         default=131_072,
         ge=64,

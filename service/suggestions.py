@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from notellm.checkpoint import Manifest
-from notellm.hashtags import HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
+from notellm.hashtags import HashtagRules, HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
 from notellm.note import NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
 from notellm.ranking import RankedChoice
@@ -34,13 +34,16 @@ class SuggestionPrompts:
         prompt: the checkpoint's prompt builder.
         vocabulary: how many of those hashtags, the most frequent ones, are ranked. With 0, or where the checkpoint lists none or
             its tokenizer has no end of sequence, hashtags are what the model writes.
+        rules: which hashtags are not suggested.
     """
 
-    def __init__(self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int) -> None:
+    def __init__(self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int, rules: HashtagRules) -> None:
         self._categories = manifest.categories
         self._prompt = prompt
+        self._rules = rules
         known = manifest.hashtag_vocabulary[:vocabulary] if prompt.eos_token_id is not None else ()
-        self._vocabulary = HashtagVocabulary(prompt, known) if known else None
+        allowed = tuple(filter(rules.allows, known))
+        self._vocabulary = HashtagVocabulary(prompt, allowed) if allowed else None
         # A name may be generated one byte a token, and is followed by end of sequence.
         self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
         # Every English name can be reached by tokens that bring their space along; of others this is not known.
@@ -107,7 +110,7 @@ class SuggestionPrompts:
             hashtags = [known.suggestions(best) for best in ranked]
         categories = [self._category(choice) for choice in generated] or [None] * len(notes)
         return [
-            Suggestions(tags, chosen, len(self._hashtag_prompt(ids, count)), ids.truncated)
+            Suggestions(self._rules.apply(tags), chosen, len(self._hashtag_prompt(ids, count)), ids.truncated)
             for tags, chosen, ids in zip(hashtags, categories, tokenized, strict=True)
         ]
 

@@ -13,6 +13,7 @@ from notellm import Checkpoint, Note
 from notellm.note import hashtag_key
 from service.app import create_app
 from service.engines import LocalEngine
+from service.errors import StartupError
 from service.runtime import open_service
 from service.settings import Settings
 from tests.conftest import CATEGORIES
@@ -81,6 +82,49 @@ async def test_the_most_frequent_of_the_vocabulary(opened: Opened) -> None:
     async with opened(hashtag_vocabulary=2) as client:
         (tags,) = await hashtags(client, NOTES[1:2], count=10)
         assert {tag["hashtag"] for tag in tags} == set(KNOWN[:2])
+
+
+async def test_blocked_hashtags_are_never_suggested(opened: Opened, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("#COLD BREW\n\n  kingglory \n!!\n", encoding="utf-8")
+    async with opened(hashtag_blocklist=blocked) as client:
+        (tags,) = await hashtags(client, NOTES[2:], count=10)
+        assert {tag["hashtag"] for tag in tags} == {"coffee", "beer", "hops"}
+        (best, *_) = tags
+    blocked.write_text(best["hashtag"].upper(), encoding="utf-8")
+    async with opened(hashtag_blocklist=blocked) as client:
+        (first,) = await hashtags(client, NOTES[2:], count=1)
+        assert [tag["hashtag"] for tag in first] != [best["hashtag"]]
+        assert len(first) == 1  # the next best takes its place
+
+
+async def test_written_hashtags_are_blocked_too(opened: Opened, tmp_path: Path) -> None:
+    notes = [{"title": f"note {number}"} for number in range(10)]
+    async with opened(hashtag_vocabulary=0) as client:
+        before = await hashtags(client, notes, count=5)
+    worst = next(tags[0]["hashtag"] for tags in before if tags)
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text(worst, encoding="utf-8")
+    async with opened(hashtag_vocabulary=0, hashtag_blocklist=blocked) as client:
+        after = await hashtags(client, notes, count=5)
+    assert after == [[tag for tag in tags if tag["hashtag"] != worst] for tags in before] != before
+
+
+async def test_what_is_too_unlikely_is_not_suggested_and_none_is_an_answer(opened: Opened) -> None:
+    async with opened() as client:
+        (tags,) = await hashtags(client, NOTES[2:], count=10)
+    least = tags[2]["confidence"]
+    async with opened(hashtag_min_confidence=least) as client:
+        (some,) = await hashtags(client, NOTES[2:], count=10)
+    assert some == tags[:3]
+    async with opened(hashtag_min_confidence=1.0) as client:
+        assert await hashtags(client, NOTES[2:], count=10) == [[]]
+
+
+async def test_a_block_list_that_cannot_be_read_ends_the_start(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"NOTELLM_HASHTAG_BLOCKLIST: .*missing.txt cannot be read"):
+        async with open_service(settings_for(hashtag_blocklist=tmp_path / "missing.txt")):
+            pass
 
 
 async def test_without_a_vocabulary_the_model_writes(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
