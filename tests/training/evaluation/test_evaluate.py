@@ -114,7 +114,7 @@ def test_another_sample_of_notes_is_refused_before_anything_is_measured(
     with pytest.raises(SystemExit):
         command(monkeypatch, "evaluate", config_file(), report, "--baseline", "tfidf-neighbour-tags", "--generated-notes", "7")
     assert (
-        "most-frequent-tags was measured on hashtags of 5 notes, with --generated-notes 7 it would be 7"
+        "most-frequent-tags was measured on hashtags of 5 notes, with --generated-notes 7 it would be 6"
         in capsys.readouterr().err
     )
     assert [path.stem for path in (report / "measurements").iterdir()] == ["most-frequent-tags"]
