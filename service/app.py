@@ -39,7 +39,7 @@ def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestLifetime, timeout_seconds=settings.request_timeout_seconds)
+    app.add_middleware(RequestLifetime, timeout_seconds=settings.request_timeout_seconds, drain=drain)
     app.add_middleware(RefuseWhileDraining, drain=drain)
     app.add_middleware(RequestContext, metrics=runtime.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

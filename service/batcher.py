@@ -9,16 +9,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
 
-from service.caller import Caller, caller
+from service.caller import caller
 from service.errors import ModelFailed, QueueFull, ShuttingDown
 from service.fair_queue import FairQueue
 from service.health import ForwardHealth
 from service.metrics import Metrics
+from service.throughput import Throughput
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
-# Of what was measured before, this much still counts after a batch: the rate follows a change within about five of them.
-FADING = 0.8
 logger = logging.getLogger(__name__)
 
 
@@ -41,8 +40,10 @@ class Batcher(Generic[Work, Result]):
         name: of the queue in metrics.
         run: the blocking function that does a batch and returns a result for each member.
         executor: where `run` runs; one thread, so that batches follow each other.
+        turn: held while a batch runs, and shared with the other batchers of the executor: what waits for its turn can still be
+            given up, or overtaken.
         max_batch_tokens, max_batch_size: limits of a batch.
-        max_queue_tokens: beyond it, requests are refused.
+        max_queue_tokens: beyond it, or beyond a client's share of it, requests are refused.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Batcher(Generic[Work, Result]):
         executor: Executor,
         metrics: Metrics,
         health: ForwardHealth,
+        turn: asyncio.Lock,
         max_batch_tokens: int,
         max_batch_size: int,
         max_queue_tokens: int,
@@ -66,7 +68,8 @@ class Batcher(Generic[Work, Result]):
         self._max_batch_size = max_batch_size
         self._max_queue_tokens = max_queue_tokens
         self._queue: FairQueue[_Waiting[Work, Result]] = FairQueue(max_queue_tokens)
-        self._tokens_run = self._seconds_run = 0.0
+        self._throughput = Throughput()
+        self._turn = turn
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -92,11 +95,8 @@ class Batcher(Generic[Work, Result]):
         """
         if not works:
             return []
-        if self._closing:
-            raise ShuttingDown("no new work is accepted: send the request to another replica")
-        asking = caller.get()
-        self._admit(sum(cost for _, cost in works), asking)
-        loop = asyncio.get_running_loop()
+        self.admit(works)
+        asking, loop = caller.get(), asyncio.get_running_loop()
         waiting = [_Waiting[Work, Result](work, cost, loop.create_future()) for work, cost in works]
         tickets = [self._queue.push(item, item.tokens, asking) for item in waiting]
         self._show_tokens()
@@ -107,7 +107,7 @@ class Batcher(Generic[Work, Result]):
             # One failed, the client left, or its time is over: the others need not run any more.
             for item in waiting:
                 item.answer.cancel()
-            self._metrics.queue_dropped.labels(self._name).inc(self._queue.discard(tickets))
+            self._metrics.queue_dropped.labels(self._name).inc(self._queue.discard(tickets, asking))
             self._show_tokens()
             raise
 
@@ -118,16 +118,27 @@ class Batcher(Generic[Work, Result]):
         self._wake.set()
         return await item.answer
 
-    def _admit(self, tokens: int, asking: Caller) -> None:
-        """Refuses what has no room or would not be done in time: better at once than after a wait for nothing."""
+    def admit(self, works: Sequence[tuple[Work, int]]) -> None:
+        """Refuses what has no room or would not be done in time: better at once than after a wait for nothing.
+
+        `submit` asks for itself; a request with work for several queues asks all of them before it gives any to one.
+
+        Raises:
+            QueueFull, ShuttingDown: see `submit`.
+        """
+        if not works:
+            return
+        if self._closing:
+            raise ShuttingDown("no new work is accepted: send the request to another replica")
+        tokens, asking = sum(cost for _, cost in works), caller.get()
         excess = self._queue.excess(tokens, asking)
         if excess:
             self._refuse(
                 f"{self._queue.tokens:,} tokens are waiting and the request has {tokens:,}: the limit is {self._max_queue_tokens:,}, "
                 "of which some is kept for other clients and, from bulk work, for interactive",
-                self._seconds(excess),
+                self._throughput.seconds(excess),
             )
-        wait = self._seconds(self._queue.tokens_until_done(tokens, asking))
+        wait = self._throughput.seconds(self._queue.tokens_until_done(tokens, asking))
         late = wait - asking.seconds_left()
         if self._queue.tokens and late > 0:
             self._refuse(f"so much is waiting that an answer would take about {wait:.1f} s, past the request's deadline", late)
@@ -136,10 +147,6 @@ class Batcher(Generic[Work, Result]):
         self._metrics.queue_refused.labels(self._name).inc()
         raise QueueFull(detail, retry_after=min(max(math.ceil(seconds), 1), 600))
 
-    def _seconds(self, tokens: int) -> float:
-        """How long tokens take at the measured rate; 0 as long as nothing was measured."""
-        return tokens * self._seconds_run / self._tokens_run if self._tokens_run else 0.0
-
     def _show_tokens(self) -> None:
         self._metrics.queue_tokens.labels(self._name).set(self._queue.tokens)
 
@@ -147,8 +154,10 @@ class Batcher(Generic[Work, Result]):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while batch := self._next_batch():
-                await self._run_batch(batch)
+            while self._queue:
+                async with self._turn:
+                    if batch := self._next_batch():
+                        await self._run_batch(batch)
             if self._closing:
                 return
 
@@ -182,10 +191,10 @@ class Batcher(Generic[Work, Result]):
             for item, result in zip(batch, results, strict=True):
                 if not item.answer.done():
                     item.answer.set_result(result)
-        seconds = time.perf_counter() - start
-        self._metrics.batch_seconds.labels(self._name).observe(seconds)
-        self._tokens_run = FADING * self._tokens_run + tokens
-        self._seconds_run = FADING * self._seconds_run + seconds
+            seconds = time.perf_counter() - start
+            self._metrics.batch_seconds.labels(self._name).observe(seconds)
+            if tokens and self._queue:
+                self._throughput.learn(tokens, seconds)
 
     async def _forward(self, works: list[Work]) -> Sequence[Result]:
         with self._health.forward():

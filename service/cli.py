@@ -47,6 +47,8 @@ async def _serve(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
         # uvicorn ends, then raises the signal once more for whoever handled it before: that must not end us half-way.

@@ -1,6 +1,7 @@
 """`Drain`: the orderly end of a process. Requests that are there are answered, new ones are sent to another replica."""
 
 import asyncio
+import math
 from types import FrameType
 
 import uvicorn
@@ -15,6 +16,8 @@ class Drain:
 
     def __init__(self) -> None:
         self.begun = False
+        self.over = asyncio.Event()
+        """Set when accepted requests are not waited for any longer."""
         self._requests = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,6 +73,7 @@ class DrainingServer(uvicorn.Server):
         self._drain = drain
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Task[None] | None = None
+        self._end_by = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See `uvicorn.Server.handle_exit`; called by the signal."""
@@ -77,6 +81,7 @@ class DrainingServer(uvicorn.Server):
             self._end_now(sig, frame)
             return
         self._drain.begun = True
+        self._end_by = self._loop.time() + (self.config.timeout_graceful_shutdown or 0)
         self._loop.call_soon_threadsafe(self._begin, sig, frame)
 
     def _begin(self, sig: int, frame: FrameType | None) -> None:
@@ -88,8 +93,14 @@ class DrainingServer(uvicorn.Server):
         except TimeoutError:
             self._end_now(sig, frame)
         else:
-            super().handle_exit(sig, frame)
+            self._exit(sig, frame)
 
     def _end_now(self, sig: int, frame: FrameType | None) -> None:
-        self.config.timeout_graceful_shutdown = 0
+        self._end_by = 0.0
+        self._loop.call_soon_threadsafe(self._drain.over.set)
+        self._exit(sig, frame)
+
+    def _exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leaves uvicorn, which waits for connections once more, only what is left of the time; a second to say goodbye."""
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(self._end_by - self._loop.time()))
         super().handle_exit(sig, frame)

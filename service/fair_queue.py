@@ -1,7 +1,7 @@
 """`FairQueue`: pieces of work that wait, interactive before bulk, and fair between clients by the tokens that they ask for."""
 
-import heapq
-from collections import Counter
+import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -10,30 +10,56 @@ from typing import Generic, TypeVar
 from service.caller import Caller, Priority
 
 Item = TypeVar("Item")
-# What a token costs on a flow's clock: while both kinds wait, bulk work gets one token in seventeen, so that it never starves.
+# What a token costs on the clock of its priority: while both wait, bulk work gets one in seventeen, so that it never starves.
 COSTS = {Priority.INTERACTIVE: 1, Priority.BULK: 16}
-# Up to which multiple of the room that is still free a client's tokens may wait: alone, 4/5 of the queue, or half of it in bulk.
+# Up to which multiple of the room that is left free a client's tokens may wait: alone, 4/5 of the queue, or half of it in bulk.
 SHARES = {Priority.INTERACTIVE: 4, Priority.BULK: 1}
-Flow = tuple[str, Priority]
 
 
-@dataclass(order=True)
+@dataclass(frozen=True)
 class Ticket(Generic[Item]):
     """A piece of work and its place."""
 
-    time: float
+    item: Item
+    tokens: int
     number: int
-    item: Item = field(compare=False)
-    tokens: int = field(compare=False)
-    flow: Flow = field(compare=False)
+
+
+@dataclass
+class _Flow(Generic[Item]):
+    """A client's work of one priority, in its order. `clock` is when its last piece that was served had ended."""
+
+    clock: float
+    waiting: deque[Ticket[Item]] = field(default_factory=deque)
+    tokens: int = 0
+
+    @property
+    def next_end(self) -> tuple[float, int]:
+        return self.clock + self.waiting[0].tokens, self.waiting[0].number
+
+
+@dataclass
+class _Class(Generic[Item]):
+    """All work of one priority: the same game between its flows as between the priorities."""
+
+    clock: float = 0.0
+    now: float = 0.0
+    flows: dict[str, _Flow[Item]] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        return sum(flow.tokens for flow in self.flows.values())
+
+    def next_client(self) -> str:
+        return min(self.flows, key=lambda client: self.flows[client].next_end)
 
 
 class FairQueue(Generic[Item]):
     """Self-clocked fair queueing (Golestani, INFOCOM 1994) in a room shared by dynamic thresholds (Choudhury and Hahne, 1998).
 
-    A client's work of one priority is a flow. Each flow has a clock that its tokens move on, and the earliest piece is next: who asks
-    for much waits behind who asks for little. What a flow has waiting is limited by what is free, so that some room is always
-    left for another.
+    Between the two priorities, and then between the clients of the one that is next, the piece of work is served that would end
+    first if all took turns by tokens: who asks for much waits behind who asks for little. What a client has waiting is limited
+    by what is free, so that some room is always left for another.
 
     Args:
         max_tokens: that may wait.
@@ -41,16 +67,19 @@ class FairQueue(Generic[Item]):
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
-        self._heap: list[Ticket[Item]] = []
         self._numbers = count()
         self._now = 0.0
-        self._clocks: dict[Flow, float] = {}
-        self._waiting: Counter[Flow] = Counter()
-        self.tokens = 0
-        """Tokens that wait, of all flows."""
+        self._first: deque[Ticket[Item]] = deque()
+        self._classes: dict[Priority, _Class[Item]] = {priority: _Class() for priority in Priority}
 
     def __len__(self) -> int:
-        return len(self._heap)
+        flows = (flow for one in self._classes.values() for flow in one.flows.values())
+        return len(self._first) + sum(len(flow.waiting) for flow in flows)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that wait, of all clients."""
+        return sum(one.tokens for one in self._classes.values())
 
     def excess(self, tokens: int, caller: Caller) -> int:
         """How many tokens have to leave before there is room for a request; 0 if there is.
@@ -59,31 +88,35 @@ class FairQueue(Generic[Item]):
         """
         if not self.tokens:
             return 0
-        free = self._max_tokens - self.tokens
-        own = self._waiting[caller.client, caller.priority]
-        return max(tokens - free, own + tokens - SHARES[caller.priority] * free, 0)
+        share = SHARES[caller.priority]
+        free = self._max_tokens - self.tokens - tokens
+        own = self._own(caller) + tokens
+        return max(-free, math.ceil((own - share * free) / (share + 1)), 0)
 
     def tokens_until_done(self, tokens: int, caller: Caller) -> int:
         """About how many tokens run until a request of a caller has, itself included, if nothing comes after it.
 
-        Interactive flows take turns; bulk work waits for all that is there.
+        Clients of one priority take turns; bulk work waits for all interactive work besides.
         """
-        flow = (caller.client, caller.priority)
-        own = self._waiting[flow] + tokens
-        if caller.priority is Priority.BULK:
-            return self.tokens + tokens
-        rivals = (waiting for other, waiting in self._waiting.items() if other != flow and other[1] is Priority.INTERACTIVE)
-        return own + sum(min(waiting, own) for waiting in rivals)
+        own = self._own(caller) + tokens
+        rivals = (flow for client, flow in self._classes[caller.priority].flows.items() if client != caller.client)
+        before = self._classes[Priority.INTERACTIVE].tokens if caller.priority is Priority.BULK else 0
+        return before + own + sum(min(flow.tokens, own) for flow in rivals)
 
     def push(self, item: Item, tokens: int, caller: Caller) -> Ticket[Item]:
         """Queues a piece of work, whether or not there is room."""
-        flow = (caller.client, caller.priority)
-        self._clocks[flow] = max(self._clocks.get(flow, 0.0), self._now) + tokens * COSTS[caller.priority]
-        return self._add(Ticket(self._clocks[flow], next(self._numbers), item, tokens, flow))
+        one = self._classes[caller.priority]
+        if not one.flows:
+            one.clock = max(one.clock, self._now)
+        ticket = Ticket(item, tokens, next(self._numbers))
+        flow = one.flows.setdefault(caller.client, _Flow(one.now))
+        flow.waiting.append(ticket)
+        flow.tokens += tokens
+        return ticket
 
-    def push_first(self, item: Item) -> Ticket[Item]:
+    def push_first(self, item: Item) -> None:
         """Queues a piece of work before all others, at no charge."""
-        return self._add(Ticket(-1.0, next(self._numbers), item, 0, ("", Priority.INTERACTIVE)))
+        self._first.append(Ticket(item, 0, next(self._numbers)))
 
     def first(self) -> Ticket[Item]:
         """What is next; it stays.
@@ -91,7 +124,10 @@ class FairQueue(Generic[Item]):
         Raises:
             IndexError: nothing waits.
         """
-        return self._heap[0]
+        if self._first:
+            return self._first[0]
+        one = self._classes[self._next_priority()]
+        return one.flows[one.next_client()].waiting[0]
 
     def pop(self) -> Ticket[Item]:
         """Takes what is next.
@@ -99,32 +135,44 @@ class FairQueue(Generic[Item]):
         Raises:
             IndexError: nothing waits.
         """
-        ticket = heapq.heappop(self._heap)
-        self._now = max(self._now, ticket.time)
-        self._forget(ticket)
+        if self._first:
+            return self._first.popleft()
+        priority = self._next_priority()
+        one = self._classes[priority]
+        client = one.next_client()
+        flow = one.flows[client]
+        one.now, _ = flow.next_end
+        flow.clock = one.now
+        ticket = flow.waiting.popleft()
+        flow.tokens -= ticket.tokens
+        self._now = one.clock = one.clock + ticket.tokens * COSTS[priority]
+        if not flow.waiting:
+            del one.flows[client]
         return ticket
 
-    def discard(self, tickets: Sequence[Ticket[Item]]) -> int:
-        """Takes out pieces of work that nobody waits for any more, and returns how many of them were still there."""
-        numbers = {ticket.number for ticket in tickets}
-        gone = [ticket for ticket in self._heap if ticket.number in numbers]
-        if not gone:
+    def discard(self, tickets: Sequence[Ticket[Item]], caller: Caller) -> int:
+        """Takes out pieces of a caller's work that nobody waits for any more, and returns how many were still there."""
+        flows = self._classes[caller.priority].flows
+        flow = flows.get(caller.client)
+        if flow is None:
             return 0
-        self._heap = [ticket for ticket in self._heap if ticket.number not in numbers]
-        heapq.heapify(self._heap)
-        for ticket in gone:
-            self._forget(ticket)
-        return len(gone)
+        numbers = {ticket.number for ticket in tickets}
+        kept = deque(ticket for ticket in flow.waiting if ticket.number not in numbers)
+        gone = len(flow.waiting) - len(kept)
+        flow.waiting, flow.tokens = kept, sum(ticket.tokens for ticket in kept)
+        if not kept:
+            del flows[caller.client]
+        return gone
 
-    def _add(self, ticket: Ticket[Item]) -> Ticket[Item]:
-        heapq.heappush(self._heap, ticket)
-        self._waiting[ticket.flow] += ticket.tokens
-        self.tokens += ticket.tokens
-        return ticket
+    def _own(self, caller: Caller) -> int:
+        flow = self._classes[caller.priority].flows.get(caller.client)
+        return flow.tokens if flow else 0
 
-    def _forget(self, ticket: Ticket[Item]) -> None:
-        self.tokens -= ticket.tokens
-        self._waiting[ticket.flow] -= ticket.tokens
-        if not self._waiting[ticket.flow]:  # its clock is not ahead of the others' any more
-            del self._waiting[ticket.flow]
-            self._clocks.pop(ticket.flow, None)
+    def _next_priority(self) -> Priority:
+        waiting = {priority: one for priority, one in self._classes.items() if one.flows}
+        if not waiting:
+            raise IndexError("nothing waits")
+        return min(waiting, key=lambda priority: self._next_end(priority, waiting[priority]))
+
+    def _next_end(self, priority: Priority, one: _Class[Item]) -> float:
+        return one.clock + one.flows[one.next_client()].waiting[0].tokens * COSTS[priority]

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.caller import Caller, caller
-from service.errors import DeadlineExceeded
-from service.middleware import problem_response
+from service.draining import Drain
+from service.errors import DeadlineExceeded, ServiceError, ShuttingDown
+from service.middleware import OPERATIONS, problem_response
 
 
 class RequestLifetime:
@@ -19,15 +20,17 @@ class RequestLifetime:
     Args:
         app: the application inside.
         timeout_seconds: of a request without `X-Request-Timeout`.
+        drain: when it is over, requests end, too (503).
     """
 
-    def __init__(self, app: ASGIApp, timeout_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, timeout_seconds: float, drain: Drain) -> None:
         self._app = app
         self._timeout_seconds = timeout_seconds
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in OPERATIONS:  # a probe that hangs up must not stop its canary
             await self._app(scope, receive, send)
             return
         client = (scope.get("client") or ("",))[0]
@@ -46,55 +49,72 @@ class RequestLifetime:
             answering = True
             await send(message)
 
-        async with _open_inbox(receive) as inbox:
+        # Reading ahead would invite a body that may be refused unread.
+        async with _open_inbox(receive, ahead=b"expect" not in dict(scope["headers"])) as inbox:
             handling = asyncio.ensure_future(self._app(scope, inbox.receive, watched))
-            leaving = asyncio.create_task(inbox.left.wait())
+            ends = [asyncio.create_task(event.wait()) for event in (inbox.left, self._drain.over)]
             try:
-                await asyncio.wait({handling, leaving}, timeout=asking.seconds_left(), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({handling, *ends}, timeout=asking.seconds_left(), return_when=asyncio.FIRST_COMPLETED)
                 if handling.done() or answering:
                     await handling
                     return
             finally:
-                leaving.cancel()
+                for end in ends:
+                    end.cancel()
                 handling.cancel()  # where it is not done: our own task may have been cancelled, too
-            await asyncio.wait({handling})
+                await asyncio.wait({handling})
             if not handling.cancelled():
                 handling.result()
-        if not answering and not inbox.left.is_set():
-            late = DeadlineExceeded(
-                "the time of the request was over before its answer was there: allow more by the header X-Request-Timeout "
-                "(seconds), or send less at a time"
-            )
-            await problem_response(late, scope)(scope, receive, send)
+            gone = inbox.left.is_set()
+        if not answering and not gone:
+            await problem_response(self._reason(), scope)(scope, receive, send)
+
+    def _reason(self) -> ServiceError:
+        if self._drain.over.is_set():
+            return ShuttingDown("the process has ended before the answer was there: send the request to another replica")
+        return DeadlineExceeded(
+            "the time of the request was over before its answer was there: allow more by the header X-Request-Timeout "
+            "(seconds), or send less at a time"
+        )
 
 
 class _Inbox:
     """What the server has received, read ahead by one message: only so is it known that the client has left."""
 
-    def __init__(self) -> None:
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
         self._messages: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
+        self._filling: asyncio.Task[None] | None = None
         self.left = asyncio.Event()
 
-    async def fill(self, receive: Receive) -> None:
-        """Reads until the client leaves."""
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                self.left.set()
-            await self._messages.put(message)
-            if self.left.is_set():
-                return
+    def open(self) -> None:
+        """Starts to read."""
+        self._filling = self._filling or asyncio.create_task(self._fill())
+
+    def close(self) -> None:
+        """Stops it."""
+        if self._filling:
+            self._filling.cancel()
 
     async def receive(self) -> Message:
         """The next message, for the application."""
+        self.open()
         return await self._messages.get()
+
+    async def _fill(self) -> None:
+        while not self.left.is_set():
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.left.set()
+            await self._messages.put(message)
 
 
 @asynccontextmanager
-async def _open_inbox(receive: Receive) -> AsyncIterator[_Inbox]:
-    inbox = _Inbox()
-    filling = asyncio.create_task(inbox.fill(receive))
+async def _open_inbox(receive: Receive, *, ahead: bool) -> AsyncIterator[_Inbox]:
+    inbox = _Inbox(receive)
+    if ahead:
+        inbox.open()
     try:
         yield inbox
     finally:
-        filling.cancel()
+        inbox.close()

@@ -174,11 +174,13 @@ class NoteService:
         tokenized = await self._tokenize(notes, field="notes")
         rankings = await asyncio.to_thread(self._suggestions.rankings, notes, tokenized, count)
         generations = await asyncio.to_thread(self._suggestions.generations, notes, tokenized, count, category=category)
-        # Both at once: what is refused is refused before anything is computed.
-        ranking = asyncio.create_task(self._queues.rankings.submit([(request, request.tokens) for request in rankings]))
-        generating = asyncio.create_task(
-            self._queues.generations.submit([(request, request.tokens) for request in generations])
-        )
+        to_rank = [(request, request.tokens) for request in rankings]
+        to_generate = [(request, request.tokens) for request in generations]
+        # Both are asked before either gets work: what is refused is refused before anything is computed.
+        self._queues.rankings.admit(to_rank)
+        self._queues.generations.admit(to_generate)
+        ranking = asyncio.create_task(self._queues.rankings.submit(to_rank))
+        generating = asyncio.create_task(self._queues.generations.submit(to_generate))
         try:
             ranked, generated = await asyncio.gather(ranking, generating)
         finally:

@@ -1,5 +1,6 @@
 """`EngineQueues`: the batchers in front of one engine, and whether it still runs."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,20 +38,23 @@ async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, me
     async with AsyncExitStack() as stack:
         embedding = stack.enter_context(ThreadPoolExecutor(1, "embed"))
         generating = stack.enter_context(ThreadPoolExecutor(1, "generate"))
+        # One a thread: the kinds of work that share it take turns.
+        embed_turn, generate_turn = asyncio.Lock(), asyncio.Lock()
         embed_health, generate_health, rank_health = (ForwardHealth(settings.stall_seconds) for _ in range(3))
         embeddings = Batcher[Ids, Vector](
-            "embed", lambda prompts: list(engine.embed(prompts)), executor=embedding, metrics=metrics, health=embed_health,
+            "embed", lambda prompts: list(engine.embed(prompts)), executor=embedding, metrics=metrics, health=embed_health, turn=embed_turn,
             max_batch_tokens=settings.max_batch_tokens, max_batch_size=settings.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         generations = Batcher[GenerationRequest, Generation](
             "generate", engine.generate, executor=generating, metrics=metrics, health=generate_health,
+            turn=generate_turn,
             max_batch_tokens=settings.max_queue_tokens, max_batch_size=settings.max_generation_notes,
             max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         # Note by note, since a batch is no faster: so that generation need not wait for long.
         rankings = Batcher[RankingRequest, Ranking](
-            "rank", engine.rank, executor=generating, metrics=metrics, health=rank_health,
+            "rank", engine.rank, executor=generating, metrics=metrics, health=rank_health, turn=generate_turn,
             max_batch_tokens=settings.max_queue_tokens, max_batch_size=1, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         ids, generation, ranking = _canaries(prompt)

@@ -43,6 +43,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         CheckpointError: the checkpoint is not usable.
         StartupError: the index is not usable.
     """
+    rules = await asyncio.to_thread(_rules, settings)
     checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint, verify=settings.verify_checkpoint)
     prompt = await asyncio.to_thread(checkpoint.prompt)
     async with AsyncExitStack() as stack:
@@ -52,7 +53,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads
         )
         suggestions = await asyncio.to_thread(
-            SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=_rules(settings)
+            SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=rules
         )
         metrics = Metrics()
         manifest = checkpoint.manifest

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on. There is no authentication: keep it private.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` is believed. Clients share the "
+        "queues fairly by address: behind a proxy that is not named here all are one.",
+    )
     shutdown_seconds: int = Field(
         default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM."
     )
@@ -103,7 +108,7 @@ class Settings(BaseSettings):
         default=131_072,
         ge=64,
         le=2**30,
-        description="Tokens that may wait for the model; a request beyond that gets a 429.",
+        description="Tokens that may wait for the model, of all clients; a request beyond that, or beyond its client's share, gets a 429.",
     )
 
     stall_seconds: float = Field(

@@ -42,8 +42,8 @@ class SuggestionPrompts:
         self._prompt = prompt
         self._rules = rules
         known = manifest.hashtag_vocabulary[:vocabulary] if prompt.eos_token_id is not None else ()
-        allowed = tuple(filter(rules.allows, known))
-        self._vocabulary = HashtagVocabulary(prompt, allowed) if allowed else None
+        # Where all of them are blocked none is suggested: the model is not let loose instead.
+        self._vocabulary = HashtagVocabulary(prompt, filter(rules.allows, known)) if known else None
         # A name may be generated one byte a token, and is followed by end of sequence.
         self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
         # Every English name can be reached by tokens that bring their space along; of others this is not known.
@@ -52,12 +52,12 @@ class SuggestionPrompts:
     @property
     def vocabulary_size(self) -> int:
         """Hashtags that are ranked; 0 where they are written."""
-        return len(self._vocabulary) if self._vocabulary else 0
+        return len(self._vocabulary) if self._vocabulary is not None else 0
 
     def rankings(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[RankingRequest]:
         """The request for the likeliest hashtags of each note; none where hashtags are written."""
         known = self._vocabulary
-        if known is None:
+        if not known:
             return []
         return [
             RankingRequest(self._hashtag_prompt(ids, count), known.choices, count, known.ids_of(note.all_hashtags))
@@ -68,7 +68,7 @@ class SuggestionPrompts:
         self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
     ) -> list[GenerationRequest]:
         """What is to be written: hashtags of each note unless they are ranked, then categories where wanted and listed."""
-        requests = [] if self._vocabulary else self._written_hashtags(notes, tokenized, count)
+        requests = [] if self._vocabulary is not None else self._written_hashtags(notes, tokenized, count)
         if category and self._categories:
             choices = choice_pattern(self._categories, lead=self._prompt.template.output_lead)
             requests += [
@@ -107,7 +107,7 @@ class SuggestionPrompts:
                 for note, line in zip(notes, lines, strict=True)
             ]
         else:
-            hashtags = [known.suggestions(best) for best in ranked]
+            hashtags = [known.suggestions(best) for best in ranked] or [[] for _ in notes]
         categories = [self._category(choice) for choice in generated] or [None] * len(notes)
         return [
             Suggestions(self._rules.apply(tags), chosen, len(self._hashtag_prompt(ids, count)), ids.truncated)
@@ -116,7 +116,7 @@ class SuggestionPrompts:
 
     def _hashtag_prompt(self, note: TokenizedNote, count: int) -> tuple[int, ...]:
         """For one hashtag where they are ranked: each is then a whole answer."""
-        return tuple(self._prompt.hashtags(note, 1 if self._vocabulary else count))
+        return tuple(self._prompt.hashtags(note, count if self._vocabulary is None else 1))
 
     def _category(self, generation: Generation) -> tuple[str, float] | None:
         name = generation.text.strip()

@@ -52,7 +52,7 @@ async def metrics(runtime: RuntimeDep) -> Response:
     return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/model", responses=problems(503))
+@router.get("/model", responses=problems(503, 504))
 async def model(runtime: RuntimeDep) -> ModelInfo:
     """What is served: checkpoint, prompt, engine and index."""
     manifest = runtime.checkpoint.manifest

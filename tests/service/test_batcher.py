@@ -40,10 +40,16 @@ async def start(model: Model) -> AsyncIterator[Start]:
     started: list[Batcher[str, str]] = []
     with ThreadPoolExecutor(1) as executor:
 
-        def make(health: ForwardHealth | None = None, **limits: int) -> Batcher[str, str]:
+        def make(health: ForwardHealth | None = None, turn: asyncio.Lock | None = None, **limits: int) -> Batcher[str, str]:
             sizes = {"max_batch_tokens": 10, "max_batch_size": 100, "max_queue_tokens": 100} | limits
             batcher = Batcher[str, str](
-                "test", model.run, executor=executor, metrics=Metrics(), health=health or ForwardHealth(60), **sizes
+                "test",
+                model.run,
+                executor=executor,
+                metrics=Metrics(),
+                health=health or ForwardHealth(60),
+                turn=turn or asyncio.Lock(),
+                **sizes,
             )
             batcher.start()
             started.append(batcher)
@@ -135,10 +141,10 @@ async def test_bulk_work_waits_for_interactive(start: Start, model: Model) -> No
 async def test_a_request_that_would_miss_its_deadline_is_refused_at_once(start: Start, model: Model) -> None:
     batcher = start()
     model.gate.clear()
-    slow = submit(batcher, [("slow", 10)], Caller("anna"))
+    slow = submit(batcher, [("slow", 10), ("next", 10)], Caller("anna"))
     await asyncio.sleep(0.3)
     model.gate.set()
-    await slow  # 10 tokens took 0.3 s
+    await slow  # 10 tokens took 0.3 s, and more were waiting
     model.gate.clear()
     running, waiting = submit(batcher, [("r", 10)], Caller("anna")), submit(batcher, [("w", 50)], Caller("anna"))
     await asyncio.sleep(0.05)
@@ -149,6 +155,39 @@ async def test_a_request_that_would_miss_its_deadline_is_refused_at_once(start: 
     await asyncio.sleep(0.05)
     model.gate.set()
     assert list(await asyncio.gather(running, waiting, other)) == [["R"], ["W"], ["B"]]
+
+
+async def test_an_idle_engine_is_not_taken_for_a_slow_one(start: Start, model: Model) -> None:
+    batcher = start()
+    model.gate.clear()
+    alone = submit(batcher, [("alone", 1)], Caller("anna"))
+    await asyncio.sleep(0.3)
+    model.gate.set()
+    await alone  # a batch of one token: its 0.3 s say nothing about a full one
+    model.gate.clear()
+    running, waiting = submit(batcher, [("r", 10)], Caller("anna")), submit(batcher, [("w", 10)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    now = asyncio.get_running_loop().time()
+    other = submit(batcher, [("o", 10)], Caller("anna", deadline=now + 1))
+    await asyncio.sleep(0.05)
+    model.gate.set()
+    assert list(await asyncio.gather(running, waiting, other)) == [["R"], ["W"], ["O"]]
+
+
+async def test_what_waits_for_the_other_queue_of_a_thread_can_still_be_given_up(start: Start, model: Model) -> None:
+    turn = asyncio.Lock()
+    first, second = start(turn=turn), start(turn=turn)
+    model.gate.clear()
+    running = submit(first, [("running", 1)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    gone = submit(second, [("gone", 1)], Caller("anna"))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    await asyncio.wait({gone})
+    model.gate.set()
+    await running
+    assert await second.submit([("next", 1)]) == ["NEXT"]
+    assert model.batches == [["running"], ["next"]]
 
 
 async def test_what_is_given_up_makes_room_at_once(start: Start, model: Model) -> None:

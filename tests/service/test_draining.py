@@ -55,8 +55,11 @@ def test_an_idle_process_ends_at_once(tiny_path: Path, tmp_path: Path) -> None:
 
 
 def test_a_drain_does_not_last_for_ever(tiny_path: Path, tmp_path: Path) -> None:
-    with running_service(tiny_path, tmp_path, NOTELLM_SHUTDOWN_SECONDS="1") as service, half_sent(service):
+    with running_service(tiny_path, tmp_path, NOTELLM_SHUTDOWN_SECONDS="1") as service, half_sent(service) as connection:
         assert service.stop(signal.SIGTERM) == 0
+        answer = connection.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"urn:notellm:problem:shutting-down" in answer
 
 
 def test_a_second_signal_ends_the_wait(tiny_path: Path, tmp_path: Path) -> None:

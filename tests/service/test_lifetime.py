@@ -132,6 +132,17 @@ async def test_bulk_requests_let_others_go_first(gate: Gate, http: httpx.AsyncCl
     assert done == ["interactive", "bulk"]
 
 
+async def test_a_body_that_is_refused_by_its_length_is_not_asked_for(url: str) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST /notes/embed HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n".encode()
+    )
+    await writer.drain()
+    assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("header", "value", "rule"),
     [

@@ -98,6 +98,15 @@ async def test_blocked_hashtags_are_never_suggested(opened: Opened, tmp_path: Pa
         assert len(first) == 1  # the next best takes its place
 
 
+async def test_where_all_are_blocked_none_is_suggested(opened: Opened, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("\n".join(KNOWN), encoding="utf-8")
+    async with opened(hashtag_blocklist=blocked) as client:
+        response = await client.post("/notes/hashtags", json={"notes": NOTES})
+        assert [note["hashtags"] for note in response.json()["notes"]] == [[]] * len(NOTES)
+        assert all(note["category"] for note in response.json()["notes"])
+
+
 async def test_written_hashtags_are_blocked_too(opened: Opened, tmp_path: Path) -> None:
     notes = [{"title": f"note {number}"} for number in range(10)]
     async with opened(hashtag_vocabulary=0) as client:
