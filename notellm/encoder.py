@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from notellm.attention import RAGGED_ATTENTION, Prefix, with_attention
+from notellm.attention import Prefix
 from notellm.errors import PromptError
+from notellm.forward import PackedForward, TransformersLayers
 from notellm.model import NoteLLM
 from notellm.packing import Pack, token_batches
 
@@ -31,8 +32,10 @@ class NoteEncoder:
         self._model = model
         self._prefix_ids = list(prefix_ids)
         self._max_batch_tokens = max_batch_tokens
-        self._prefix, _ = Prefix.read(model.causal_lm.model, self._prefix_ids)
-        self._backbone = with_attention(model.causal_lm.model, RAGGED_ATTENTION)
+        backbone = model.causal_lm.model
+        self._prefix, _ = Prefix.read(backbone, self._prefix_ids)
+        scaling = float(backbone.layers[0].self_attn.scaling)
+        self._states = PackedForward(TransformersLayers(backbone), self._prefix, scaling)
 
     @property
     def dimensions(self) -> int:
@@ -61,10 +64,7 @@ class NoteEncoder:
         return vectors
 
     def _forward(self, pack: Pack, normalize: bool) -> torch.Tensor:
-        hidden = self._backbone(
-            input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, pack=pack, prefix=self._prefix
-        ).last_hidden_state
-        return self._model.project(hidden[0, pack.last], normalize=normalize)
+        return self._model.project(self._states(pack), normalize=normalize)
 
     def _after_prefix(self, index: int, prompt: Sequence[int]) -> Sequence[int]:
         length = len(self._prefix_ids)
