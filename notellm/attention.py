@@ -1,19 +1,13 @@
 """Attention over a `Pack`: every sequence sees the shared prefix and itself, and nothing is padded."""
 
-import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AttentionInterface, DynamicCache, LlamaModel
+from torch import Tensor
 
-from notellm.packing import Pack, Run
-
-RAGGED_ATTENTION = "notellm_ragged"
-SHARED_PREFIX_ATTENTION = "notellm_shared_prefix"
+from notellm.packing import Pack
+from notellm.varlen import varlen_attention
 
 
 @dataclass(frozen=True)
@@ -32,118 +26,79 @@ class Prefix:
         """Tokens of the prefix."""
         return self.keys[0].shape[1]
 
-    @classmethod
-    @torch.inference_mode()
-    def read(cls, backbone: LlamaModel, ids: Sequence[int]) -> tuple["Prefix", Tensor]:
-        """Runs the model over a prefix: its keys and values, and the last-layer state of its last token, (hidden size,)."""
-        cache: Any = DynamicCache(config=backbone.config)
-        states = backbone(input_ids=torch.tensor([list(ids)], device=backbone.device), past_key_values=cache, use_cache=True)
-        keys, values = (tuple(getattr(layer, name)[0] for layer in cache.layers) for name in ("keys", "values"))
-        return cls(keys, values), states.last_hidden_state[0, -1]
+
+class PackedAttention(Protocol):
+    """Attention of all sequences of a pack behind one prefix, whose keys and values are read and not copied."""
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], pack: Pack, scaling: float, *,
+        at_end: bool,
+    ) -> Tensor:  # fmt: skip
+        """Attends.
+
+        Args:
+            query: (heads, asking tokens, head size), rotated.
+            key: (key-value heads, tokens, head size), rotated.
+            value: as `key`.
+            before: keys and values of the prefix, (key-value heads, prefix, head size).
+            pack: how the tokens fall into sequences.
+            scaling: factor of the scores.
+            at_end: only the last token of each sequence asks, instead of all.
+
+        Returns:
+            (asking tokens, heads * head size).
+        """
+        ...
 
 
-def with_attention(backbone: LlamaModel, implementation: str) -> LlamaModel:
-    """The same weights behind another attention function, so that both can run at the same time."""
-    shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
-    view: LlamaModel = copy.deepcopy(backbone, shared)
-    view.config._attn_implementation = implementation
-    return view
+def attention_for(device: torch.device) -> PackedAttention:
+    """On a GPU flash attention over variable lengths; elsewhere matrix products a length."""
+    return varlen_attention if device.type == "cuda" else attention_by_run
 
 
-def ragged_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    *,
-    pack: Pack,
-    prefix: Prefix,
-    **_: object,
-) -> tuple[Tensor, None]:
-    """An attention function of transformers' `AttentionInterface`.
+def attention_by_run(
+    query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], pack: Pack, scaling: float, *, at_end: bool
+) -> Tensor:
+    """`PackedAttention` for CPUs: the sequences of one length together."""
+    runs = pack.runs
+    queries = query.split([run.count if at_end else run.count * run.length for run in runs], dim=1)
+    lengths = [run.count * run.length for run in runs]
+    parts = zip(runs, queries, key.split(lengths, dim=1), value.split(lengths, dim=1), strict=True)
+    return torch.cat([attend_run(q, k, v, before, run.count, scaling) for run, q, k, v in parts])
+
+
+def attend_run(query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], count: int, scaling: float) -> Tensor:
+    """Attention of `count` equally long sequences behind one prefix, whose keys and values are read and not copied.
 
     Args:
-        module: the attention layer; its `layer_idx` picks the prefix.
-        query: (1, heads, tokens, head size), rotated.
-        key: (1, key-value heads, tokens, head size), rotated.
-        value: (1, key-value heads, tokens, head size).
-        attention_mask: not used, the pack says which tokens belong together.
+        query: (heads, count * asking, head size); the asking tokens are the last ones of each sequence, all of them or one.
+        key: (key-value heads, count * length, head size).
+        value: as `key`.
+        before: keys and values of the prefix, (key-value heads, prefix, head size).
+        count: sequences.
         scaling: factor of the scores.
-        pack: how the tokens fall into sequences.
-        prefix: what comes before each of them.
 
     Returns:
-        (1, tokens, heads, head size), and no weights.
+        (count * asking, heads * head size).
     """
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    keys, values = prefix.keys[layer], prefix.values[layer]
-    parts = _by_run((query, key, value), pack.runs)
-    attended = [_attend(run, own, (keys, values), scaling) for run, own in zip(pack.runs, parts, strict=True)]
-    return torch.cat(attended)[None], None
-
-
-def shared_prefix_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    *,
-    runs: Sequence[Run],
-    **_: object,
-) -> tuple[Tensor, None]:
-    """The same for training: the prefixes lie in the row itself, so that gradients reach them.
-
-    Args:
-        module: not used.
-        query: as for `ragged_attention`.
-        key: as there.
-        value: as there.
-        attention_mask: not used.
-        scaling: as there.
-        runs: sequences and prefixes in the order of the row, without gaps.
-
-    Returns:
-        (1, tokens, heads, head size), and no weights.
-    """
-    parts = _by_run((query, key, value), runs)
-    at = {run.start: own for run, own in zip(runs, parts, strict=True)}
-    attended = []
-    for run, own in zip(runs, parts, strict=True):
-        _query, keys, values = at[run.prefix_start if run.prefix_length else run.start]
-        before = keys[:, : run.prefix_length], values[:, : run.prefix_length]
-        attended.append(_attend(run, own, before, scaling))
-    return torch.cat(attended)[None], None
-
-
-def _by_run(states: tuple[Tensor, Tensor, Tensor], runs: Sequence[Run]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Each run's (heads, tokens, head size). Split at once: a slice each would fill a whole gradient with zeros each."""
-    lengths = [run.end - run.start for run in runs]
-    return list(zip(*(one[0].split(lengths, dim=1) for one in states), strict=True))
-
-
-def _attend(run: Run, own: tuple[Tensor, Tensor, Tensor], prefix: tuple[Tensor, Tensor], scaling: float) -> Tensor:
-    """Attention of one run behind the keys and values of its prefix: (tokens, heads, head size)."""
-    q, k, v = (_by_sequence(one, run.count) for one in own)
-    k, v = (torch.cat([before.expand(run.count, -1, -1, -1), own], dim=2) for before, own in zip(prefix, (k, v), strict=True))
-    mask = _causal_mask(run.length, prefix[0].shape[1], q.device)
-    attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=True)
-    return attended.transpose(1, 2).flatten(0, 1)
-
-
-def _by_sequence(states: Tensor, count: int) -> Tensor:
-    """(heads, count * length, head size) → (count, heads, length, head size)."""
-    heads, tokens, head_size = states.shape
-    return states.reshape(heads, count, tokens // count, head_size).transpose(0, 1)
-
-
-def _causal_mask(length: int, prefix_length: int, device: torch.device) -> Tensor:
-    """(length, prefix + length) of booleans: the prefix is seen whole, the sequence up to the asking token."""
-    return torch.ones(length, prefix_length + length, dtype=torch.bool, device=device).tril(prefix_length)
-
-
-AttentionInterface.register(RAGGED_ATTENTION, ragged_attention)
-AttentionInterface.register(SHARED_PREFIX_ATTENTION, shared_prefix_attention)
+    kv_heads, tokens, size = key.shape
+    heads = len(query)
+    length, asking = tokens // count, query.shape[1] // count
+    prefix_keys, prefix_values = before
+    # Heads that share a key-value head stand below each other: two matrix products for each instead of one a head.
+    grouped = query.reshape(kv_heads, heads // kv_heads, count, asking, size).transpose(1, 2).reshape(kv_heads, count, -1, size)
+    rows = grouped.shape[2]
+    scores = torch.empty(kv_heads, count, rows, prefix_keys.shape[1] + length, dtype=query.dtype, device=query.device)
+    on_prefix, on_own = scores.split([prefix_keys.shape[1], length], dim=-1)
+    on_prefix.copy_((grouped.reshape(kv_heads, -1, size) @ prefix_keys.transpose(1, 2)).view(kv_heads, count, rows, -1))
+    own_keys, own_values = (states.reshape(kv_heads, count, length, size) for states in (key, value))
+    on_own.copy_(grouped @ own_keys.transpose(2, 3))
+    if asking > 1:
+        ahead = torch.ones(asking, length, dtype=torch.bool, device=query.device).triu(length - asking + 1)
+        on_own.view(kv_heads, count, -1, asking, length).masked_fill_(ahead, -torch.inf)
+    weights = (scores * scaling).float().softmax(-1).to(query.dtype)
+    to_prefix, to_own = weights.split([prefix_keys.shape[1], length], dim=-1)
+    attended = to_own @ own_values
+    attended += (to_prefix.reshape(kv_heads, count * rows, -1) @ prefix_values).view_as(attended)
+    by_head: Tensor = attended.view(kv_heads, count, heads // kv_heads, asking, size)
+    return by_head.permute(1, 3, 0, 2, 4).reshape(count * asking, heads * size)

@@ -148,10 +148,15 @@ class Checkpoint:
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if names := sorted(map(str, report[problem])):
                 raise CheckpointError(self.path, f"the weights do not fit config.json: {problem} {', '.join(names[:5])}")
-        model = NoteLLM(causal_lm, self._load_projection())
+        model = NoteLLM(causal_lm, self.load_projection())
         return model.to(device).eval().requires_grad_(requires_grad=False)
 
-    def _load_projection(self) -> nn.Linear:
+    def load_projection(self) -> nn.Linear:
+        """The projection alone, in float32, for engines that load the layers themselves.
+
+        Raises:
+            CheckpointError: it does not fit the manifest.
+        """
         path = self.path / DENSE / "model.safetensors"
         hidden, dimensions = self.manifest.hidden_size, self.manifest.dimensions
         try:

@@ -1,19 +1,46 @@
 """`NoteEncoder`: the custom forward pass, from prompt ids to unit float32 vectors."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from notellm.attention import Prefix
 from notellm.errors import PromptError
-from notellm.forward import PackedForward, TransformersLayers
+from notellm.forward import PackedForward, read_prefix
+from notellm.layers import Layers
 from notellm.model import NoteLLM
 from notellm.packing import Pack, token_batches
+from notellm.plain import PlainForward
+
+logger = logging.getLogger(__name__)
 
 # Largest difference of any component of a unit vector from the plain one-note forward pass, in float32.
 TOLERANCE = 1e-5
+# Beyond it, vectors are another model's. Half precision differs by rounding alone, and by more than float32.
+_ANOTHER_MODEL = {torch.float32: 1e-3}
+_ANOTHER_MODEL_ROUNDED = 0.1
+
+
+class CompressingModel(Protocol):
+    """What the encoder needs: `NoteLLM`, or the same weights in another engine's hands."""
+
+    @property
+    def layers(self) -> Layers[Any]:
+        """The layers."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors."""
+        ...
+
+    def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
+        """See `NoteLLM.project`."""
+        ...
 
 
 class NoteEncoder:
@@ -22,20 +49,31 @@ class NoteEncoder:
     Batches are cut by tokens after sorting by length and run without padding and without the language-model head. A vector
     does not depend on what else is in its batch beyond `TOLERANCE`. Safe to use from several threads.
 
+    A `NoteLLM` is asked for two vectors by its own plain forward pass first: where the fast one gives others (a variant of LLaMA
+    that it does not know), the plain one is used from then on, with a warning.
+
     Args:
         model: shared, not copied; it can generate at the same time.
         prefix_ids: what every prompt starts with, `NotePrompt.embedding_prefix`.
         max_batch_tokens: tokens of one forward pass, prefix not counted.
     """
 
-    def __init__(self, model: NoteLLM, prefix_ids: Sequence[int], *, max_batch_tokens: int = 2048) -> None:
+    @torch.inference_mode()
+    def __init__(self, model: CompressingModel, prefix_ids: Sequence[int], *, max_batch_tokens: int = 2048) -> None:
         self._model = model
         self._prefix_ids = list(prefix_ids)
         self._max_batch_tokens = max_batch_tokens
-        backbone = model.causal_lm.model
-        self._prefix, _ = Prefix.read(backbone, self._prefix_ids)
-        scaling = float(backbone.layers[0].self_attn.scaling)
-        self._states = PackedForward(TransformersLayers(backbone), self._prefix, scaling)
+        layers = model.layers
+        self._device = layers.device
+        self._states: Callable[[Pack], Tensor] = PackedForward(layers, read_prefix(layers, self._prefix_ids).prefix)
+        if isinstance(model, NoteLLM) and not self._agrees_with_plain(model):
+            logger.warning("the packed forward pass does not give this model's vectors: the plain one is used, which is slower")
+            self._states = PlainForward(model.causal_lm.model, self._prefix_ids)
+
+    @property
+    def packed(self) -> bool:
+        """Whether the fast forward pass is used."""
+        return isinstance(self._states, PackedForward)
 
     @property
     def dimensions(self) -> int:
@@ -59,11 +97,11 @@ class NoteEncoder:
         rests = [self._after_prefix(index, prompt) for index, prompt in enumerate(prompts)]
         vectors = np.empty((len(prompts), self.dimensions), dtype=np.float32)
         for batch in token_batches([len(rest) for rest in rests], self._max_batch_tokens):
-            pack = Pack.of([rests[index] for index in batch], self._prefix.length, self._model.device)
-            vectors[batch] = self._forward(pack, normalize).cpu().numpy()
+            vectors[batch] = self._embed([rests[index] for index in batch], normalize=normalize).cpu().numpy()
         return vectors
 
-    def _forward(self, pack: Pack, normalize: bool) -> torch.Tensor:
+    def _embed(self, sequences: Sequence[Sequence[int]], *, normalize: bool) -> Tensor:
+        pack = Pack.of(sequences, len(self._prefix_ids), self._device)
         return self._model.project(self._states(pack), normalize=normalize)
 
     def _after_prefix(self, index: int, prompt: Sequence[int]) -> Sequence[int]:
@@ -71,3 +109,9 @@ class NoteEncoder:
         if list(prompt[:length]) != self._prefix_ids or len(prompt) == length:
             raise PromptError(f"prompt {index} does not continue the {length} ids of the shared prefix")
         return prompt[length:]
+
+    def _agrees_with_plain(self, model: NoteLLM) -> bool:
+        probes = [self._prefix_ids[:1], self._prefix_ids[-3:]]
+        plain = torch.stack([model(torch.tensor([*self._prefix_ids, *ids], device=self._device)) for ids in probes])
+        difference = float((self._embed(probes, normalize=True) - plain).abs().max())
+        return difference <= _ANOTHER_MODEL.get(model.projection.weight.dtype, _ANOTHER_MODEL_ROUNDED)

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from notellm.layers import TransformersLayers
+
 
 class NoteLLM(nn.Module):
     """The model of arXiv 2403.01744: one LLaMA for generation and, through `projection`, for the note embedding.
@@ -32,6 +34,11 @@ class NoteLLM(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.projection.weight.device
+
+    @property
+    def layers(self) -> TransformersLayers:
+        """The layers, for the custom forward pass."""
+        return TransformersLayers(self.causal_lm.model, self.causal_lm.lm_head)
 
     def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
         """Last-layer hidden states after the final norm, (..., hidden size) → unit float32 embeddings, (..., dimensions)."""

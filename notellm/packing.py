@@ -52,12 +52,14 @@ class Pack:
         input_ids: (1, tokens), the sequences end to end, without their shared prefix.
         position_ids: (1, tokens), counting on from the prefix in each sequence.
         last: (sequences,), where each sequence's last token is.
+        starts: (sequences + 1,) int32, where each sequence starts, and the end of the last.
         runs: the sequences by length.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     last: Tensor
+    starts: Tensor
     runs: tuple[Run, ...]
 
     @classmethod
@@ -71,5 +73,6 @@ class Pack:
             run = Run(start, sum(1 for _ in group), length)
             runs.append(run)
             start += run.count * run.length
-        last = lengths.cumsum(0) - 1
-        return cls(ids[None], positions[None].to(device), last.to(device), tuple(runs))
+        starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        last = (starts[1:] - 1).to(device)
+        return cls(ids[None], positions[None].to(device), last, starts.to(device, torch.int32), tuple(runs))

@@ -1,21 +1,25 @@
-"""`ChoiceRanker`: which of a fixed list of continuations (a vocabulary of hashtags) the model finds likeliest."""
+"""`ChoiceSearch` and `ChoiceRanker`: which of a fixed list of continuations (a vocabulary of hashtags) is likeliest."""
 
 import heapq
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from notellm.attention import RAGGED_ATTENTION, Prefix, with_attention
-from notellm.model import NoteLLM
+from notellm.forward import PackedForward, read_prefix
+from notellm.layers import Layers
 from notellm.packing import Pack
 from notellm.trie import TokenTrie
 
 BEAMS = 8
 # A note with many hashtags of its own must not cost more than this many notes without.
 MOST_BEAMS = 4 * BEAMS
+
+Likeliest = Sequence[tuple[int, float]]
+"""Tokens that may come next and their log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,67 @@ class RankedChoice:
     log_probability: float
 
 
-class ChoiceRanker:
-    """Beam search through a trie, the prompt computed once and its keys and values shared by all beams.
+class ChoiceSearch:
+    """Beam search through a trie, without a model: whoever has one tells what is likely after the `live` beginnings.
 
     A choice whose every beginning stays among the likeliest beginnings of its length is found; with as many beams as choices the
-    search is exact. Safe to use from several threads.
+    search is exact.
 
     Args:
-        model: shared, not copied.
+        choices: what may follow.
+        count: how many to find, at least 1.
+        exclude: choices that are not wanted.
+        beams: beginnings that are followed at the same time; 8, or more where `count` and `exclude` ask for more.
     """
 
-    def __init__(self, model: NoteLLM) -> None:
-        self._causal_lm = model.causal_lm
-        self._backbone = with_attention(model.causal_lm.model, RAGGED_ATTENTION)
+    def __init__(
+        self, choices: TokenTrie, count: int, *, exclude: Collection[tuple[int, ...]] = (), beams: int | None = None
+    ) -> None:
+        self._choices = choices
+        self._count = count
+        self._exclude = exclude
+        self._width = beams or max(BEAMS, count, min(count + len(exclude), MOST_BEAMS))
+        self.live = [RankedChoice((), 0.0)]
+        """Beginnings that are still followed; none when the search is over."""
+        self.found: list[RankedChoice] = []
+        """The likeliest choices so far, best first."""
+
+    @property
+    def wanted(self) -> int:
+        """How many of the likeliest tokens after each beginning are enough: one more than are followed, since each may also end."""
+        return self._width + 1
+
+    def following(self, beam: RankedChoice) -> list[int]:
+        """The tokens that may come after a beginning."""
+        return self._choices.following(beam.ids)
+
+    def advance(self, likeliest: Sequence[Likeliest]) -> None:
+        """Takes, for each of `live`, the `wanted` likeliest of the tokens that may follow, and goes on by one token."""
+        everything = (
+            RankedChoice((*beam.ids, token), beam.log_probability + added)
+            for beam, tokens in zip(self.live, likeliest, strict=True)
+            for token, added in tokens
+        )
+        grown = heapq.nlargest(self._width + len(self.live), everything, key=_log_probability)
+        ended = (RankedChoice(beam.ids[:-1], beam.log_probability) for beam in grown if self._choices.ends(beam.ids))
+        found = [*self.found, *(choice for choice in ended if choice.ids not in self._exclude)]
+        self.found = heapq.nlargest(self._count, found, key=_log_probability)
+        # What is written can only get less likely: no beam below the last of enough finds can overtake it.
+        least = self.found[-1].log_probability if len(self.found) == self._count else -math.inf
+        self.live = [beam for beam in grown if not self._choices.ends(beam.ids) and beam.log_probability > least][: self._width]
+
+
+class ChoiceRanker:
+    """Ranks by a model whose layers are at hand: the prompt computed once, its keys and values shared by all beams.
+
+    Safe to use from several threads.
+
+    Args:
+        layers: shared, not copied.
+    """
+
+    def __init__(self, layers: Layers[Any]) -> None:
+        self._layers = layers
 
     @torch.inference_mode()
     def rank(
@@ -52,52 +104,34 @@ class ChoiceRanker:
 
         Args:
             prompt: token ids.
-            choices: what may follow.
-            count: how many to return, at least 1.
-            exclude: choices that are not returned.
-            beams: beginnings that are followed at the same time; 8, or more where `count` and `exclude` ask for more.
+            choices: see `ChoiceSearch`.
+            count: as there.
+            exclude: as there.
+            beams: as there.
 
         Raises:
             FloatingPointError: the model gives numbers that are not finite.
         """
-        width = beams or max(BEAMS, count, min(count + len(exclude), MOST_BEAMS))
-        prefix, state = Prefix.read(self._causal_lm.model, prompt)
-        states = state[None]
-        live = [RankedChoice((), 0.0)]
-        found: list[RankedChoice] = []
-        while live:
-            # One more a beam than are followed: each may also end.
-            grown = heapq.nlargest(
-                width + len(live), self._grow(live, states, choices, width + 1), key=lambda choice: choice.log_probability
-            )
-            ended = (RankedChoice(choice.ids[:-1], choice.log_probability) for choice in grown if choices.ends(choice.ids))
-            found += (choice for choice in ended if choice.ids not in exclude)
-            found = heapq.nlargest(count, found, key=lambda choice: choice.log_probability)
-            # What is written can only get less likely: no beam below the last of enough finds can overtake it.
-            least = found[-1].log_probability if len(found) == count else -math.inf
-            live = [choice for choice in grown if not choices.ends(choice.ids) and choice.log_probability > least][:width]
-            if live:
-                states = self._read([choice.ids for choice in live], prefix)
-        return found
+        search = ChoiceSearch(choices, count, exclude=exclude, beams=beams)
+        read = read_prefix(self._layers, prompt)
+        forward = PackedForward(self._layers, read.prefix)
+        states = read.state[None]
+        while True:
+            search.advance(list(self._likeliest(search, states)))
+            if not search.live:
+                return search.found
+            # Their few tokens are computed anew at each length: cheaper than to copy and reorder a cache a beam.
+            states = forward(Pack.of([beam.ids for beam in search.live], read.prefix.length, self._layers.device))
 
-    def _grow(self, live: Sequence[RankedChoice], states: Tensor, choices: TokenTrie, tokens: int) -> Iterator[RankedChoice]:
-        """Every beam with each of the `tokens` likeliest tokens that may come next."""
-        log_probabilities = self._causal_lm.lm_head(states).float().log_softmax(-1)
+    def _likeliest(self, search: ChoiceSearch, states: Tensor) -> Iterator[Likeliest]:
+        log_probabilities = self._layers.logits(states).float().log_softmax(-1)
         if not log_probabilities.isfinite().all():
             raise FloatingPointError("the model gives probabilities that are not finite")
-        for beam, row in zip(live, log_probabilities, strict=True):
-            following = torch.tensor(choices.following(beam.ids), device=row.device)
-            best = row[following].topk(min(tokens, len(following)))
-            for token, added in zip(following[best.indices].tolist(), best.values.tolist(), strict=True):
-                yield RankedChoice((*beam.ids, token), beam.log_probability + added)
+        for beam, row in zip(search.live, log_probabilities, strict=True):
+            following = torch.tensor(search.following(beam), device=row.device)
+            best = row[following].topk(min(search.wanted, len(following)))
+            yield list(zip(following[best.indices].tolist(), best.values.tolist(), strict=True))
 
-    def _read(self, beams: Sequence[Sequence[int]], prefix: Prefix) -> Tensor:
-        """Last-layer states of the last token of each beam, all of one length, behind the prompt: (beams, hidden size).
 
-        Their few tokens are computed anew at each length: cheaper than to copy and reorder a cache a beam.
-        """
-        pack = Pack.of(beams, prefix.length, self._causal_lm.device)
-        hidden: Tensor = self._backbone(
-            input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, pack=pack, prefix=prefix
-        ).last_hidden_state
-        return hidden[0, pack.last]
+def _log_probability(choice: RankedChoice) -> float:
+    return choice.log_probability

@@ -13,12 +13,14 @@ class TokenTrie:
     """
 
     def __init__(self, sequences: Iterable[Sequence[int]], eos_token_id: int) -> None:
-        self._eos = eos_token_id
+        self.eos_token_id = eos_token_id
         self._root: dict[int, Any] = {}
         self.longest = 0
         """Tokens of the longest continuation, its end included."""
         tokens = count = 0
-        for sequence in sequences:
+        self.sequences = [tuple(sequence) for sequence in sequences]
+        """The continuations, without their ends."""
+        for sequence in self.sequences:
             node = self._root
             for token in (*sequence, eos_token_id):
                 node = node.setdefault(token, {})
@@ -32,10 +34,10 @@ class TokenTrie:
         node = self._root
         for token in written:
             if token not in node:
-                return [self._eos]
+                return [self.eos_token_id]
             node = node[token]
-        return list(node) or [self._eos]
+        return list(node) or [self.eos_token_id]
 
     def ends(self, written: Sequence[int]) -> bool:
         """Whether the tokens written so far are a whole continuation and its end."""
-        return bool(written) and written[-1] == self._eos
+        return bool(written) and written[-1] == self.eos_token_id

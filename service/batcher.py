@@ -4,13 +4,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
 
 from service.caller import caller
-from service.errors import ModelFailed, QueueFull, ShuttingDown
+from service.errors import ModelFailed, QueueFull, ServiceError, ShuttingDown
 from service.fair_queue import FairQueue
 from service.health import ForwardHealth
 from service.metrics import Metrics
@@ -38,10 +37,11 @@ class Batcher(Generic[Work, Result]):
 
     Args:
         name: of the queue in metrics.
-        run: the blocking function that does a batch and returns a result for each member.
-        executor: where `run` runs; one thread, so that batches follow each other.
-        turn: held while a batch runs, and shared with the other batchers of the executor: what waits for its turn can still be
-            given up, or overtaken.
+        run: does a batch and returns a result for each member.
+        turn: held while a batch runs. Batchers whose batches must follow each other share one: what waits for its turn can still
+            be given up, or overtaken.
+        lanes: how many batches run at the same time, as far as `turn` lets them.
+        abandons: whether a batch that runs is cancelled when nobody waits for it any more.
         max_batch_tokens, max_batch_size: limits of a batch.
         max_queue_tokens: beyond it, or beyond a client's share of it, requests are refused.
     """
@@ -49,19 +49,19 @@ class Batcher(Generic[Work, Result]):
     def __init__(
         self,
         name: str,
-        run: Callable[[Sequence[Work]], Sequence[Result]],
+        run: Callable[[Sequence[Work]], Awaitable[Sequence[Result]]],
         *,
-        executor: Executor,
         metrics: Metrics,
         health: ForwardHealth,
-        turn: asyncio.Lock,
+        turn: asyncio.Lock | asyncio.Semaphore,
+        lanes: int = 1,
+        abandons: bool = False,
         max_batch_tokens: int,
         max_batch_size: int,
         max_queue_tokens: int,
     ) -> None:
         self._name = name
         self._run = run
-        self._executor = executor
         self._metrics = metrics
         self._health = health
         self._max_batch_tokens = max_batch_tokens
@@ -70,20 +70,22 @@ class Batcher(Generic[Work, Result]):
         self._queue: FairQueue[_Waiting[Work, Result]] = FairQueue(max_queue_tokens)
         self._throughput = Throughput()
         self._turn = turn
+        self._lanes = lanes
+        self._abandons = abandons
+        self._running = 0
         self._wake = asyncio.Event()
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Starts to empty the queue, on the running event loop."""
-        self._task = asyncio.create_task(self._work(), name=f"batcher-{self._name}")
+        self._tasks = [asyncio.create_task(self._work(), name=f"batcher-{self._name}-{lane}") for lane in range(self._lanes)]
 
     async def close(self) -> None:
         """Takes nothing more, finishes what was accepted, and stops."""
         self._closing = True
         self._wake.set()
-        if self._task:
-            await self._task
+        await asyncio.gather(*self._tasks)
 
     async def submit(self, works: Sequence[tuple[Work, int]]) -> list[Result]:
         """Queues the pieces of one request, each with its tokens, and waits for all of them; `caller` says for whom.
@@ -176,29 +178,47 @@ class Batcher(Generic[Work, Result]):
         self._show_tokens()
         return batch
 
-    async def _run_batch(self, batch: list[_Waiting[Work, Result]]) -> None:
-        start = time.perf_counter()
-        tokens = sum(item.tokens for item in batch)
+    def _show_batch(self, batch: Sequence[_Waiting[Work, Result]], start: float) -> None:
         self._metrics.batch_notes.labels(self._name).observe(len(batch))
-        self._metrics.batch_tokens.labels(self._name).observe(tokens)
+        self._metrics.batch_tokens.labels(self._name).observe(sum(item.tokens for item in batch))
         for item in batch:
             self._metrics.queue_seconds.labels(self._name).observe(start - item.since)
+
+    def _show_success(self, batch: Sequence[_Waiting[Work, Result]], seconds: float) -> None:
+        self._metrics.batch_seconds.labels(self._name).observe(seconds)
+        tokens = sum(item.tokens for item in batch)
+        if tokens and self._queue:
+            # Beside others it got only its share of the engine.
+            self._throughput.learn(tokens, seconds / self._running)
+
+    async def _run_batch(self, batch: list[_Waiting[Work, Result]]) -> None:
+        self._running += 1
+        start = time.perf_counter()
+        self._show_batch(batch, start)
         try:
-            results = await self._forward([item.work for item in batch])
+            results = await self._forward(batch)
+        except ServiceError as error:  # says itself what is wrong, and it is no single note
+            _answer_all(batch, error)
         except Exception as error:
             await self._isolate(batch, error)
+        except asyncio.CancelledError:
+            if not _all_answered(batch):
+                raise
         else:
             for item, result in zip(batch, results, strict=True):
-                if not item.answer.done():
-                    item.answer.set_result(result)
-            seconds = time.perf_counter() - start
-            self._metrics.batch_seconds.labels(self._name).observe(seconds)
-            if tokens and self._queue:
-                self._throughput.learn(tokens, seconds)
+                _answer(item, result)
+            self._show_success(batch, time.perf_counter() - start)
+        finally:
+            self._running -= 1
 
-    async def _forward(self, works: list[Work]) -> Sequence[Result]:
+    async def _forward(self, batch: list[_Waiting[Work, Result]]) -> Sequence[Result]:
+        works = [item.work for item in batch]
         with self._health.forward():
-            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, works)
+            running = asyncio.ensure_future(self._run(works))
+            if self._abandons:
+                for item in batch:
+                    item.answer.add_done_callback(lambda _: running.cancel() if _all_answered(batch) else None)
+            results = await running
         if len(results) != len(works):
             raise RuntimeError(f"{len(works)} pieces of work gave {len(results)} results")
         return results
@@ -213,9 +233,22 @@ class Batcher(Generic[Work, Result]):
             return
         logger.error("the model failed", exc_info=error, extra={"queue": self._name})
         self._metrics.batch_failures.labels(self._name).inc()
-        if not batch[0].answer.done():
-            failure = ModelFailed(
-                "the forward pass of a note failed; the other requests are not affected. The log has the cause"
-            )
-            failure.__cause__ = error
-            batch[0].answer.set_exception(failure)
+        failure = ModelFailed("the forward pass of a note failed; the other requests are not affected. The log has the cause")
+        failure.__cause__ = error
+        _answer_all(batch, failure)
+
+
+def _answer(item: _Waiting[Work, Result], result: Result) -> None:
+    if not item.answer.done():
+        item.answer.set_result(result)
+
+
+def _all_answered(batch: Sequence[_Waiting[Work, Result]]) -> bool:
+    """Or given up."""
+    return all(item.answer.done() for item in batch)
+
+
+def _answer_all(batch: Sequence[_Waiting[Work, Result]], error: ServiceError) -> None:
+    for item in batch:
+        if not item.answer.done():
+            item.answer.set_exception(error)

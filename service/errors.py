@@ -9,6 +9,7 @@ ServiceError
 ├── ModelFailed           500  the forward pass of this request failed
 ├── DeadlineExceeded      504  the request's time was over before its answer was there
 ├── ShuttingDown          503  the process is draining
+├── EngineUnavailable     503  the engine that runs the model is not there, and is being started or asked for again
 └── IndexUnavailable      503  the vector index did not answer
 
 StartupError is for the operator: the process does not start, and its message says what to change.
@@ -133,6 +134,21 @@ class ShuttingDown(ServiceError):
     def headers(self) -> dict[str, str]:
         """So that the client's next try opens a connection to another replica."""
         return {"Connection": "close", "Retry-After": "1"}
+
+
+class EngineUnavailable(ServiceError):
+    """The engine that runs the model is not there: it ended, is being started, or does not answer."""
+
+    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "engine-unavailable", "The model's engine is not available"
+
+    def __init__(self, detail: str, retry_after: int = 5) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back, in seconds."""
+        return {"Retry-After": str(self.retry_after)}
 
 
 class IndexUnavailable(ServiceError):

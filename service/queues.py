@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -34,27 +33,30 @@ class EngineQueues:
 
 @asynccontextmanager
 async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, metrics: Metrics) -> AsyncIterator[EngineQueues]:
-    """Starts the queues; on leaving, they finish what they have accepted. Embedding has a thread, the other two share one."""
+    """Starts the queues; on leaving, they finish what they have accepted."""
+
+    async def embed(prompts: Sequence[Ids]) -> Sequence[Vector]:
+        return list(await engine.embed(prompts))
+
     async with AsyncExitStack() as stack:
-        embedding = stack.enter_context(ThreadPoolExecutor(1, "embed"))
-        generating = stack.enter_context(ThreadPoolExecutor(1, "generate"))
-        # One a thread: the kinds of work that share it take turns.
-        embed_turn, generate_turn = asyncio.Lock(), asyncio.Lock()
         embed_health, generate_health, rank_health = (ForwardHealth(settings.stall_seconds) for _ in range(3))
         embeddings = Batcher[Ids, Vector](
-            "embed", lambda prompts: list(engine.embed(prompts)), executor=embedding, metrics=metrics, health=embed_health, turn=embed_turn,
+            "embed", embed, metrics=metrics, health=embed_health, turn=asyncio.Lock(),
             max_batch_tokens=settings.max_batch_tokens, max_batch_size=settings.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
+        # An engine of one lane generates and ranks in one thread: they take turns. One of several merges requests itself.
+        several = engine.lanes > 1
+        generate_turn = asyncio.Semaphore(engine.lanes)
         generations = Batcher[GenerationRequest, Generation](
-            "generate", engine.generate, executor=generating, metrics=metrics, health=generate_health,
-            turn=generate_turn,
-            max_batch_tokens=settings.max_queue_tokens, max_batch_size=settings.max_generation_notes,
-            max_queue_tokens=settings.max_queue_tokens,
+            "generate", engine.generate, metrics=metrics, health=generate_health, turn=generate_turn,
+            lanes=engine.lanes, abandons=several, max_batch_tokens=settings.max_queue_tokens,
+            max_batch_size=1 if several else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         # Note by note, since a batch is no faster: so that generation need not wait for long.
         rankings = Batcher[RankingRequest, Ranking](
-            "rank", engine.rank, executor=generating, metrics=metrics, health=rank_health, turn=generate_turn,
+            "rank", engine.rank, metrics=metrics, health=rank_health,
+            turn=asyncio.Semaphore(engine.rank_lanes) if several else generate_turn, lanes=engine.rank_lanes, abandons=several,
             max_batch_tokens=settings.max_queue_tokens, max_batch_size=1, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         ids, generation, ranking = _canaries(prompt)

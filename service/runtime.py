@@ -10,12 +10,13 @@ from qdrant_client import AsyncQdrantClient
 
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
-from service.engines import Engine, LocalEngine
+from service.engines import Engine
 from service.errors import StartupError
 from service.health import Liveness
 from service.index import EdgeIndex, NoteIndex, ServerIndex
 from service.metrics import Metrics
 from service.notes import NoteService
+from service.opening import open_engine
 from service.queues import open_queues
 from service.settings import Settings
 from service.suggestions import SuggestionPrompts
@@ -49,9 +50,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         index = await _open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
-        engine = await asyncio.to_thread(
-            LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads
-        )
+        engine = await open_engine(settings, checkpoint, prompt)
+        stack.push_async_callback(engine.close)
         suggestions = await asyncio.to_thread(
             SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=rules
         )

@@ -35,6 +35,35 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads of a forward pass; as many as the process may use cores if not set.",
     )
+    engine: Literal["local", "vllm", "remote"] = Field(
+        default="local",
+        description="What runs the model: `local` all of it in this process, by transformers and our forward pass; `vllm` all of it "
+        "in one vLLM, with one copy of the weights; `remote` hashtags by a `vllm serve` at `remote_url`, embedding as with `local`.",
+    )
+    vllm_cache_mib: int = Field(
+        default=1024,
+        ge=16,
+        le=2**20,
+        description="Memory of vLLM's key-value cache, on each GPU or of a CPU; with `engine=vllm`.",
+    )
+    vllm_tensor_parallel: int = Field(default=1, ge=1, le=64, description="GPUs that share the layers, with `engine=vllm`.")
+    vllm_stall_seconds: float = Field(
+        default=0.25,
+        gt=0,
+        le=60,
+        description="Longest time for which embedding may hold up generation at once, as far as it can be divided: a note is not.",
+    )
+    vllm_untested: bool = Field(
+        default=False, description="Whether to use another release of vLLM than those that this release was tested with."
+    )
+    remote_url: str | None = Field(
+        default=None, description="Address of a `vllm serve` of the same checkpoint (`http://host:8000`), with `engine=remote`."
+    )
+    remote_model: str | None = Field(
+        default=None, description="Name of the model at `remote_url`; need not be set where the server has only one."
+    )
+    remote_api_key: SecretStr | None = Field(default=None, description="API key of `remote_url`.")
+    remote_timeout_seconds: float = Field(default=60, gt=0, le=3600, description="Longest wait for an answer of `remote_url`.")
 
     host: str = Field(default="127.0.0.1", description="Address to listen on. There is no authentication: keep it private.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -128,6 +157,8 @@ class Settings(BaseSettings):
     def _fits_together(self) -> Self:
         if self.qdrant_api_key and not self.qdrant_url:
             raise ValueError("NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL: set the address too, or drop the key")
+        if (self.engine == "remote") != bool(self.remote_url):
+            raise ValueError("NOTELLM_ENGINE=remote and NOTELLM_REMOTE_URL go together: set both, or neither")
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError("NOTELLM_MAX_QUEUE_TOKENS is below NOTELLM_MAX_BATCH_TOKENS: no batch could ever fill up")
         return self

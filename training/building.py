@@ -9,11 +9,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from notellm.attention import SHARED_PREFIX_ATTENTION
 from notellm.encoder import NoteEncoder
 from notellm.model import NoteLLM
 from notellm.note import Note
 from notellm.prompt import NotePrompt
+from notellm.shared_prefix import SHARED_PREFIX_ATTENTION
 from training.config import LoraSettings, TrainingConfig
 from training.errors import BaseModelError, ConfigError
 from training.frozen import FrozenLayers

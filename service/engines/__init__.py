@@ -1,6 +1,7 @@
 """What runs the model."""
 
-from service.engines.base import Engine, Generation, GenerationRequest, RankingRequest
+from service.engines.base import BlockingEngine, Engine, Generation, GenerationRequest, RankingRequest
 from service.engines.local import LocalEngine
+from service.engines.threaded import ThreadedEngine
 
-__all__ = ["Engine", "Generation", "GenerationRequest", "LocalEngine", "RankingRequest"]
+__all__ = ["BlockingEngine", "Engine", "Generation", "GenerationRequest", "LocalEngine", "RankingRequest", "ThreadedEngine"]

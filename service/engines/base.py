@@ -75,8 +75,8 @@ class RankingRequest:
         return len(self.prompt) + round(BEAMS * self.choices.mean_length)
 
 
-class Engine(Protocol):
-    """Runs one checkpoint. Methods block: call them from a worker thread. All may run at the same time."""
+class BlockingEngine(Protocol):
+    """Runs one checkpoint in the calling thread. All methods may run at the same time."""
 
     name: str
 
@@ -90,4 +90,43 @@ class Engine(Protocol):
 
     def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
         """The likeliest choices of each request, best first."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs one checkpoint off the event loop.
+
+    Attributes:
+        name: in metrics and in `/model`.
+        lanes: how many generations it takes at the same time, each by itself; with 1 it takes batches, one after another, and
+            ranking takes turns with them.
+        rank_lanes: the same of rankings, where they take no turns with generations.
+    """
+
+    name: str
+    lanes: int
+    rank_lanes: int
+
+    async def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """See `BlockingEngine.embed`.
+
+        Raises:
+            EngineUnavailable: the engine is not there; any method may raise it.
+        """
+        ...
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """See `BlockingEngine.generate`. With several lanes, a cancelled call leaves the engine."""
+        ...
+
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+        """See `BlockingEngine.rank`."""
+        ...
+
+    def failure(self) -> str | None:
+        """Why no work can be done at the moment, for readiness; None if it can."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what the engine has started."""
         ...

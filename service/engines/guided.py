@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from service.engines.pieces import bare_space_ids
+
 
 class Guide:
     """Compiles patterns for one tokenizer, each once.
@@ -23,8 +25,7 @@ class Guide:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
         self._tokenizer = llguidance.hf.from_tokenizer(cast("PreTrainedTokenizerFast", tokenizer), n_vocab=vocabulary)
         self._matchers: dict[str, llguidance.LLMatcher] = {}
-        texts = tokenizer.batch_decode([[token_id] for token_id in range(len(tokenizer))])
-        self.bare_space_ids = [token_id for token_id, text in enumerate(texts) if text.isspace()]
+        self.bare_space_ids = bare_space_ids(tokenizer)
 
     def matcher(self, pattern: str) -> llguidance.LLMatcher:
         """A fresh matcher of `pattern`.

@@ -1,7 +1,6 @@
 """`LocalEngine`: our encoder, and greedy generation by transformers, over one copy of the weights in this process."""
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +11,13 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from notellm.checkpoint import Checkpoint
 from notellm.encoder import NoteEncoder
-from notellm.hashtags import GeneratedPiece
+from notellm.forward import log_probabilities
 from notellm.prompt import NotePrompt
 from notellm.ranking import ChoiceRanker, RankedChoice
+from service.cores import usable_cores
 from service.engines.base import Generation, GenerationRequest, RankingRequest
 from service.engines.guided import Guide, GuidedLogits, GuidedRow
+from service.engines.pieces import read_generation
 
 logger = logging.getLogger(__name__)
 
@@ -36,23 +37,23 @@ class LocalEngine:
     def __init__(self, checkpoint: Checkpoint, prompt: NotePrompt, *, max_batch_tokens: int, threads: int | None) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(threads or usable_cores())
         logger.info("loading", extra={"device": device, "dtype": str(dtype), "threads": torch.get_num_threads()})
         self._model = checkpoint.load_model(dtype, device)
         self._tokenizer = checkpoint.tokenizer
         # A base model's own generation settings (penalties, beams, minimum lengths) would leak into greedy search.
         self._model.causal_lm.generation_config = GenerationConfig()
         self._encoder = NoteEncoder(self._model, prompt.embedding_prefix, max_batch_tokens=max_batch_tokens)
-        self._ranker = ChoiceRanker(self._model)
+        self._ranker = ChoiceRanker(self._model.layers)
         self._guide = Guide(self._tokenizer, self._model.causal_lm.config.vocab_size)
 
     def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
-        """See `Engine.embed`."""
+        """See `BlockingEngine.embed`."""
         return self._encoder.encode(prompts)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """See `Engine.generate`: one batch, padded on the left."""
+        """See `BlockingEngine.generate`: one batch, padded on the left."""
         pad, eos = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
         width = max(len(request.prompt) for request in requests)
         rows = [(width - len(request.prompt), list(request.prompt)) for request in requests]
@@ -74,24 +75,14 @@ class LocalEngine:
             ),
         )
         return [
-            self._read(ids, [step[row] for step in guided.probabilities], request.max_new_tokens)
+            read_generation(self._tokenizer, ids, [step[row] for step in guided.probabilities], request.max_new_tokens)
             for row, (ids, request) in enumerate(zip(sequences[:, width:].tolist(), requests, strict=True))
         ]
 
     def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
-        """See `Engine.rank`."""
+        """See `BlockingEngine.rank`."""
         return [self._ranker.rank(one.prompt, one.choices, one.count, exclude=one.exclude) for one in requests]
 
-    def _read(self, ids: list[int], probabilities: list[float], max_new_tokens: int) -> Generation:
-        """The tokens up to the end of sequence, each with the text that it adds."""
-        pieces: list[GeneratedPiece] = []
-        text = ""
-        for position, (token_id, probability) in enumerate(zip(ids[:max_new_tokens], probabilities, strict=False)):
-            if token_id == self._tokenizer.eos_token_id:
-                # The end adds no text, but tells the choice `ai` from the choice `ai art`.
-                return Generation((*pieces, GeneratedPiece("", probability)), finished=True)
-            longer = str(self._tokenizer.decode(ids[: position + 1], skip_special_tokens=True))
-            whole = longer.rstrip("\ufffd")  # the bytes of a character may be spread over tokens: it counts with the last
-            pieces.append(GeneratedPiece(whole[len(text) :], probability))
-            text = whole
-        return Generation(tuple(pieces), finished=False)
+    def log_probabilities(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        """Of tokens after a prompt, to compare another engine's model with this one."""
+        return log_probabilities(self._model.layers, prompt, tokens)

@@ -34,6 +34,9 @@ async def ready(runtime: RuntimeDep, request: Request, response: Response) -> He
     if request.app.state.drain.begun:
         response.status_code = 503
         return Health(status="failing", detail="the process is ending: accepted requests are answered, new ones refused")
+    if failure := runtime.engine.failure():
+        response.status_code = 503
+        return Health(status="failing", detail=failure)
     try:
         await runtime.notes.count()
     except ServiceError as error:

@@ -12,7 +12,6 @@ import torch
 from notellm import Checkpoint, Note, NoteEncoder, NoteLLM, NotePrompt, NoteText, PromptSettings
 from notellm.encoder import TOLERANCE
 from notellm.hashtags import choice_pattern, clean_hashtag_list, hashtag_list_pattern
-from notellm.packing import Pack
 from notellm.ranking import ChoiceRanker
 from notellm.vocabulary import HashtagVocabulary
 from service.engines import GenerationRequest, LocalEngine
@@ -65,15 +64,15 @@ def test_vectors_equal_the_plain_forward_pass(
 
 
 def test_the_check_notices_positions_shifted_by_one(smollm2: Checkpoint, model: NoteLLM, fixed_sample: list[Note]) -> None:
-    class Shifted(NoteEncoder):
-        def _forward(self, pack: Pack, normalize: bool) -> torch.Tensor:
-            return super()._forward(replace(pack, position_ids=pack.position_ids + 1), normalize)
-
     prompt = smollm2.prompt()
     ids = prompt.embedding(prompt.tokenize(fixed_sample[:1])[0])
     with torch.inference_mode():
         reference = model(torch.tensor(ids)).numpy()
-    assert np.abs(Shifted(model, prompt.embedding_prefix).encode([ids])[0] - reference).max() > 10 * TOLERANCE
+    encoder = NoteEncoder(model, prompt.embedding_prefix)
+    assert encoder.packed
+    forward = encoder._states
+    encoder._states = lambda pack: forward(replace(pack, position_ids=pack.position_ids + 1))
+    assert np.abs(encoder.encode([ids])[0] - reference).max() > 10 * TOLERANCE
 
 
 def test_sentence_transformers_gives_the_same_vectors(
@@ -132,7 +131,7 @@ def test_ranked_hashtags_of_unseen_notes_beat_the_most_frequent_ones_of_their_si
 ) -> None:
     """Eight notes of each site; docs/results/stackexchange has the figures of all."""
     sample = unseen_notes(notes, split, smollm2.manifest.categories, 8)
-    prompt, ranker = smollm2.prompt(), ChoiceRanker(model)
+    prompt, ranker = smollm2.prompt(), ChoiceRanker(model.layers)
     vocabulary = HashtagVocabulary(prompt, smollm2.manifest.hashtag_vocabulary)
     prompts = [prompt.hashtags(note, 1) for note in prompt.tokenize(sample)]
     ranked = [vocabulary.suggestions(ranker.rank(ids, vocabulary.choices, 3)) for ids in prompts]

@@ -70,43 +70,69 @@ def test_any_mix_of_lengths(
     assert largest_difference(tiny_encoder.encode(prompts), reference) <= TOLERANCE
 
 
-def shifted(encoder: NoteEncoder, pack: Pack) -> Pack:
+def shifted(pack: Pack) -> Pack:
     return replace(pack, position_ids=pack.position_ids + 1)
 
 
-def leaking(encoder: NoteEncoder, pack: Pack) -> Pack:
+def leaking(pack: Pack) -> Pack:
     return replace(pack, runs=(replace(pack.runs[0], count=1, length=pack.input_ids.shape[1]),))
 
 
-def one_too_early(encoder: NoteEncoder, pack: Pack) -> Pack:
+def one_too_early(pack: Pack) -> Pack:
     return replace(pack, last=pack.last - 1)
+
+
+@pytest.fixture
+def faulty(tiny: Checkpoint, tiny_model: NoteLLM) -> Callable[[Callable[[Pack], Pack]], NoteEncoder]:
+    """An encoder that packs wrongly."""
+
+    def make(fault: Callable[[Pack], Pack]) -> NoteEncoder:
+        encoder = NoteEncoder(tiny_model, tiny.prompt().embedding_prefix)
+        assert encoder.packed
+        forward = encoder._states
+        encoder._states = lambda pack: forward(fault(pack))
+        return encoder
+
+    return make
 
 
 @pytest.mark.parametrize("fault", [shifted, one_too_early])
 def test_the_check_notices_a_wrong_forward_pass(
-    fault: Callable[[NoteEncoder, Pack], Pack],
-    tiny: Checkpoint,
-    tiny_model: NoteLLM,
+    fault: Callable[[Pack], Pack],
+    faulty: Callable[[Callable[[Pack], Pack]], NoteEncoder],
     prompts: list[list[int]],
     reference: Vectors,
 ) -> None:
-    class Faulty(NoteEncoder):
-        def _forward(self, pack: Pack, normalize: bool) -> torch.Tensor:
-            return super()._forward(fault(self, pack), normalize)
-
-    vectors = Faulty(tiny_model, tiny.prompt().embedding_prefix).encode(prompts)
-    assert largest_difference(vectors, reference) > 10 * TOLERANCE
+    assert largest_difference(faulty(fault).encode(prompts), reference) > 10 * TOLERANCE
 
 
 def test_sequences_that_would_see_each_other_are_refused(
-    tiny: Checkpoint, tiny_model: NoteLLM, prompts: list[list[int]]
+    faulty: Callable[[Callable[[Pack], Pack]], NoteEncoder], prompts: list[list[int]]
 ) -> None:
-    class Faulty(NoteEncoder):
-        def _forward(self, pack: Pack, normalize: bool) -> torch.Tensor:
-            return super()._forward(leaking(self, pack), normalize)
-
     with pytest.raises(RuntimeError, match="split"):
-        Faulty(tiny_model, tiny.prompt().embedding_prefix).encode(prompts)
+        faulty(leaking).encode(prompts)
+
+
+@pytest.mark.parametrize("name", ["scaling", "rotation", "embed"])
+def test_layers_that_compute_something_else_are_noticed_and_the_plain_pass_is_used(
+    name: str, tiny: Checkpoint, prompts: list[list[int]], reference: Vectors, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """As those of a LLaMA of another make would."""
+    model, layers = tiny.load_model(), tiny.load_model().layers
+    if name == "scaling":
+        layers.scaling *= 2
+    elif name == "rotation":
+        rotation = layers.rotation
+        monkeypatch.setattr(layers, "rotation", lambda positions: rotation(2 * positions))
+    else:
+        embed = layers.embed
+        monkeypatch.setattr(layers, "embed", lambda ids: 3 * embed(ids))
+    monkeypatch.setattr(NoteLLM, "layers", property(lambda self: layers))
+    encoder = NoteEncoder(model, tiny.prompt().embedding_prefix, max_batch_tokens=100)
+    assert not encoder.packed
+    assert "the plain one is used" in caplog.text
+    assert largest_difference(encoder.encode(prompts), reference) <= TOLERANCE
 
 
 def test_the_check_notices_a_dropped_prefix_token(

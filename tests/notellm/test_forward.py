@@ -1,12 +1,16 @@
 """The custom forward pass against plain attention, written out, and against the plain model."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
+from transformers import DynamicCache
 
 from notellm import Checkpoint
-from notellm.attention import Prefix
-from notellm.forward import PackedForward, TransformersLayers, attend_run
+from notellm.attention import attend_run
+from notellm.forward import PackedForward, read_prefix
+from notellm.layers import TransformersLayers
 from notellm.packing import Pack
 
 HEADS, KV_HEADS, SIZE = 6, 2, 8
@@ -46,8 +50,8 @@ def states(tiny: Checkpoint, *, shift: int = 0, dropped: int = 0) -> tuple[torch
     backbone = tiny.load_model().causal_lm.model
     prefix_ids = [5, 17, 300, 42, 8]
     sequences = [[9], [9, 33], [70, 12], [1, 2, 3, 4, 5, 6, 7], [400, 20, 20, 20, 20, 20, 11]]
-    prefix, _ = Prefix.read(backbone, prefix_ids[dropped:])
-    forward = PackedForward(TransformersLayers(backbone), prefix, backbone.layers[0].self_attn.scaling)
+    layers = TransformersLayers(backbone)
+    forward = PackedForward(layers, read_prefix(layers, prefix_ids[dropped:]).prefix)
     found = forward(Pack.of(sequences, len(prefix_ids) + shift, torch.device("cpu")))
     expected = [backbone(torch.tensor([prefix_ids + own]), use_cache=False).last_hidden_state[0, -1] for own in sequences]
     return found, torch.stack(expected)
@@ -62,3 +66,17 @@ def test_states_are_those_of_the_plain_model(tiny: Checkpoint) -> None:
 def test_the_comparison_can_fail(tiny: Checkpoint, wrong: dict[str, int]) -> None:
     found, expected = states(tiny, **wrong)
     assert (found - expected).abs().max() > 1e-3
+
+
+def test_the_prefix_is_read_as_the_plain_model_reads_it(tiny: Checkpoint) -> None:
+    backbone = tiny.load_model().causal_lm.model
+    ids = [5, 17, 300, 42, 8]
+    with torch.inference_mode():
+        read = read_prefix(TransformersLayers(backbone), ids)
+        cache: Any = DynamicCache(config=backbone.config)
+        plain = backbone(torch.tensor([ids]), past_key_values=cache, use_cache=True).last_hidden_state[0, -1]
+    torch.testing.assert_close(read.state, plain, rtol=1e-5, atol=1e-5)
+    assert read.prefix.length == len(ids)
+    for layer, keys, values in zip(cache.layers, read.prefix.keys, read.prefix.values, strict=True):
+        torch.testing.assert_close(keys, layer.keys[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(values, layer.values[0], rtol=1e-5, atol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from notellm import Checkpoint, NoteLLM, NotePrompt
-from notellm.ranking import MOST_BEAMS, ChoiceRanker
+from notellm.ranking import MOST_BEAMS, ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 from tests.conftest import NOTES
 
@@ -48,7 +48,7 @@ def test_with_enough_beams_the_likeliest_choices_are_found(tiny_model: NoteLLM, 
     for note in prompt.tokenize(NOTES):
         asked = prompt.hashtags(note, 1)
         expected = log_probabilities(tiny_model, prompt, asked, tags)
-        ranked = ChoiceRanker(tiny_model).rank(asked, trie(prompt, tags), count, beams=len(tags))
+        ranked = ChoiceRanker(tiny_model.layers).rank(asked, trie(prompt, tags), count, beams=len(tags))
         best = sorted(expected, key=lambda ids: -expected[ids])[:count]
         assert [choice.ids for choice in ranked] == best
         assert [choice.log_probability for choice in ranked] == pytest.approx([expected[ids] for ids in best], abs=1e-4)
@@ -58,7 +58,7 @@ def test_few_beams_may_miss_a_choice_but_score_what_they_find_rightly(tiny_model
     tags = vocabulary(40)
     asked = prompt.hashtags(prompt.tokenize(NOTES)[0], 1)
     expected = log_probabilities(tiny_model, prompt, asked, tags)
-    ranked = ChoiceRanker(tiny_model).rank(asked, trie(prompt, tags), 2, beams=1)
+    ranked = ChoiceRanker(tiny_model.layers).rank(asked, trie(prompt, tags), 2, beams=1)
     assert len(ranked) == 2
     assert [choice.log_probability for choice in ranked] == pytest.approx([expected[choice.ids] for choice in ranked], abs=1e-4)
     assert ranked[0].log_probability >= ranked[1].log_probability
@@ -66,14 +66,14 @@ def test_few_beams_may_miss_a_choice_but_score_what_they_find_rightly(tiny_model
 
 def test_a_single_choice_is_found(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
     asked = prompt.hashtags(prompt.tokenize(NOTES)[4], 1)
-    (only,) = ChoiceRanker(tiny_model).rank(asked, trie(prompt, ["coffee"]), 5)
+    (only,) = ChoiceRanker(tiny_model.layers).rank(asked, trie(prompt, ["coffee"]), 5)
     assert only.ids == tuple(prompt.output("coffee"))
 
 
 def test_what_is_excluded_takes_no_place(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
     tags = vocabulary(40)
     asked = prompt.hashtags(prompt.tokenize(NOTES)[1], 1)
-    ranker, choices = ChoiceRanker(tiny_model), trie(prompt, tags)
+    ranker, choices = ChoiceRanker(tiny_model.layers), trie(prompt, tags)
     everything = [choice.ids for choice in ranker.rank(asked, choices, 60, beams=len(tags))]
     excluded = frozenset(everything[:5])
     without = ranker.rank(asked, choices, 3, exclude=excluded, beams=len(tags))
@@ -84,17 +84,17 @@ def test_many_exclusions_do_not_widen_the_search_without_end(
     tiny_model: NoteLLM, prompt: NotePrompt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widths: list[int] = []
-    read = ChoiceRanker._read
+    advance = ChoiceSearch.advance
 
-    def watched(self: ChoiceRanker, beams: Any, prefix: Any) -> torch.Tensor:
-        widths.append(len(beams))
-        return read(self, beams, prefix)
+    def watched(self: ChoiceSearch, likeliest: Any) -> None:
+        advance(self, likeliest)
+        widths.append(len(self.live))
 
-    monkeypatch.setattr(ChoiceRanker, "_read", watched)
+    monkeypatch.setattr(ChoiceSearch, "advance", watched)
     tags = vocabulary(400)
     excluded = frozenset(tuple(prompt.output(tag)) for tag in tags[:100])
     asked = prompt.hashtags(prompt.tokenize(NOTES)[0], 1)
-    found = ChoiceRanker(tiny_model).rank(asked, trie(prompt, tags), 10, exclude=excluded)
+    found = ChoiceRanker(tiny_model.layers).rank(asked, trie(prompt, tags), 10, exclude=excluded)
     assert not excluded & {choice.ids for choice in found}
     assert 8 < max(widths) <= MOST_BEAMS
 
@@ -104,4 +104,4 @@ def test_a_model_that_is_broken_is_an_error_and_no_empty_list(tiny: Checkpoint, 
     with torch.no_grad():
         broken.causal_lm.model.norm.weight[0] = float("nan")
     with pytest.raises(FloatingPointError, match="not finite"):
-        ChoiceRanker(broken).rank(prompt.hashtags(prompt.tokenize(NOTES)[0], 1), trie(prompt, ["coffee"]), 1)
+        ChoiceRanker(broken.layers).rank(prompt.hashtags(prompt.tokenize(NOTES)[0], 1), trie(prompt, ["coffee"]), 1)

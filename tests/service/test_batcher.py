@@ -1,7 +1,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -22,7 +22,10 @@ class Model:
         self.gate = threading.Event()
         self.gate.set()
 
-    def run(self, works: Sequence[str]) -> list[str]:
+    async def run(self, works: Sequence[str]) -> list[str]:
+        return await asyncio.to_thread(self.upper, works)
+
+    def upper(self, works: Sequence[str]) -> list[str]:
         assert self.gate.wait(10)
         self.batches.append(list(works))
         if "poison" in works:
@@ -38,27 +41,21 @@ def model() -> Model:
 @pytest.fixture
 async def start(model: Model) -> AsyncIterator[Start]:
     started: list[Batcher[str, str]] = []
-    with ThreadPoolExecutor(1) as executor:
 
-        def make(health: ForwardHealth | None = None, turn: asyncio.Lock | None = None, **limits: int) -> Batcher[str, str]:
-            sizes = {"max_batch_tokens": 10, "max_batch_size": 100, "max_queue_tokens": 100} | limits
-            batcher = Batcher[str, str](
-                "test",
-                model.run,
-                executor=executor,
-                metrics=Metrics(),
-                health=health or ForwardHealth(60),
-                turn=turn or asyncio.Lock(),
-                **sizes,
-            )
-            batcher.start()
-            started.append(batcher)
-            return batcher
+    def make(health: ForwardHealth | None = None, turn: asyncio.Lock | None = None, **limits: Any) -> Batcher[str, str]:
+        sizes = {"max_batch_tokens": 10, "max_batch_size": 100, "max_queue_tokens": 100} | limits
+        run = sizes.pop("run", model.run)
+        batcher = Batcher[str, str](
+            "test", run, metrics=Metrics(), health=health or ForwardHealth(60), turn=turn or asyncio.Lock(), **sizes
+        )
+        batcher.start()
+        started.append(batcher)
+        return batcher
 
-        yield make
-        model.gate.set()
-        for batcher in started:
-            await batcher.close()
+    yield make
+    model.gate.set()
+    for batcher in started:
+        await batcher.close()
 
 
 async def test_answers_come_in_the_order_of_the_request(start: Start) -> None:
@@ -314,10 +311,10 @@ async def test_a_busy_queue_is_no_illness(start: Start, model: Model) -> None:
 
 
 async def test_a_model_that_loses_results_fails_its_batch_and_not_the_queue(start: Start, model: Model) -> None:
-    batcher = start()
-    run = model.run
-    batcher._run = lambda works: run(works)[:-1]
+    async def losing(works: Sequence[str]) -> list[str]:
+        return (await model.run(works))[: -1 if "a" in works else None]
+
+    batcher = start(run=losing)
     with pytest.raises(ModelFailed):
         await batcher.submit([("a", 1)])
-    batcher._run = run
     assert await batcher.submit([("b", 1)]) == ["B"]

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from notellm import Checkpoint, NoteLLM
-from notellm.attention import SHARED_PREFIX_ATTENTION
+from notellm.shared_prefix import SHARED_PREFIX_ATTENTION
 from training.batches import TrainingBatch
 from training.frozen import FrozenLayers
 from training.model import CachedGradients, Losses, TrainingModel

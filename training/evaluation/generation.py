@@ -52,7 +52,7 @@ class Generator:
         """
         if not vocabulary:
             return [[] for _ in notes]
-        ranker = ChoiceRanker(self._loaded.model)
+        ranker = ChoiceRanker(self._loaded.model.layers)
         known = HashtagVocabulary(self._prompt, vocabulary)
         prompts = (self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes))
         ranked = (known.suggestions(ranker.rank(prompt, known.choices, count)) for prompt in prompts)

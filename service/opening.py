@@ -1,0 +1,71 @@
+"""`open_engine`: the engine that the settings ask for, ready for work."""
+
+import asyncio
+
+from notellm.checkpoint import Checkpoint
+from notellm.prompt import NotePrompt
+from service.cores import usable_cores
+from service.engines import Engine, LocalEngine, ThreadedEngine
+from service.errors import EngineUnavailable, StartupError
+from service.settings import Settings
+
+MIB = 2**20
+
+
+async def open_engine(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt) -> Engine:
+    """Starts it. Only the chosen engine's libraries are imported.
+
+    Raises:
+        CheckpointError: the weights cannot be loaded.
+        StartupError: vLLM does not start, or a remote server lacks something or does not answer.
+    """
+    if settings.engine == "vllm":
+        return await _open_vllm(settings, checkpoint, prompt)
+    local = await asyncio.to_thread(
+        LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads
+    )
+    if settings.engine == "remote":
+        return await _open_remote(settings, checkpoint, prompt, local)
+    return ThreadedEngine(local)
+
+
+async def _open_vllm(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt) -> Engine:
+    from service.engines.vllm import VllmEngine
+    from service.engines.vllm_process import VllmOptions
+
+    options = VllmOptions(
+        cache_bytes=settings.vllm_cache_mib * MIB,
+        lanes=settings.max_generation_notes,
+        threads=settings.threads or usable_cores(),
+        tensor_parallel=settings.vllm_tensor_parallel,
+        untested=settings.vllm_untested,
+    )
+    engine = VllmEngine(
+        checkpoint, prompt, options, max_batch_tokens=settings.max_batch_tokens, stall_seconds=settings.vllm_stall_seconds
+    )
+    await engine.open()
+    return engine
+
+
+async def _open_remote(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, local: LocalEngine) -> Engine:
+    from service.engines.completions import CompletionsClient
+    from service.engines.remote import RemoteEngine
+
+    assert settings.remote_url is not None
+    key = settings.remote_api_key
+    client = CompletionsClient(
+        settings.remote_url,
+        key.get_secret_value() if key else None,
+        timeout_seconds=settings.remote_timeout_seconds,
+        connections=64 * settings.max_generation_notes,
+    )
+    engine = RemoteEngine(checkpoint, prompt, local, client, lanes=settings.max_generation_notes)
+    try:
+        await engine.open(settings.remote_model)
+    except EngineUnavailable as error:
+        await engine.close()
+        raise StartupError(f"NOTELLM_REMOTE_URL: {error.detail}") from error
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
