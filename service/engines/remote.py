@@ -23,11 +23,14 @@ logger = logging.getLogger(__name__)
 # vLLM's limits: tokens whose log-probabilities can be asked for by id, and the least that its bias can make of one.
 MOST_ASKED_IDS = 128
 FORBID = -100
-# Of the likeliest of all tokens, so many are asked for first where more than MOST_ASKED_IDS may follow.
-FIRST_ASKED, GROWTH = 256, 16
+# Where more tokens may follow than so many requests can ask for, the likeliest of all are asked for first.
+MOST_REQUESTS, MOST_ASKED_LIKELIEST = 8, 256
 # Largest difference of a log-probability between the server's model and ours: half precision there, float32 here.
 SAME_MODEL = 0.5
-FLAGS = "start it with `vllm serve <checkpoint> --runner generate --max-logprobs -1 --logprobs-mode processed_logprobs`"
+FLAGS = (
+    "start it with `vllm serve <checkpoint> --runner generate --max-logprobs 256 --logprobs-mode processed_logprobs "
+    "--generation-config vllm`"
+)
 
 
 class RemoteEngine:
@@ -86,11 +89,19 @@ class RemoteEngine:
             completion = await self._complete(request, logit_bias={str(favoured): 100, str(other): FORBID})
             if completion.ids[0] != favoured or math.exp(completion.log_probabilities[0]) < 1 / 2:
                 raise Refused("it does not keep to a pattern, or tells log-probabilities from before the pattern")
+        # Enough of the likeliest, and tokens by their ids.
+        prefix, tokens = list(self._prompt.embedding_prefix), list(range(MOST_ASKED_IDS))
+        likeliest = (await self._client.complete(self._model, prefix, 1, logprobs=MOST_ASKED_LIKELIEST)).likeliest[0]
+        by_id = (await self._client.complete(self._model, prefix, 1, logprobs=len(tokens), logprob_token_ids=tokens)).likeliest[
+            0
+        ]
+        if len(likeliest) < MOST_ASKED_LIKELIEST or not by_id.keys() >= set(tokens):
+            raise Refused("it does not tell the log-probabilities that are asked for")
 
     async def _probe_model(self) -> None:
         prefix = list(self._prompt.embedding_prefix)
-        theirs = (await self._client.complete(self._model, prefix, 1, logprobs=FIRST_ASKED)).likeliest[0]
-        tokens = sorted(theirs, key=lambda token: -theirs[token])[:5]
+        theirs = (await self._client.complete(self._model, prefix, 1, logprobs=5)).likeliest[0]
+        tokens = list(theirs)
         ours = await asyncio.to_thread(self._local.log_probabilities, prefix, tokens)
         difference = max(abs(own - theirs[token]) for token, own in zip(tokens, ours, strict=True))
         if difference > SAME_MODEL:
@@ -135,20 +146,27 @@ class RemoteEngine:
 
     async def _likeliest(self, prompt: Sequence[int], following: Sequence[int], wanted: int) -> Likeliest:
         """The `wanted` likeliest of the tokens that may follow."""
-        if len(following) <= MOST_ASKED_IDS:
-            asked = await self._client.complete(
-                self._model, prompt, 1, logprobs=len(following), logprob_token_ids=list(following)
-            )
-            return _best(asked.likeliest[0], following, wanted)
-        allowed, among = frozenset(following), FIRST_ASKED
-        while True:
-            # Those among the likeliest of all are the likeliest of those that may follow, if they are enough.
-            whole = among >= len(self._tokenizer)
-            asked = await self._client.complete(self._model, prompt, 1, logprobs=-1 if whole else among)
-            found = [token for token in asked.likeliest[0] if token in allowed]
-            if len(found) >= wanted or whole:
-                return _best(asked.likeliest[0], found, wanted)
-            among *= GROWTH
+        if len(following) > MOST_REQUESTS * MOST_ASKED_IDS:
+            found = await self._among_the_likeliest(prompt, frozenset(following), wanted)
+            if found is not None:
+                return found
+        parts = [following[start : start + MOST_ASKED_IDS] for start in range(0, len(following), MOST_ASKED_IDS)]
+        asked = await asyncio.gather(
+            *(self._client.complete(self._model, prompt, 1, logprobs=len(ids), logprob_token_ids=list(ids)) for ids in parts)
+        )
+        everything = {token: log for completion in asked for token, log in completion.likeliest[0].items()}
+        return _best(everything, following, wanted)
+
+    async def _among_the_likeliest(self, prompt: Sequence[int], allowed: frozenset[int], wanted: int) -> Likeliest | None:
+        """The likeliest allowed tokens, if the likeliest of all hold enough of them; those are the likeliest allowed then.
+
+        vLLM 0.32 loses most of such an answer when it runs beside a request for tokens by their ids: none then.
+        """
+        asked = await self._client.complete(self._model, prompt, 1, logprobs=MOST_ASKED_LIKELIEST)
+        likeliest = asked.likeliest[0]
+        found = [token for token in likeliest if token in allowed]
+        whole = len(likeliest) >= MOST_ASKED_LIKELIEST
+        return _best(likeliest, found, wanted) if whole and len(found) >= wanted else None
 
     def failure(self) -> str | None:
         """Embedding and search go on without the server; requests for hashtags are refused meanwhile."""

@@ -1,8 +1,6 @@
 """vLLM serves what training exports: a checkpoint with merged adapters gives the same tokens and the same vectors there."""
 
-import importlib.util
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,11 @@ from tests.processes import run_python
 from training.config import TrainingConfig
 from training.run import train
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("vllm_installed")]
 ROOT = Path(__file__).parents[2]
 SIX_NOTES = [*NOTES, NoteText(title="espresso and grinder number 3", hashtags=("coffee", "beans"))]
 NEW_TOKENS = 16
 TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def vllm_installed() -> None:
-    """Without vLLM these tests say so; where everything is checked (`CI` is set) they fail."""
-    if importlib.util.find_spec("vllm") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("vLLM is not installed: make install-vllm")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +65,7 @@ def ask_vllm(folder: Path, checkpoint: Checkpoint, runner: str, prompts: list[li
     job, answer = folder / "job.json", folder / "answer.json"
     asked = {"checkpoint": str(checkpoint.path), "runner": runner, "prompts": prompts, "max_tokens": NEW_TOKENS}
     job.write_text(json.dumps(asked), encoding="utf-8")
-    run_python("-m", "tests.integration.vllm_worker", str(job), str(answer), seconds=300)
+    run_python("-m", "tests.integration.vllm_process", str(job), str(answer), seconds=300)
     return json.loads(answer.read_text(encoding="utf-8"))
 
 

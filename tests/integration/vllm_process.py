@@ -1,6 +1,6 @@
 """One vLLM engine in a process of its own, so that it ends with the process.
 
-python -m tests.integration.vllm_worker JOB.json ANSWER.json
+python -m tests.integration.vllm_process JOB.json ANSWER.json
 
 A job names the `checkpoint`, the `runner` and the `prompts` (lists of token ids). The answer is a list, one item a prompt:
 with the runner `generate` the ids of at most `max_tokens` greedily chosen tokens, with `pooling` the vector.
