@@ -38,7 +38,9 @@ def free_port() -> int:
         return port
 
 
-def start_service(checkpoint: Path, data_dir: Path, **environment: str) -> RunningService:
+def start_service(
+    checkpoint: Path, data_dir: Path, *, start_seconds: float = START_SECONDS, **environment: str
+) -> RunningService:
     """Starts the service and waits until it is ready."""
     port = free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def start_service(checkpoint: Path, data_dir: Path, **environment: str) -> Runni
     with log.open("ab") as output:
         process = subprocess.Popen([command], env=variables, stdout=output, stderr=output)
     service = RunningService(f"http://127.0.0.1:{port}", process, log)
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + start_seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{service.url}/health/ready", timeout=5, trust_env=False).status_code == 200:
@@ -63,9 +65,11 @@ def start_service(checkpoint: Path, data_dir: Path, **environment: str) -> Runni
 
 
 @contextmanager
-def running_service(checkpoint: Path, data_dir: Path, **environment: str) -> Iterator[RunningService]:
+def running_service(
+    checkpoint: Path, data_dir: Path, *, start_seconds: float = START_SECONDS, **environment: str
+) -> Iterator[RunningService]:
     """A service for the length of a `with` block."""
-    service = start_service(checkpoint, data_dir, **environment)
+    service = start_service(checkpoint, data_dir, start_seconds=start_seconds, **environment)
     try:
         yield service
     finally:

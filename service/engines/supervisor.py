@@ -47,6 +47,7 @@ class Supervisor(Generic[Running]):
     async def open(self) -> None:
         """Starts it for the first time; what goes wrong is the caller's to handle."""
         self._running = await self._start()
+        self._failure = "ended by itself and is about to be started again"
         self._task = asyncio.create_task(self._look_after(), name=f"supervisor-{self._name}")
 
     @property
@@ -82,6 +83,7 @@ class Supervisor(Generic[Running]):
                 ended, self._running = self._running, None
                 await self._stop(ended)
                 self._running = await self._start_again()
+                self._failure = "ended by itself and is about to be started again"
 
     async def _start_again(self) -> Running:
         pause = FIRST_PAUSE

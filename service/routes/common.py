@@ -59,7 +59,7 @@ _DESCRIPTIONS = {
     422: "A field breaks a rule; `errors` names each.",
     429: "Too much work is waiting; come back after `Retry-After` seconds.",
     500: "The model failed on this request.",
-    503: "The index does not answer, or the service is shutting down.",
+    503: "The index or the model's engine does not answer, or the service is shutting down.",
     504: "The time of the request was over before its answer was there.",
 }
 

@@ -98,6 +98,22 @@ def rankings(smollm2: Checkpoint, asked: list[NoteText]) -> list[RankingRequest]
     ]
 
 
+async def test_greedy_hashtags_and_categories_are_those_of_the_local_engine(
+    vllm: VllmEngine, remote: RemoteEngine, smollm2: Checkpoint, generations: list[GenerationRequest],
+    generated: list[Generation], asked: list[NoteText],
+) -> None:  # fmt: skip
+    for engine in (vllm, remote):
+        answers = await engine.generate(generations)
+        for answer, expected in zip(answers, generated, strict=True):
+            assert (answer.text, answer.finished) == (expected.text, expected.finished), engine.name
+            assert [piece.probability for piece in answer.pieces] == pytest.approx(
+                [piece.probability for piece in expected.pieces], abs=1e-3
+            )
+        assert all(answer.text.strip() in smollm2.manifest.categories for answer in answers[: len(asked)])
+        assert not answers[-1].finished
+        assert len(answers[-1].pieces) == 2
+
+
 async def test_ranked_hashtags_are_those_of_the_local_engine(
     vllm: VllmEngine, remote: RemoteEngine, local: LocalEngine, rankings: list[RankingRequest]
 ) -> None:
