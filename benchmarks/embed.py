@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -66,13 +67,13 @@ def needed_operations(model: NoteLLM, prompts: Ids, prefix: int) -> float:
 
     Attention and the projection are left out; of the last layer's, only keys and values are needed at every token.
     """
-    layers = model.causal_lm.model.layers
-    of_layer = [sum(weight.numel() for weight in layer.parameters() if weight.dim() > 1) for layer in layers]  # type: ignore[union-attr]
+    layers: Any = model.causal_lm.model.layers
+    of_layer = [sum(weight.numel() for weight in layer.parameters() if weight.dim() > 1) for layer in layers]
     last = layers[-1].self_attn
-    keys_values = last.k_proj.weight.numel() + last.v_proj.weight.numel()  # type: ignore[union-attr, operator]
+    keys_values = last.k_proj.weight.numel() + last.v_proj.weight.numel()
     tokens = sum(len(prompt) - prefix for prompt in prompts)
     everywhere = sum(of_layer[:-1]) + keys_values
-    return 2.0 * (tokens * everywhere + len(prompts) * (of_layer[-1] - keys_values))  # type: ignore[operator]
+    return float(2 * (tokens * everywhere + len(prompts) * (of_layer[-1] - keys_values)))
 
 
 def compare(
