@@ -9,6 +9,9 @@ from torch import Tensor
 from notellm.packing import Pack
 from notellm.varlen import varlen_attention
 
+FLASH_CAPABILITY = (8, 0)
+HALF_PRECISION = (torch.bfloat16, torch.float16)
+
 
 @dataclass(frozen=True)
 class Prefix:
@@ -52,8 +55,17 @@ class PackedAttention(Protocol):
 
 
 def attention_for(device: torch.device) -> PackedAttention:
-    """On a GPU flash attention over variable lengths; elsewhere matrix products a length."""
-    return varlen_attention if device.type == "cuda" else attention_by_run
+    """On a GPU that flash attention knows (Ampere and later) the one over variable lengths; elsewhere matrix products a length."""
+    known = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
+    return _varlen_in_half_precision if known else attention_by_run
+
+
+def _varlen_in_half_precision(
+    query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], pack: Pack, scaling: float, *, at_end: bool
+) -> Tensor:
+    """Flash attention has no kernel for float32."""
+    attend = varlen_attention if query.dtype in HALF_PRECISION else attention_by_run
+    return attend(query, key, value, before, pack, scaling, at_end=at_end)
 
 
 def attention_by_run(

@@ -81,7 +81,10 @@ class Supervisor(Generic[Running]):
                 logger.error("ended by itself, starting it again", extra={"engine": self._name})
                 self._failure = "ended by itself and is being started again"
                 ended, self._running = self._running, None
-                await self._stop(ended)
+                try:
+                    await self._stop(ended)
+                except Exception:  # what has ended need not end well: it is started again all the same
+                    logger.exception("did not end well", extra={"engine": self._name})
                 self._running = await self._start_again()
                 self._failure = "ended by itself and is about to be started again"
 

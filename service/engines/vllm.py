@@ -1,6 +1,7 @@
 """`VllmEngine`: one vLLM for everything, with one copy of the weights: it generates, and our forward pass embeds in its worker."""
 
 import asyncio
+import importlib
 import itertools
 import logging
 import math
@@ -85,7 +86,8 @@ class VllmEngine:
             # The rate and what else is going on are looked at before each portion.
             portion = next(token_batches([lengths[index] for index in waiting], self._portion_tokens()))
             indices = [waiting[position] for position in portion]
-            waiting = [index for position, index in enumerate(waiting) if position not in set(portion)]
+            done = frozenset(indices)
+            waiting = [index for index in waiting if index not in done]
             start = time.perf_counter()
             answer = await self._ask("notellm_embed", [list(prompts[index]) for index in indices])
             self._rate.learn(sum(lengths[index] for index in indices), time.perf_counter() - start)
@@ -103,7 +105,7 @@ class VllmEngine:
         return list(await asyncio.gather(*map(self._generate, requests)))
 
     async def _generate(self, request: GenerationRequest) -> Generation:
-        vllm: Any = __import__("vllm")
+        vllm: Any = importlib.import_module("vllm")
         params = vllm.SamplingParams(
             temperature=0, max_tokens=request.max_new_tokens, logprobs=0, detokenize=False,
             logit_bias=None if request.bare_spaces else self._forbidden,
