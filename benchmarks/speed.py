@@ -1,0 +1,80 @@
+"""`make bench`: measures every section of docs/results/speed.md on one checkpoint, and writes the report with its plots.
+
+    .venv/bin/python -m benchmarks.speed checkpoints/demo docs/results/speed
+    .venv/bin/python -m benchmarks.speed checkpoints/demo docs/results/speed --only encoders --only growth
+
+Each section runs in a process of its own and leaves `<section>.json`; the report is made of all that lie there. With `--quick`
+a section takes the fewest notes and rounds that show whether it works; its figures are worth nothing.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.machine import machine
+from benchmarks.measure import Content
+from benchmarks.report import write_report
+
+SECTIONS = ("encoders", "growth", "memory", "startup", "http", "hashtags", "mixed")
+
+
+class Section(Protocol):
+    """A module of this package.
+
+    Attributes:
+        TITLE: of its part of the report.
+    """
+
+    TITLE: str
+
+    def measure(self, checkpoint: Path, *, quick: bool) -> Content:
+        """Measures, printing what it is about to do."""
+        ...
+
+    def markdown(self, content: Content) -> str:
+        """Its part of the report, without the title: tables, and what they show."""
+        ...
+
+    def figures(self, content: Content) -> dict[str, Any]:
+        """matplotlib figures by file name without ending; they stand below the tables."""
+        ...
+
+
+def section(name: str) -> Section:
+    """The module of a section."""
+    module: Any = import_module(f"benchmarks.{name}")
+    return module
+
+
+def main() -> None:
+    """Runs the sections and writes the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure these sections; repeatable")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--here", choices=SECTIONS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.here:
+        content = section(options.here).measure(options.checkpoint, quick=options.quick)
+        record = {"machine": machine(), "quick": options.quick, "content": content}
+        (options.output / f"{options.here}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        return
+    failed = []
+    for name in options.only or SECTIONS:
+        print(f"\n=== {name}", flush=True)
+        command = [sys.executable, "-m", "benchmarks.speed", str(options.checkpoint), str(options.output), "--here", name]
+        if subprocess.run([*command, *(["--quick"] if options.quick else [])], check=False).returncode:  # noqa: S603 -- itself
+            failed.append(name)
+    write_report(options.output, {name: section(name) for name in SECTIONS})
+    if failed:
+        sys.exit(f"these sections ended with an error, see above: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
