@@ -71,15 +71,27 @@ def _varlen_in_half_precision(
 def attention_by_run(
     query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], pack: Pack, scaling: float, *, at_end: bool
 ) -> Tensor:
-    """`PackedAttention` for CPUs: the sequences of one length together."""
-    runs = pack.runs
-    queries = query.split([run.count if at_end else run.count * run.length for run in runs], dim=1)
-    lengths = [run.count * run.length for run in runs]
-    parts = zip(runs, queries, key.split(lengths, dim=1), value.split(lengths, dim=1), strict=True)
-    return torch.cat([attend_run(q, k, v, before, run.count, scaling) for run, q, k, v in parts])
+    """`PackedAttention` for CPUs: the sequences of one length together.
+
+    Raises:
+        ValueError: the pack's runs are not its sequences.
+    """
+    kv_heads, _, size = key.shape
+    attended = query.new_empty(query.shape[1], kv_heads, len(query) // kv_heads, size)
+    start = 0
+    for run in pack.runs:
+        end = start + run.count * (1 if at_end else run.length)
+        own = key[:, run.start : run.end], value[:, run.start : run.end]
+        attend_run(query[:, start:end], *own, before, run.count, scaling, out=attended[start:end])
+        start = end
+    if start != len(attended):
+        raise ValueError(f"the runs of the pack hold {start} asking tokens of {len(attended)}")
+    return attended.flatten(1)
 
 
-def attend_run(query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], count: int, scaling: float) -> Tensor:
+def attend_run(
+    query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], count: int, scaling: float, *, out: Tensor
+) -> None:
     """Attention of `count` equally long sequences behind one prefix, whose keys and values are read and not copied.
 
     Args:
@@ -89,28 +101,30 @@ def attend_run(query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, 
         before: keys and values of the prefix, (key-value heads, prefix, head size).
         count: sequences.
         scaling: factor of the scores.
-
-    Returns:
-        (count * asking, heads * head size).
+        out: (count * asking, key-value heads, heads a key-value head, head size), is filled.
     """
     kv_heads, tokens, size = key.shape
-    heads = len(query)
-    length, asking = tokens // count, query.shape[1] // count
+    length, asking, group = tokens // count, query.shape[1] // count, len(query) // kv_heads
     prefix_keys, prefix_values = before
+    prefix = prefix_keys.shape[1]
     # Heads that share a key-value head stand below each other: two matrix products for each instead of one a head.
-    grouped = query.reshape(kv_heads, heads // kv_heads, count, asking, size).transpose(1, 2).reshape(kv_heads, count, -1, size)
-    rows = grouped.shape[2]
-    scores = torch.empty(kv_heads, count, rows, prefix_keys.shape[1] + length, dtype=query.dtype, device=query.device)
-    on_prefix, on_own = scores.split([prefix_keys.shape[1], length], dim=-1)
-    on_prefix.copy_((grouped.reshape(kv_heads, -1, size) @ prefix_keys.transpose(1, 2)).view(kv_heads, count, rows, -1))
+    grouped = query.new_empty(kv_heads, count, asking, group, size)
+    by_head = query.view(kv_heads, group, count, asking, size)
+    torch.mul(by_head.permute(0, 2, 3, 1, 4), scaling, out=grouped)
     own_keys, own_values = (states.reshape(kv_heads, count, length, size) for states in (key, value))
-    on_own.copy_(grouped @ own_keys.transpose(2, 3))
-    if asking > 1:
-        ahead = torch.ones(asking, length, dtype=torch.bool, device=query.device).triu(length - asking + 1)
-        on_own.view(kv_heads, count, -1, asking, length).masked_fill_(ahead, -torch.inf)
-    weights = (scores * scaling).float().softmax(-1).to(query.dtype)
-    to_prefix, to_own = weights.split([prefix_keys.shape[1], length], dim=-1)
-    attended = to_own @ own_values
-    attended += (to_prefix.reshape(kv_heads, count * rows, -1) @ prefix_values).view_as(attended)
-    by_head: Tensor = attended.view(kv_heads, count, heads // kv_heads, asking, size)
-    return by_head.permute(1, 3, 0, 2, 4).reshape(count * asking, heads * size)
+    scores = query.new_empty(kv_heads, count, asking, group, prefix + length)
+    on_prefix, on_own = scores.split([prefix, length], dim=-1)
+    on_prefix.copy_((grouped.view(kv_heads, -1, size) @ prefix_keys.transpose(1, 2)).view_as(on_prefix))
+    own_scores = (grouped.view(kv_heads, count, -1, size) @ own_keys.transpose(2, 3)).view_as(on_own)
+    # Masked on the way into their place.
+    torch.add(own_scores, _ahead(asking, length, query), out=on_own)
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    to_own = weights.view(kv_heads, count, -1, prefix + length)[..., prefix:]
+    attended = (to_own @ own_values).view(kv_heads, -1, size)
+    attended.baddbmm_(weights.view(kv_heads, -1, prefix + length)[..., :prefix], prefix_values)
+    out.view(count, asking, kv_heads, group, size).copy_(attended.view_as(grouped).permute(1, 2, 0, 3, 4))
+
+
+def _ahead(asking: int, length: int, like: Tensor) -> Tensor:
+    """What is added to scores, (asking, 1, length): minus infinity for keys behind the asking token."""
+    return torch.full((asking, length), -torch.inf, dtype=like.dtype, device=like.device).triu(length - asking + 1)[:, None]

@@ -6,7 +6,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 from transformers import LlamaModel
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from notellm.kernels import add_linear_, rms_norm, rotate_
 
 Rotation = TypeVar("Rotation")
 
@@ -37,7 +38,7 @@ class Layers(Protocol[Rotation]):
         ...
 
     def finish(self, layer: int, states: Tensor, attended: Tensor) -> Tensor:
-        """The states that leave a layer, from those that entered it and (tokens, heads * head size)."""
+        """The states that leave a layer, from those that entered it, which may be overwritten, and (tokens, heads * head size)."""
         ...
 
     def norm(self, states: Tensor) -> Tensor:
@@ -73,33 +74,31 @@ class TransformersLayers:
         return states
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines, (1, tokens, head size)."""
-        cosines, sines = self._backbone.rotary_emb(self._backbone.norm.weight, position_ids=positions[None])
+        """Cosines and sines, (tokens, 1, head size / 2): both halves of a head are rotated by the same angles."""
+        both = self._backbone.rotary_emb(self._backbone.norm.weight, position_ids=positions[None])
+        cosines, sines = (values[0, :, None, : values.shape[-1] // 2].contiguous() for values in both)
         return cosines, sines
 
     def query_key_value(self, layer: int, states: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers.query_key_value`."""
         block = self._layers[layer]
-        attention, normed = block.self_attn, block.input_layernorm(states)
-        by_head = (len(states), -1, attention.head_dim)
+        attention, normed = block.self_attn, rms_norm(block.input_layernorm, states)
         query, key, value = (
-            projection(normed).view(by_head).transpose(0, 1)[None]
+            projection(normed).view(len(states), -1, attention.head_dim)
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        query, key = apply_rotary_pos_emb(query, key, *rotation)
-        return query[0], key[0], value[0]
+        return rotate_(query, *rotation).transpose(0, 1), rotate_(key, *rotation).transpose(0, 1), value.transpose(0, 1)
 
     def finish(self, layer: int, states: Tensor, attended: Tensor) -> Tensor:
         """See `Layers.finish`."""
         block = self._layers[layer]
-        states = states + block.self_attn.o_proj(attended)
-        finished: Tensor = states + block.mlp(block.post_attention_layernorm(states))
-        return finished
+        states = add_linear_(states, block.self_attn.o_proj, attended)
+        normed, mlp = rms_norm(block.post_attention_layernorm, states), block.mlp
+        return add_linear_(states, mlp.down_proj, mlp.act_fn(mlp.gate_proj(normed)).mul_(mlp.up_proj(normed)))
 
     def norm(self, states: Tensor) -> Tensor:
         """See `Layers.norm`."""
-        normed: Tensor = self._backbone.norm(states)
-        return normed
+        return rms_norm(self._backbone.norm, states)
 
     def logits(self, states: Tensor) -> Tensor:
         """See `Layers.logits`."""

@@ -109,7 +109,7 @@ def test_the_check_notices_a_wrong_forward_pass(
 def test_sequences_that_would_see_each_other_are_refused(
     faulty: Callable[[Callable[[Pack], Pack]], NoteEncoder], prompts: list[list[int]]
 ) -> None:
-    with pytest.raises(RuntimeError, match="split"):
+    with pytest.raises(ValueError, match="hold 1 asking tokens of"):
         faulty(leaking).encode(prompts)
 
 
