@@ -7,7 +7,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+Content = dict[str, Any]
+"""What a section of the report has measured, as JSON holds it."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +39,25 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def alternate(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round; the rounds begin with different ways, so that none always runs behind the same one."""
+def take_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each way measures of itself in each round.
+
+    The rounds begin with different ways, so that none always runs behind the same one.
+    """
     names = list(ways)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    measured: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            taken[name].append(seconds(ways[name]))
-    return taken
+            measured[name].append(ways[name]())
+    return measured
+
+
+def alternate(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way in each round, in turn as in `take_turns`."""
+    return take_turns({name: partial(seconds, run) for name, run in ways.items()}, rounds)
 
 
 def ratios(others: Sequence[float], reference: Sequence[float]) -> Spread:
     """How many times longer the others take, round by round."""
     return Spread.of([other / own for other, own in zip(others, reference, strict=True)])
-
-
-Content = dict[str, Any]
-"""What a section of the report has measured, as JSON holds it."""
