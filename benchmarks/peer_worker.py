@@ -1,0 +1,110 @@
+"""One peer in a process and an environment of its own, told what to do by lines of JSON on its standard input.
+
+    python -m benchmarks.peer_worker vllm
+
+The first line is its settings and is answered with `{"release": …}`. Each further one, `{"prompts": [[…]], "texts": […]}`, is
+answered with `{"seconds": …, "vectors": [[…]]}`; the seconds are of the model's work, tokenizing included where the peer takes
+texts. It ends with its input. It waits by reading, so that it takes no processor from others. It imports nothing of this
+repository: the peer's environment need not hold what that needs.
+"""
+
+import asyncio
+import importlib
+import json
+import os
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, TextIO
+
+# Nothing is reported to anybody or asked of a hub.
+PRIVATE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1", "INFINITY_ANONYMIZED_USAGE_STATS": "0"}
+IN_THIS_PROCESS = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+Vectors = Sequence[Sequence[float]]
+
+
+class Library(ABC):
+    """What embeds.
+
+    Attributes:
+        release: its name and release.
+    """
+
+    release: str
+
+    @abstractmethod
+    def embed(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[float, Vectors]:
+        """Seconds, and the vectors in the order of the prompts. The texts are the prompts' text."""
+
+
+class Vllm(Library):
+    """vLLM's pooling runner, by token ids."""
+
+    def __init__(self, checkpoint: str, threads: int, **options: object) -> None:
+        vllm: Any = importlib.import_module("vllm")
+        self._llm = vllm.LLM(model=checkpoint, runner="pooling", dtype="float32", enforce_eager=True, **options)
+        self.release = f"vLLM {vllm.__version__}"
+
+    def embed(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[float, Vectors]:
+        """See `Library.embed`."""
+        start = time.perf_counter()
+        outputs = self._llm.embed([{"prompt_token_ids": list(ids)} for ids in prompts], use_tqdm=False)
+        taken = time.perf_counter() - start
+        return taken, [list(output.outputs.embedding) for output in outputs]
+
+
+class Infinity(Library):
+    """Infinity's engine over sentence-transformers, by texts."""
+
+    def __init__(self, checkpoint: str, threads: int, **options: object) -> None:
+        library: Any = importlib.import_module("infinity_emb")
+        importlib.import_module("torch").set_num_threads(threads)
+        self._loop = asyncio.Runner()
+        args = library.EngineArgs(
+            model_name_or_path=checkpoint, engine="torch", device="cpu", dtype="float32", model_warmup=False,
+            bettertransformer=False, **options,
+        )  # fmt: skip
+        self._engine = library.AsyncEmbeddingEngine.from_args(args)
+        self._loop.run(self._engine.astart())
+        self.release = f"Infinity {version('infinity-emb')}"
+
+    def embed(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[float, Vectors]:
+        """See `Library.embed`."""
+        start = time.perf_counter()
+        vectors, _ = self._loop.run(self._engine.embed(sentences=list(texts)))
+        return time.perf_counter() - start, [vector.tolist() for vector in vectors]
+
+
+LIBRARIES: Mapping[str, Any] = {"vllm": Vllm, "infinity": Infinity}
+
+
+def serve(name: str, jobs: TextIO, answers: TextIO) -> None:
+    """Does the jobs, one after another."""
+    settings = json.loads(jobs.readline())
+    os.environ |= PRIVATE | IN_THIS_PROCESS | {"OMP_NUM_THREADS": str(settings["threads"])}
+    library = LIBRARIES[name](**settings)
+    _answer(answers, release=library.release)
+    for line in jobs:
+        job = json.loads(line)
+        seconds, vectors = library.embed(job["prompts"], job["texts"])
+        _answer(answers, seconds=seconds, vectors=vectors)
+
+
+def _answer(answers: TextIO, **content: object) -> None:
+    answers.write(json.dumps(content) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    # What libraries print must not stand among the answers.
+    own_output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.argv[1], sys.stdin, own_output)
+    os._exit(0)  # without waiting for threads of the library that wait for work

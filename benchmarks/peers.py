@@ -1,0 +1,172 @@
+"""Other engines that embed the same checkpoint, each in a process of its own, so that all take turns within one run.
+
+vLLM's pooling runner gets token ids; `make install-vllm`. Infinity gets their text and needs an environment of its own:
+`make install-infinity`.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
+
+ROOT = Path(__file__).parents[1]
+INFINITY = ROOT / ".venv-infinity" / "bin" / "python"
+END_SECONDS = 30
+# The fastest of those tried on 2 cores, with 40 notes of 115 tokens: 512 to 8,192 tokens and 16 to 256 notes a step differ by 4 %.
+# The shared instruction is shorter than a block of vLLM's cache on CPUs (32 tokens), so that looking for it only costs time.
+VLLM_OPTIONS: Mapping[str, Any] = {
+    "max_num_batched_tokens": 512, "max_num_seqs": 16, "max_model_len": 512, "enable_prefix_caching": False,
+    "enable_chunked_prefill": False, "kv_cache_memory_bytes": 64 * 2**20,
+}  # fmt: skip
+INFINITY_OPTIONS: Mapping[str, Any] = {"batch_size": 32}
+
+
+class PeerFailed(Exception):
+    """A peer ended; the message holds the end of what it said."""
+
+
+class Peer(Protocol):
+    """What embeds the same checkpoint.
+
+    Attributes:
+        name: with its release, as the report shows it.
+    """
+
+    name: str
+
+    def embed(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[float, npt.NDArray[np.float32]]:
+        """Seconds of the model's work, and unit vectors, (prompts, dimensions).
+
+        Args:
+            prompts: token ids of embedding prompts.
+            texts: the same decoded, for peers that take nothing else.
+        """
+        ...
+
+
+class PeerProcess:
+    """A running `benchmarks.peer_worker`.
+
+    Args:
+        library: which one it runs.
+        python: the interpreter of its environment.
+        settings: of the library, `checkpoint` and `threads` among them.
+        log: where its messages go.
+
+    Raises:
+        PeerFailed: it does not start.
+    """
+
+    process: subprocess.Popen[str]
+
+    def __init__(self, library: str, python: Path, settings: Mapping[str, Any], log: IO[bytes]) -> None:
+        self.name = library
+        self._log = log
+        command = [str(python), "-m", "benchmarks.peer_worker", library]
+        self.process = subprocess.Popen(  # noqa: S603 -- one of ours
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"])},
+        )  # fmt: skip
+        try:
+            self.name = str(self._ask(settings)["release"])
+        except BaseException:
+            self.close()
+            raise
+
+    def embed(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[float, npt.NDArray[np.float32]]:
+        """See `Peer.embed`.
+
+        Raises:
+            PeerFailed: it ended.
+        """
+        answer = self._ask({"prompts": [list(ids) for ids in prompts], "texts": list(texts)})
+        return float(answer["seconds"]), np.array(answer["vectors"], dtype=np.float32)
+
+    def _ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            raise PeerFailed(f"{self.name} ended:\n{self._log.read().decode(errors='replace')[-3000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Ends it and what it has started."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass(frozen=True)
+class _Installation:
+    python: Path
+    options: Mapping[str, Any]
+    found: bool
+    advice: str
+
+
+def _installations() -> dict[str, _Installation]:
+    return {
+        "vllm": _Installation(
+            Path(sys.executable), VLLM_OPTIONS, importlib.util.find_spec("vllm") is not None, "make install-vllm"
+        ),
+        "infinity": _Installation(INFINITY, INFINITY_OPTIONS, INFINITY.exists(), "make install-infinity"),
+    }
+
+
+def missing_peers() -> list[str]:
+    """A line for each peer that is not here: which, and how to install it."""
+    return [f"{name}: not installed ({one.advice})" for name, one in _installations().items() if not one.found]
+
+
+@contextmanager
+def open_peers(checkpoint: Path, threads: int) -> Iterator[Mapping[str, Peer]]:
+    """The peers that are installed, by short name, loaded and waiting.
+
+    Raises:
+        PeerFailed: one does not load the checkpoint.
+    """
+    with ExitStack() as stack:
+        peers: dict[str, Peer] = {}
+        for name, installation in _installations().items():
+            if not installation.found:
+                continue
+            log = stack.enter_context(tempfile.TemporaryFile())
+            settings = {"checkpoint": str(checkpoint.resolve()), "threads": threads, **installation.options}
+            process = PeerProcess(name, installation.python, settings, log)
+            stack.callback(process.close)
+            peers[name] = process
+        yield peers
+
+
+def comparable(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> list[int]:
+    """Positions of the prompts whose text gives their ids again.
+
+    A prompt is joined from fields that were tokenized each by itself; read as one text, two tokens may become one at a border
+    (`?` and `,`). For a peer that takes texts that is another prompt, with another vector.
+    """
+    read: Any = tokenizer(list(texts))["input_ids"]
+    return [position for position, (ids, prompt) in enumerate(zip(read, prompts, strict=True)) if list(ids) == list(prompt)]
