@@ -4,7 +4,7 @@ Peers get their best: float32, all threads, batches sorted by length where the p
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.measure import Content, Spread, ratios, seconds, take_turns
-from benchmarks.peers import open_peers
+from benchmarks.peers import comparable, missing_peers, open_peers
 from benchmarks.transformers_ways import Ids, Vectors, one_by_one, padded
 from benchmarks.workloads import embedding_prompts, needed_operations, workloads
 from notellm import Checkpoint, NoteEncoder, NoteLLM
@@ -38,17 +38,19 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
     model, prompt = opened.load_model(), opened.prompt()
     library = SentenceTransformer(str(opened.path), device="cpu", model_kwargs={"dtype": "float32"})
     library.tokenizer.chat_template = None  # it would be wrapped around every text
-    measured: Content = {"threads": torch.get_num_threads(), "prefix": len(prompt.embedding_prefix), "workloads": {}}
-    with ExitStack() as stack:
-        peers, missing = stack.enter_context(open_peers(checkpoint, torch.get_num_threads()))
-        measured["missing"] = dict(missing)
-        for name, notes in (workloads(4, 4) if quick else workloads(64, 32)).items():
-            print(f"{name}: {len(notes)} notes", flush=True)
+    measured: Content = {
+        "threads": torch.get_num_threads(), "prefix": len(prompt.embedding_prefix), "missing": missing_peers(), "workloads": {},
+    }  # fmt: skip
+    with open_peers(checkpoint, torch.get_num_threads()) as peers:
+        for name, notes in (workloads(10, 10) if quick else workloads(160, 80)).items():
             prompts = embedding_prompts(prompt, notes)
-            ways, settings = _ways(model, prompt.embedding_prefix, library, prompts)
-            for peer_name, peer in peers.items():
-                texts = [library.tokenizer.decode(ids) for ids in prompts]
-                ways[peer_name] = lambda peer=peer, texts=texts: peer.embed(prompts, texts)
+            texts = [library.tokenizer.decode(ids) for ids in prompts]
+            # Peers that take texts would embed something else otherwise.
+            same = comparable(library.tokenizer, prompts, texts)
+            prompts, texts = ([all_of[position] for position in same] for all_of in (prompts, texts))
+            print(f"{name}: {len(prompts)} prompts", flush=True)
+            ways, settings = _ways(model, prompt.embedding_prefix, library, prompts, texts)
+            ways |= {peer.name: partial(peer.embed, prompts, texts) for peer in peers.values()}
             measured["workloads"][name] = _compare(ways, rounds=1 if quick else 5) | {
                 "prompts": len(prompts), "tokens": sum(map(len, prompts)) / len(prompts), "settings": settings,
                 "operations": needed_operations(model, prompts, len(prompt.embedding_prefix)),
@@ -57,14 +59,13 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
 
 
 def _ways(
-    model: NoteLLM, prefix: Sequence[int], library: SentenceTransformer, prompts: Ids
+    model: NoteLLM, prefix: Sequence[int], library: SentenceTransformer, prompts: Ids, texts: Sequence[str]
 ) -> tuple[dict[str, Way], dict[str, int]]:
     """The ways of this process, each with the batch size that is fastest here, and what that is."""
-    texts = [library.tokenizer.decode(ids) for ids in prompts]
     encoders = {tokens: NoteEncoder(model, prefix, max_batch_tokens=tokens) for tokens in BUDGETS}
 
     def by_library(size: int) -> Vectors:
-        return np.asarray(library.encode(texts, batch_size=size), dtype=np.float32)
+        return np.asarray(library.encode(list(texts), batch_size=size), dtype=np.float32)
 
     budget = _fastest(BUDGETS, lambda tokens: encoders[tokens].encode(prompts))
     library_size = _fastest(BATCH_SIZES, by_library)
@@ -76,7 +77,11 @@ def _ways(
         "transformers, padded, sorted by length": lambda: padded(model, prompts, padded_size, by_length=True),
         "transformers, a note at a time": lambda: one_by_one(model, prompts),
     }
-    settings = {OURS: budget, "sentence-transformers encode": library_size, "transformers, padded, sorted by length": padded_size}
+    settings = {
+        OURS: budget,
+        "sentence-transformers encode": library_size,
+        "transformers, padded, sorted by length": padded_size,
+    }
     return {name: _timed(run) for name, run in ways.items()}, settings
 
 
@@ -100,8 +105,12 @@ def _compare(ways: Mapping[str, Way], *, rounds: int) -> Content:
     differences = {name: float(np.abs(way()[1] - reference).max()) for name, way in ways.items()}
     if wrong := {name: value for name, value in differences.items() if not value <= PARITY}:
         raise ValueError(f"these do not give our vectors, so that their speed says nothing: {wrong}")
-    measured = take_turns({name: lambda way=way: way()[0] for name, way in ways.items()} | {PEAK: matrix_peak}, rounds)  # type: ignore[misc]
+    measured = take_turns({name: partial(_seconds, way) for name, way in ways.items()} | {PEAK: matrix_peak}, rounds)
     return {"peak": measured.pop(PEAK), "seconds": measured, "differences": differences}
+
+
+def _seconds(way: Way) -> float:
+    return way()[0]
 
 
 def matrix_peak(size: int = 2048, tries: int = 5) -> float:
@@ -112,11 +121,12 @@ def matrix_peak(size: int = 2048, tries: int = 5) -> float:
 
 def markdown(content: Content) -> str:
     """See `benchmarks.speed.Section`."""
-    parts = [
+    head = (
         f"{content['threads']} threads, float32. {content['prefix']} tokens of each prompt are the same for all notes. Every way "
         f"gave our vectors (largest difference of a component below {PARITY:g}; the run stops otherwise). Batches: ours up to as "
         "many tokens, the others up to as many notes, as is fastest here; sentence-transformers sorts by length itself."
-    ]
+    )
+    parts = [head]
     for name, found in content["workloads"].items():
         ours, settings = found["seconds"][OURS], found["settings"]
         share = Spread.of([found["operations"] / s / p for s, p in zip(ours, found["peak"], strict=True)])
@@ -132,7 +142,7 @@ def markdown(content: Content) -> str:
                 for way, taken in found["seconds"].items()
             )
         )
-    parts += [f"{name}: {why}" for name, why in content["missing"].items()]
+    parts += content["missing"]
     return "\n\n".join(parts)
 
 

@@ -40,14 +40,15 @@ class Section(Protocol):
         ...
 
     def figures(self, content: Content) -> dict[str, Any]:
-        """matplotlib figures by file name without ending; they stand below the tables."""
+        """Figures of matplotlib by file name without ending; they stand below the tables."""
         ...
 
 
 def section(name: str) -> Section:
     """The module of a section."""
     module: Any = import_module(f"benchmarks.{name}")
-    return module
+    found: Section = module
+    return found
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
     if options.here:
         content = section(options.here).measure(options.checkpoint, quick=options.quick)
         record = {"machine": machine(), "quick": options.quick, "content": content}
-        (options.output / f"{options.here}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (options.output / f"{options.here}.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
         return
     failed = []
     for name in options.only or SECTIONS:

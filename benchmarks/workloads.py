@@ -12,8 +12,7 @@ def workloads(captions: int, long_notes: int) -> dict[str, list[NoteText]]:
     sample = sample_notes(-(-max(captions, long_notes) // 5))
     titles = [NoteText(title=note.plain_title) for note in sample[:captions]]
     whole = [
-        NoteText(title=note.plain_title, content=note.plain_content * 3, hashtags=note.hashtags)
-        for note in sample[:long_notes]
+        NoteText(title=note.plain_title, content=note.plain_content * 3, hashtags=note.hashtags) for note in sample[:long_notes]
     ]
     return {"captions": titles, "120-token notes": whole, "mix": [*titles[: long_notes // 2 * 2 : 2], *whole[1::2]]}
 
