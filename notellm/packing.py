@@ -76,8 +76,10 @@ class Pack:
             runs.append(run)
             start += run.count * run.length
         starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        row = (_to(device, states) for states in (ids[None], positions[None], starts[1:] - 1, starts.to(torch.int32)))
-        return cls(*row, runs=tuple(runs), longest=runs[-1].length)
+        return cls(
+            _to(device, ids[None]), _to(device, positions[None]), _to(device, starts[1:] - 1), _to(device, starts.to(torch.int32)),
+            runs=tuple(runs), longest=runs[-1].length,
+        )  # fmt: skip
 
 
 def _to(device: torch.device, states: Tensor) -> Tensor:

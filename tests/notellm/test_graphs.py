@@ -69,7 +69,8 @@ def run_without_memory(attention: PackedAttention) -> torch.Size:
         vocab_size=50, hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2
     )
     with torch.device("meta"):
-        layers = TransformersLayers(LlamaModel(config).to(torch.bfloat16))
+        model: Any = LlamaModel(config)
+        layers = TransformersLayers(model.to(torch.bfloat16))
         keys = (torch.empty(2, 7, 8, dtype=torch.bfloat16),) * 3
         row, last = torch.empty(1, 128, dtype=torch.int64), torch.empty(4, dtype=torch.int64)
         pack = Pack(row, row, last, torch.empty(5, dtype=torch.int32), runs=(), longest=128)
