@@ -66,7 +66,7 @@ class GraphedForward:
         self._forward = forward
         self._most_graphs = most_graphs
         self._graphs: dict[Bucket, _Graph] = {}
-        self._pool: Any = None  # torch's handle, whose type is private
+        self._pool: Any = None  # torch keeps its type private
         self._lock = Lock()
 
     @property
@@ -96,7 +96,7 @@ class GraphedForward:
 class _Graph:
     """One captured pass with the memory that it reads and writes."""
 
-    def __init__(self, forward: Callable[[Pack], Tensor], pack: Pack, pool: Any) -> None:
+    def __init__(self, forward: Callable[[Pack], Tensor], pack: Pack, pool: Any) -> None:  # noqa: ANN401 -- a private type
         self._read = replace(
             pack, input_ids=pack.input_ids.clone(), position_ids=pack.position_ids.clone(), last=pack.last.clone(),
             starts=pack.starts.clone(),
