@@ -10,6 +10,7 @@ from notellm.packing import Pack
 from notellm.varlen import varlen_attention
 
 FLASH_CAPABILITY = (8, 0)
+FLASH_HEAD_SIZES = range(8, 257, 8)
 HALF_PRECISION = (torch.bfloat16, torch.float16)
 
 
@@ -56,15 +57,16 @@ class PackedAttention(Protocol):
 
 def attention_for(device: torch.device) -> PackedAttention:
     """On a GPU that flash attention knows (Ampere and later) the one over variable lengths; elsewhere matrix products a length."""
-    known = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
+    known = device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
     return _varlen_in_half_precision if known else attention_by_run
 
 
 def _varlen_in_half_precision(
     query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], pack: Pack, scaling: float, *, at_end: bool
 ) -> Tensor:
-    """Flash attention has no kernel for float32."""
-    attend = varlen_attention if query.dtype in HALF_PRECISION else attention_by_run
+    """Flash attention has no kernel for float32, nor for every head size."""
+    known = query.dtype in HALF_PRECISION and query.shape[-1] in FLASH_HEAD_SIZES
+    attend = varlen_attention if known else attention_by_run
     return attend(query, key, value, before, pack, scaling, at_end=at_end)
 
 

@@ -96,8 +96,11 @@ class NoteEncoder:
         """
         rests = [self._after_prefix(index, prompt) for index, prompt in enumerate(prompts)]
         vectors = np.empty((len(prompts), self.dimensions), dtype=np.float32)
-        for batch in token_batches([len(rest) for rest in rests], self._max_batch_tokens):
-            vectors[batch] = self._embed([rests[index] for index in batch], normalize=normalize).cpu().numpy()
+        batches = list(token_batches([len(rest) for rest in rests], self._max_batch_tokens))
+        # All are begun before the first is fetched: a GPU computes one while the next is packed.
+        found = [self._embed([rests[index] for index in batch], normalize=normalize) for batch in batches]
+        for batch, embedded in zip(batches, found, strict=True):
+            vectors[batch] = embedded.cpu().numpy()
         return vectors
 
     def _embed(self, sequences: Sequence[Sequence[int]], *, normalize: bool) -> Tensor:
@@ -114,4 +117,4 @@ class NoteEncoder:
         probes = [self._prefix_ids[:1], self._prefix_ids[-3:]]
         plain = torch.stack([model(torch.tensor([*self._prefix_ids, *ids], device=self._device)) for ids in probes])
         difference = float((self._embed(probes, normalize=True) - plain).abs().max())
-        return difference <= _ANOTHER_MODEL.get(model.projection.weight.dtype, _ANOTHER_MODEL_ROUNDED)
+        return difference <= _ANOTHER_MODEL.get(model.causal_lm.dtype, _ANOTHER_MODEL_ROUNDED)

@@ -54,6 +54,7 @@ class Pack:
         last: (sequences,), where each sequence's last token is.
         starts: (sequences + 1,) int32, where each sequence starts, and the end of the last.
         runs: the sequences by length.
+        longest: tokens of the longest sequence, or more: kernels for variable lengths take it as a bound.
     """
 
     input_ids: Tensor
@@ -61,12 +62,13 @@ class Pack:
     last: Tensor
     starts: Tensor
     runs: tuple[Run, ...]
+    longest: int
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], prefix_length: int, device: torch.device) -> "Pack":
         """Packs sequences, none of them empty, that are sorted by length."""
         lengths = torch.tensor([len(sequence) for sequence in sequences])
-        ids = torch.tensor([token for sequence in sequences for token in sequence], device=device)
+        ids = torch.tensor([token for sequence in sequences for token in sequence])
         positions = torch.cat([torch.arange(prefix_length, prefix_length + n) for n in lengths.tolist()])
         runs, start = [], 0
         for length, group in groupby(lengths.tolist()):
@@ -74,5 +76,12 @@ class Pack:
             runs.append(run)
             start += run.count * run.length
         starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        last = (starts[1:] - 1).to(device)
-        return cls(ids[None], positions[None].to(device), last, starts.to(device, torch.int32), tuple(runs))
+        return cls(
+            _to(device, ids[None]), _to(device, positions[None]), _to(device, starts[1:] - 1), _to(device, starts.to(torch.int32)),
+            runs=tuple(runs), longest=runs[-1].length,
+        )  # fmt: skip
+
+
+def _to(device: torch.device, states: Tensor) -> Tensor:
+    """Onto a GPU from pinned memory, without waiting for what it still computes."""
+    return states.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else states.to(device)

@@ -27,13 +27,14 @@ class VarlenKernel(Protocol):
             query: (asking tokens, heads, head size).
             key: (tokens, key-value heads, head size).
             value: as `key`.
-            starts: of queries and of keys, (sequences + 1,) int32 each, beginning with 0.
-            longest: most queries and most keys of a sequence.
+            starts: of queries and of keys, (sequences + 1,) int32 each, beginning with 0. A sequence may be empty.
+            longest: most queries and most keys of a sequence, or more.
             scaling: factor of the scores.
             causal: the last query of a sequence sees all of its keys, each earlier one a key less.
 
         Returns:
-            (asking tokens, heads, head size), and the log-sum-exp of the scores, (heads, asking tokens).
+            (asking tokens, heads, head size), and the log-sum-exp of the scores, (heads, asking tokens) float32. Both are
+            undefined for queries behind the last sequence, which flash attention leaves as the memory was.
         """
         ...
 
@@ -42,9 +43,14 @@ def flash_kernel(
     query: Tensor, key: Tensor, value: Tensor, starts: tuple[Tensor, Tensor], longest: tuple[int, int], scaling: float, *,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`VarlenKernel` by `torch.nn.attention.varlen`: 16-bit floats on a GPU."""
+    """`VarlenKernel` by `torch.nn.attention.varlen`: 16-bit floats on a GPU, head sizes that are multiples of 8 up to 256.
+
+    Heads and tokens may have any strides: the prefix's keys are not copied. Grouped queries are announced even where there are
+    none: torch releases that prefer cuDNN's kernels, which plan for each new shape, then stay with flash attention.
+    """
+    query, key, value = (states if states.stride(-1) == 1 else states.contiguous() for states in (query, key, value))
     attended, log_sums = varlen_attn(
-        query.contiguous(), key.contiguous(), value.contiguous(), *starts, *longest,
+        query, key, value, *starts, *longest,
         return_aux=AuxRequest(lse=True), scale=scaling, window_size=(-1, 0 if causal else -1), enable_gqa=True,
     )  # fmt: skip
     return attended, log_sums
@@ -54,8 +60,12 @@ def reference_kernel(
     query: Tensor, key: Tensor, value: Tensor, starts: tuple[Tensor, Tensor], longest: tuple[int, int], scaling: float, *,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`VarlenKernel` written out, a sequence at a time: what the fast ones are compared with, on any device."""
-    attended, log_sums = [], []
+    """`VarlenKernel` written out, a sequence at a time: what the fast ones are compared with, on any device.
+
+    What is undefined is not a number here, so that a test sees it where it is used.
+    """
+    attended = torch.full_like(query, torch.nan)
+    log_sums = torch.full((query.shape[1], len(query)), torch.nan, device=query.device)
     group = query.shape[1] // key.shape[1]
     asking, seen = (pairwise(start.tolist()) for start in starts)
     for (first, last), (first_key, last_key) in zip(asking, seen, strict=True):
@@ -65,30 +75,35 @@ def reference_kernel(
         if causal:
             ahead = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(k.shape[1] - q.shape[1] + 1)
             scores = scores.masked_fill(ahead, -torch.inf)
-        attended.append((scores.softmax(-1) @ v).transpose(0, 1).to(query.dtype))
-        log_sums.append(scores.logsumexp(-1))
-    return torch.cat(attended), torch.cat(log_sums, dim=1)
+        attended[first:last] = (scores.softmax(-1) @ v).transpose(0, 1).to(query.dtype)
+        log_sums[:, first:last] = scores.logsumexp(-1)
+    return attended, log_sums
 
 
 def varlen_attention(
     query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], pack: Pack, scaling: float, *, at_end: bool,
     kernel: VarlenKernel = flash_kernel,
 ) -> Tensor:  # fmt: skip
-    """`PackedAttention` by a kernel for variable lengths."""
+    """`PackedAttention` by a kernel for variable lengths.
+
+    Takes nothing from the host but sizes, and asks the device for nothing: a CUDA graph can hold it.
+    """
     query, key, value = (states.transpose(0, 1) for states in (query, key, value))
     asking = torch.arange(len(pack.starts), dtype=torch.int32, device=query.device) if at_end else pack.starts
-    longest = pack.runs[-1].length
-    own, own_sums = kernel(
-        query, key, value, (asking, pack.starts), (1 if at_end else longest, longest), scaling, causal=not at_end
-    )
+    longest = 1 if at_end else pack.longest, pack.longest
+    own, own_sums = kernel(query, key, value, (asking, pack.starts), longest, scaling, causal=not at_end)
     prefix_keys, prefix_values = (states.transpose(0, 1) for states in before)
     if len(prefix_keys):
         # One sequence of all queries, and one of the prefix's keys.
-        whole = (torch.tensor([0, len(states)], dtype=torch.int32, device=query.device) for states in (query, prefix_keys))
-        shared, shared_sums = kernel(
-            query, prefix_keys, prefix_values, (next(whole), next(whole)), (len(query), len(prefix_keys)), scaling, causal=False
-        )
+        longest = len(query), len(prefix_keys)
+        whole = _whole(len(query), query.device), _whole(len(prefix_keys), query.device)
+        shared, shared_sums = kernel(query, prefix_keys, prefix_values, whole, longest, scaling, causal=False)
         # Shares of the joint softmax, (asking tokens, heads, 1).
         to_own = torch.sigmoid(own_sums - shared_sums).transpose(0, 1)[..., None]
         own = (own.float() * to_own + shared.float() * (1 - to_own)).to(own.dtype)
     return own.flatten(1)
+
+
+def _whole(length: int, device: torch.device) -> Tensor:
+    """The starts of one sequence, made on the device."""
+    return torch.arange(0, length + 1, length, dtype=torch.int32, device=device)

@@ -182,6 +182,7 @@ def test_a_bfloat16_model_gives_unit_float32_vectors(
     tiny: Checkpoint, prompts: Sequence[list[int]], reference: Vectors
 ) -> None:
     encoder = NoteEncoder(tiny.load_model(torch.bfloat16), tiny.prompt().embedding_prefix)
+    assert encoder.packed
     vectors = encoder.encode(prompts)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)

@@ -1,0 +1,111 @@
+"""Whether the ways of a GPU run give the right vectors: asked before any of them is timed."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu_subject import Subject
+from benchmarks.gpu_ways import Graphed, Prompts, one_by_one, ours, packed_by_transformers, padded
+from notellm import NoteEncoder
+from notellm.attention import attention_by_run
+from notellm.packing import Pack
+from notellm.varlen import VarlenKernel, reference_kernel, varlen_attention
+
+# Heads, key-value heads, head size: SmolLM2-135M's, LLaMA-2-7B's and LLaMA-3-8B's.
+ATTENTIONS = ((9, 3, 64), (32, 32, 128), (32, 8, 128))
+# Of attended values, 16-bit rounding of numbers up to 4; of their log-sum-exps, which stay in float32.
+ATTENDED_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
+LOG_SUM_TOLERANCE = 1e-3
+FLOAT32_TOLERANCE = 1e-4
+# How far from float32, as 1 - cosine, ours may be: twice as far as transformers in the same precision, and rounding.
+ROUNDING = 1e-3
+LENGTHS = (1, 1, 3, 40, 127, 128, 129, 300)
+SMALL_BUDGET = 512
+
+
+@dataclass(frozen=True)
+class Check:
+    """A difference and what it may be at most; not a number fails."""
+
+    name: str
+    found: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is small enough."""
+        return self.found <= self.limit
+
+
+def check_kernel(kernel: VarlenKernel, device: torch.device, dtype: torch.dtype) -> Iterator[Check]:
+    """A kernel against the one written out, and the attention made of it against the one for CPUs, in float32."""
+    for heads, kv_heads, size in ATTENTIONS:
+        torch.manual_seed(0)
+        pack = Pack.of([[1] * length for length in LENGTHS], 40, device)
+        # Two sequences more, which are empty, and tokens behind the last: what fills a graph up.
+        starts = torch.cat([pack.starts, pack.starts[-1:].expand(2)])
+        tokens = pack.input_ids.shape[1]
+        states = torch.randn(tokens + 7, heads + 2 * kv_heads, size, device=device).to(dtype)
+        query, key, value = states.split([heads, kv_heads, kv_heads], dim=1)
+        last = torch.arange(len(starts), dtype=torch.int32, device=device)
+        whole = (torch.tensor([0, count], dtype=torch.int32, device=device) for count in (tokens, 40))
+        longest = pack.longest
+        calls = {
+            "own tokens": (query, key, value, (starts, starts), (longest, longest), True),
+            "last tokens": (query[: len(starts) - 1], key, value, (last, starts), (1, longest), False),
+            "prefix": (query[:tokens], key[:40], value[:40], (next(whole), next(whole)), (tokens, 40), False),
+        }
+        for name, (q, k, v, bounds, most, causal) in calls.items():
+            kinds = f"{name}, {heads}/{kv_heads} heads of {size}"
+            found = kernel(q, k, v, bounds, most, size**-0.5, causal=causal)
+            expected = reference_kernel(q, k, v, bounds, most, size**-0.5, causal=causal)
+            asked = slice(0, len(LENGTHS) if name == "last tokens" else tokens)
+            yield Check(f"kernel: {kinds}", largest(found[0][asked], expected[0][asked]), ATTENDED_TOLERANCE[dtype])
+            yield Check(
+                f"kernel's log-sum-exps: {kinds}", largest(found[1][:, asked], expected[1][:, asked]), LOG_SUM_TOLERANCE
+            )
+        yield from _check_joined(kernel, (query[:tokens], key[:tokens], value[:tokens]), pack)
+
+
+def _check_joined(kernel: VarlenKernel, states: tuple[Tensor, Tensor, Tensor], pack: Pack) -> Iterator[Check]:
+    query, key, value = (one.transpose(0, 1) for one in states)
+    before, scaling = (key[:, -40:], value[:, -40:]), query.shape[-1] ** -0.5
+    for at_end in (False, True):
+        asking = query[:, pack.last] if at_end else query
+        found = varlen_attention(asking, key, value, before, pack, scaling, at_end=at_end, kernel=kernel)
+        whole = (asking.float(), key.float(), value.float(), (before[0].float(), before[1].float()))
+        expected = attention_by_run(*whole, pack, scaling, at_end=at_end)
+        name = f"joined with the prefix, {'last tokens' if at_end else 'own tokens'}, {len(query)}/{len(key)} heads"
+        yield Check(name, largest(found, expected), ATTENDED_TOLERANCE[query.dtype])
+
+
+@torch.inference_mode()
+def check_vectors(subject: Subject, prompts: Prompts) -> Iterator[Check]:
+    """The ways against the plain forward pass one prompt at a time, in float32 on the same device (thrice the weights' memory)."""
+    exact = Subject(subject.name, copy.deepcopy(subject.model).float(), subject.prefix, subject.text)
+    expected = one_by_one(exact.model, prompts)
+    packed = torch.from_numpy(NoteEncoder(exact.model, exact.prefix, max_batch_tokens=SMALL_BUDGET).encode(prompts))
+    yield Check("ours in float32: largest difference of a component", largest(packed, expected), FLOAT32_TOLERANCE)
+    del exact
+    theirs = distance(padded(subject, 16)(prompts), expected)
+    yield Check("transformers, padded: 1 - cosine with float32", theirs, ROUNDING * 50)
+    limit = 2 * theirs + ROUNDING
+    yield Check("ours: 1 - cosine with float32", distance(ours(subject, SMALL_BUDGET)(prompts), expected), limit)
+    graphed = Graphed(subject, SMALL_BUDGET)
+    for time in ("captured", "replayed"):
+        yield Check(f"ours in CUDA graphs, {time}: 1 - cosine with float32", distance(graphed(prompts), expected), limit)
+    if packing := packed_by_transformers(subject, SMALL_BUDGET):
+        yield Check("transformers, packed: 1 - cosine with float32", distance(packing(prompts), expected), limit)
+
+
+def largest(found: Tensor, expected: Tensor) -> float:
+    """Difference; not a number where there is any."""
+    return float((found.float() - expected.float()).abs().max())
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """1 - cosine of the worst pair of unit vectors."""
+    return float((1 - (found.double() * expected.double()).sum(1)).max())
