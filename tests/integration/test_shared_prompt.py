@@ -55,8 +55,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, bpe_tokenizer: PreTrain
 async def vllm(checkpoint: Checkpoint) -> AsyncIterator[VllmEngine]:
     engine = VllmEngine(checkpoint, checkpoint.prompt(), OPTIONS, max_batch_tokens=2048, stall_seconds=0.25)
     await engine.open()
+    llm = engine._supervisor.get()
     yield engine
     await engine.close()
+    # vLLM leaves it to the garbage collector, whose warning would be an error here.
+    llm.engine_core.resources.ctx.destroy(linger=0)
 
 
 class Watched:

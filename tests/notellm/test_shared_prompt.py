@@ -37,7 +37,7 @@ def text_of(prompt: NotePrompt, ids: list[int], tokenizer: PreTrainedTokenizerBa
 
 @pytest.mark.parametrize("fixture", ["bpe_tokenizer", "sentencepiece_tokenizer"])
 def test_what_the_prompts_of_one_note_share(fixture: str, request: pytest.FixtureRequest) -> None:
-    tokenizer: PreTrainedTokenizerBase = request.getfixturevalue(fixture)
+    tokenizer, _ = with_emb(request.getfixturevalue(fixture))
     expected: dict[PromptVersion, tuple[str, str]] = {
         "shared-en": ("'content': Too sour, 你好", '. The compression word is:"[EMB]". The'),
         "paper-en": ("recommendation, and generate", "recommendation, and generate"),
