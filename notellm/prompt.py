@@ -2,7 +2,8 @@
 
 A note is tokenised once (`tokenize`), each field on its own and cut on its own, and every prompt is put together from those
 ids and from literal ids that are computed once. Tokens are joined, never text, so that no merge crosses from the prompt into
-a field or into `[EMB]`. The templates are those of the paper (arXiv 2403.01744, section 3.2) and of the authors' code.
+a field or into `[EMB]`. The paper's templates are those of arXiv 2403.01744, section 3.2, and of the authors' code. `shared-en`
+is ours: what an engine has computed of one prompt of a note serves the note's other prompts too.
 """
 
 from collections.abc import Sequence
@@ -19,12 +20,15 @@ from notellm.tokenizer import PlainTokenizer
 
 MIN_HASHTAGS, MAX_HASHTAGS = 1, 10
 FieldName = Literal["title", "topic", "content"]
-PromptVersion = Literal["paper-en", "paper-zh"]
+PromptVersion = Literal["paper-en", "paper-zh", "shared-en"]
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The literal texts of one prompt version. `{count}` is the number of hashtags asked for."""
+    """The literal texts of one prompt version. `{count}` is the number of hashtags asked for.
+
+    Fields stand in the order of `labels`, the title first.
+    """
 
     version: PromptVersion
     category_instruction: str
@@ -39,8 +43,14 @@ class PromptTemplate:
     hashtag_guidance: str
     hashtag_separator: str
     output_lead: str
+    empty_topic: bool = True
+    """Whether a note without hashtags shows the label of the topic all the same, as the paper's do."""
 
 
+SHARED_INSTRUCTION = (
+    "Extract the note information in json format, compress it into one word for recommendation, "
+    "and generate the category or topics of the note. {"
+)
 TEMPLATES: dict[PromptVersion, PromptTemplate] = {
     "paper-en": PromptTemplate(
         version="paper-en",
@@ -74,6 +84,23 @@ TEMPLATES: dict[PromptVersion, PromptTemplate] = {
         hashtag_separator=",",
         output_lead="",
     ),
+    # Prompts are the same up to where they must differ: behind the content, if the note has hashtags; else behind `[EMB]`.
+    "shared-en": PromptTemplate(
+        version="shared-en",
+        category_instruction=SHARED_INSTRUCTION,
+        hashtag_instruction=SHARED_INSTRUCTION,
+        labels={"title": "'title':", "content": ", 'content':", "topic": ", 'topic':"},
+        field_lead=" ",
+        field_end="",
+        note_end="}.",
+        compression=' The compression word is:"',
+        after_emb='".',
+        category_guidance=" The category is:",
+        hashtag_guidance=" The {count} topics are:",
+        hashtag_separator=", ",
+        output_lead=" ",
+        empty_topic=False,
+    ),
 }
 
 
@@ -82,7 +109,7 @@ class PromptSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: PromptVersion = "paper-en"
+    version: PromptVersion = Field(default="paper-en", description="Template; `shared-en` has one instruction for all tasks.")
     title_tokens: int = Field(default=20, ge=1, le=4096, description="Tokens kept of the title (paper: 20).")
     topic_tokens: int = Field(default=40, ge=1, le=4096, description="Tokens kept of the hashtags (the paper sets no limit).")
     content_tokens: int = Field(default=80, ge=1, le=4096, description="Tokens kept of the content (paper: 80).")
@@ -224,7 +251,7 @@ class NotePrompt:
     def _cut(self, title: list[int], topic: list[int], content: list[int]) -> TokenizedNote:
         fields: dict[FieldName, list[int]] = {"title": title, "topic": topic, "content": content}
         kept = {name: tuple(ids[: self._limits[name]]) for name, ids in fields.items()}
-        return TokenizedNote(**kept, full_lengths={name: len(ids) for name, ids in fields.items()})
+        return TokenizedNote(**kept, full_lengths={name: len(fields[name]) for name in self.template.labels})
 
     def _hashtag_opening(self, count: int) -> tuple[int, ...]:
         return self._opening(self.template.hashtag_instruction.replace("{count}", str(count)))
@@ -233,11 +260,15 @@ class NotePrompt:
         return (*self._bos, *self._start(instruction + self.template.labels["title"]))
 
     def _fields(self, note: TokenizedNote, *, topic: bool) -> list[int]:
-        end, labels = self.template.field_end, self.template.labels
+        template = self.template
+        follow: dict[FieldName, tuple[int, ...]] = {"content": note.content}  # the title's label belongs to the opening
+        if topic and (note.topic or template.empty_topic):
+            follow["topic"] = note.topic
         ids = list(note.title)
-        if topic:
-            ids += [*self._literal(end + labels["topic"]), *note.topic]
-        return [*ids, *self._literal(end + labels["content"]), *note.content]
+        for name, label in template.labels.items():
+            if name in follow:
+                ids += [*self._literal(template.field_end + label), *follow[name]]
+        return ids
 
     @property
     def _compression(self) -> tuple[int, ...]:

@@ -37,7 +37,9 @@ def init_checkpoint(
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Notes of the sample to use, spread evenly over the file.")] = 200,
     category: Annotated[list[str] | None, typer.Option(help="A category that may be generated; repeat it.")] = None,
-    prompt: Annotated[PromptVersion, typer.Option(help="Prompt template.")] = "paper-en",
+    prompt: Annotated[
+        PromptVersion, typer.Option(help="Prompt template; `shared-en` has one instruction for all tasks.")
+    ] = "paper-en",
     dtype: Annotated[
         str | None, typer.Option(help=f"Dtype of the weights: {', '.join(DTYPES)}. The base's own if left out.")
     ] = None,

@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ HOSTILE = [
 
 
 def with_emb(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBase, int]:
+    """A copy with `[EMB]`, since the session's tokenizers make other tests' checkpoints."""
+    tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_tokens(["[EMB]"], special_tokens=True)
     return tokenizer, tokenizer.added_tokens_encoder["[EMB]"]
 
@@ -33,7 +36,7 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     return with_emb(request.getfixturevalue(request.param))[0]
 
 
-@pytest.fixture(params=["paper-en", "paper-zh"])
+@pytest.fixture(params=["paper-en", "paper-zh", "shared-en"])
 def prompt(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase) -> NotePrompt:
     return NotePrompt(tokenizer, tokenizer.added_tokens_encoder["[EMB]"], PromptSettings(version=request.param))
 
@@ -58,13 +61,17 @@ EMBEDDING_EN = (
 )
 EMBEDDING_ZH = '笔记：{"标题":"Cold brew","话题":"cold brew,coffee,iced","内容":"Too sour, 你好"}，压缩为一个词：“'
 HASHTAG_ZH = '笔记：{"标题":"Cold brew","内容":"Too sour, 你好"}，压缩为一个词：“[EMB]”。生成笔记3个话题：'
+SHARED = INSTRUCTION.format("the category or topics") + "{'title': Cold brew, 'content': Too sour, 你好"
+HASHTAG_SHARED = SHARED + '}. The compression word is:"[EMB]". The 3 topics are:'
+EMBEDDING_SHARED = SHARED + ", 'topic': cold brew, coffee, iced}. The compression word is:\""
 EXPECTED = {
     "paper-en": (EMBEDDING_EN, '[EMB]". The category is:', HASHTAG_EN),
     "paper-zh": (EMBEDDING_ZH, "[EMB]”。生成笔记类目：", HASHTAG_ZH),
+    "shared-en": (EMBEDDING_SHARED, '[EMB]". The category is:', HASHTAG_SHARED),
 }
 
 
-def test_prompts_read_as_in_the_paper(prompt: NotePrompt, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_prompts_read_as_their_templates(prompt: NotePrompt, tokenizer: PreTrainedTokenizerBase) -> None:
     embedding, after, hashtags = EXPECTED[prompt.settings.version]
     note = prompt.tokenize([NOTE])[0]
     assert text_of(prompt, tokenizer, prompt.embedding(note)) == embedding
@@ -170,6 +177,14 @@ def test_fields_are_cut_by_tokens_each_on_its_own(tokenizer: PreTrainedTokenizer
     assert whole.truncated == ()
 
 
+def test_the_fields_that_were_cut_are_named_in_the_order_of_the_prompt(prompt: NotePrompt) -> None:
+    everything = NoteText(title="brew " * 50, content="sour " * 100, hashtags=tuple(f"tag {number}" for number in range(30)))
+    truncated = prompt.tokenize([everything])[0].truncated
+    assert truncated == (
+        ("title", "content", "topic") if prompt.settings.version == "shared-en" else ("title", "topic", "content")
+    )
+
+
 def test_a_cut_never_reaches_the_tail_of_the_prompt(prompt: NotePrompt, tokenizer: PreTrainedTokenizerBase) -> None:
     long, short = (prompt.tokenize([NoteText(title="brew " * n, content="sour " * n)])[0] for n in (400, 1))
     assert prompt.embedding(long)[-5:] == prompt.embedding(short)[-5:]
@@ -189,8 +204,6 @@ def test_hashtags_do_not_see_the_notes_own(prompt: NotePrompt) -> None:
 
 
 def test_a_tokenizer_that_makes_control_tokens_out_of_text_is_refused(bpe_tokenizer: PreTrainedTokenizerBase) -> None:
-    import copy
-
     tokenizer = copy.deepcopy(bpe_tokenizer)
     ordinary = tokenizer.convert_ids_to_tokens(tokenizer.encode("coffee", add_special_tokens=False))[0]
     tokenizer.add_special_tokens({"unk_token": ordinary})

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
-from notellm import Checkpoint, Note
+from notellm import Checkpoint, Note, NoteEncoder, NoteText, PromptSettings
 from notellm.note import hashtag_key
 from service.app import create_app
 from service.engines import LocalEngine
@@ -29,16 +30,21 @@ NOTES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
+def make_knowing(path: Path, base: Path, prompt: PromptSettings) -> Checkpoint:
     """A checkpoint with a hashtag vocabulary."""
     notes = [
         Note(id=f"{place}-{number}", title=f"note {number} on {tag}", hashtags=(tag,))
         for place, tag in enumerate(KNOWN)
         for number in range(len(KNOWN) - place)
     ]
-    path = tmp_path_factory.mktemp("checkpoints") / "knowing"
-    return InitialCheckpoint(base=str(tiny_base), output=path, name="knowing", categories=CATEGORIES, notes=notes).make()
+    return InitialCheckpoint(
+        base=str(base), output=path, name="knowing", categories=CATEGORIES, notes=notes, prompt=prompt
+    ).make()
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
+    return make_knowing(tmp_path_factory.mktemp("checkpoints") / "knowing", tiny_base, PromptSettings())
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def opened(settings_for: Callable[..., Settings], knowing: Checkpoint) -> Opened
 
     @asynccontextmanager
     async def opened(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
-        settings = settings_for(checkpoint=knowing.path, **changes)
+        settings = settings_for(**{"checkpoint": knowing.path} | changes)
         async with open_service(settings) as runtime:
             transport = httpx.ASGITransport(create_app(runtime, settings))
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -171,3 +177,28 @@ async def test_a_failed_ranking_is_an_error_of_its_request_alone(opened: Opened,
         assert failed.json()["type"].endswith("model-failed")
         assert answered.status_code == 200
         assert (await client.get("/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize("vocabulary", [0, 100], ids=["written", "ranked"])
+async def test_a_checkpoint_of_the_shared_prompt_is_served(
+    opened: Opened, tmp_path: Path, tiny_base: Path, vocabulary: int
+) -> None:
+    checkpoint = make_knowing(tmp_path / "shared", tiny_base, PromptSettings(version="shared-en"))
+    prompt = checkpoint.prompt()
+    tokenized = prompt.tokenize([NoteText.model_validate(note) for note in NOTES])
+    embeddings = [prompt.embedding(note) for note in tokenized]
+    expected = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix).encode(embeddings)
+    async with opened(checkpoint=checkpoint.path, hashtag_vocabulary=vocabulary) as client:
+        assert (await client.get("/model")).json()["prompt"]["version"] == "shared-en"
+        notes = [{"id": f"n{number}"} | note for number, note in enumerate(NOTES)]
+        embedded = (await client.post("/notes/embed", json={"notes": notes})).json()["notes"]
+        suggested = (await client.post("/notes/hashtags", json={"notes": NOTES, "count": 3})).json()["notes"]
+    np.testing.assert_allclose([note["vector"] for note in embedded], expected, atol=1e-5)
+    # Written hashtags are asked for three at a time, ranked ones for one.
+    asked = [prompt.hashtags(note, 1 if vocabulary else 3) for note in tokenized]
+    assert [note["tokens"] for note in suggested] == list(map(len, asked))
+    for note, answer in zip(NOTES, suggested, strict=True):
+        assert answer["category"]["category"] in CATEGORIES
+        tags = {tag["hashtag"] for tag in answer["hashtags"]}
+        assert len(tags) == 3 if vocabulary else len(tags) <= 3
+        assert not {hashtag_key(tag) for tag in tags} & {hashtag_key(tag) for tag in note.get("hashtags", [])}

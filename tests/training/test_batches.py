@@ -4,8 +4,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from notellm import Checkpoint
+from notellm import Checkpoint, NotePrompt, PromptSettings
 from notellm.note import Note
+from notellm.prompt import PromptVersion
 from training.batches import Collator, TokenRows
 from training.examples import Asked, GlobalBatch, Relations
 
@@ -24,8 +25,11 @@ BATCH = GlobalBatch(
 )
 
 
-def collator(tiny: Checkpoint, related: Relations | None = None, **settings: object) -> Collator:
-    return Collator(NOTES, tiny.prompt(), related or Relations([("a", "c"), ("b", "d")]), **settings)  # type: ignore[arg-type]
+def collator(
+    tiny: Checkpoint, related: Relations | None = None, version: PromptVersion = "paper-en", **settings: object
+) -> Collator:
+    prompt = NotePrompt(tiny.tokenizer, tiny.manifest.emb_token_id, PromptSettings(version=version))
+    return Collator(NOTES, prompt, related or Relations([("a", "c"), ("b", "d")]), **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -78,6 +82,19 @@ def test_positions_of_a_pack_are_those_of_each_example(tiny: Checkpoint) -> None
                 range(run.prefix_length, run.prefix_length + run.length)
             )
     assert sum(run.count * run.length for run in rows.runs) == rows.tokens < TokenRows.padded(examples, 0).tokens
+
+
+def test_one_instruction_for_all_tasks_is_one_opening_of_a_pack(tiny: Checkpoint) -> None:
+    openings: dict[str, int] = {}
+    versions: tuple[PromptVersion, ...] = ("paper-en", "shared-en")
+    for version in versions:
+        (rows,) = collator(tiny, version=version, packed=True)(0, BATCH).chunks
+        assert rows.runs is not None
+        openings[version] = sum(not run.prefix_length for run in rows.runs)
+        # Each output is predicted at the end of its prompt, whichever sequences the opening is shared with.
+        assert tiny.tokenizer.decode(rows.output_ids) == " ice, coffee<|im_end|> beer<|im_end|> gates<|im_end|> beer<|im_end|>"
+    # A category, one hashtag, two hashtags.
+    assert openings == {"paper-en": 3, "shared-en": 1}
 
 
 def test_every_output_token_of_brute_force_is_a_label(tiny: Checkpoint) -> None:

@@ -69,6 +69,13 @@ def test_a_packed_batch_gives_the_gradients_of_a_padded_one(tiny: Checkpoint, re
     assert_same(packed, reference[1])
 
 
+def test_tasks_that_share_an_opening_give_the_gradients_of_padded_ones(tiny: Checkpoint) -> None:
+    padded = whole(model(tiny), collator(tiny, version="shared-en")(0, BATCH))
+    packed = whole(model(tiny, SHARED_PREFIX_ATTENTION), collator(tiny, version="shared-en", packed=True)(0, BATCH))
+    torch.testing.assert_close(torch.stack(packed[0]), torch.stack(padded[0]), rtol=1e-5, atol=1e-6)
+    assert_same(packed[1], padded[1])
+
+
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("packed", [False, True])
 def test_gradcache_gives_the_gradients_of_one_batch(

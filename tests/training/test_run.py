@@ -45,14 +45,17 @@ def losses(directory: Path) -> dict[int, float]:
         {"loss__alpha": 0},
         {"loss__contrastive": False, "optimizer__learning_rate": 5e-3},
         {"model__projection": "principal", "model__projection_notes": 40},
+        {"model__prompt": {"version": "shared-en", "title_tokens": 15}},
     ],
-    ids=["full", "lora", "frozen", "gradcache", "padded", "gcl-only", "csft-only", "principal"],
+    ids=["full", "lora", "frozen", "gradcache", "padded", "gcl-only", "csft-only", "principal", "shared-en"],
 )
 def test_a_run_learns_and_leaves_a_checkpoint(run_config: Config, tmp_path: Path, changes: dict[str, Any]) -> None:
-    checkpoint = train(run_config(examples__epochs=3, **changes), tmp_path / "run")
+    config = run_config(examples__epochs=3, **changes)
+    checkpoint = train(config, tmp_path / "run")
     assert checkpoint is not None
     reopened = Checkpoint.open(tmp_path / "run" / "checkpoint")
     assert reopened.manifest.dimensions == 16
+    assert reopened.manifest.prompt == config.model.prompt
     curve = list(losses(tmp_path / "run").values())
     assert sum(curve[-3:]) < sum(curve[:3])
 
