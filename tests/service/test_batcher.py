@@ -139,16 +139,16 @@ async def test_a_request_that_would_miss_its_deadline_is_refused_at_once(start: 
     batcher = start()
     model.gate.clear()
     slow = submit(batcher, [("slow", 10), ("next", 10)], Caller("anna"))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1)
     model.gate.set()
-    await slow  # 10 tokens took 0.3 s, and more were waiting
+    await slow  # 10 tokens took 1 s while more were waiting, and 10 next to no time
     model.gate.clear()
     running, waiting = submit(batcher, [("r", 10)], Caller("anna")), submit(batcher, [("w", 50)], Caller("anna"))
     await asyncio.sleep(0.05)
     now = asyncio.get_running_loop().time()
     with pytest.raises(QueueFull, match="past the request's deadline"):
-        await submit(batcher, [("a", 10)], Caller("anna", deadline=now + 1))
-    other = submit(batcher, [("b", 10)], Caller("bert", deadline=now + 1))  # whose turn comes sooner
+        await submit(batcher, [("a", 10)], Caller("anna", deadline=now + 3))
+    other = submit(batcher, [("b", 10)], Caller("bert", deadline=now + 3))  # whose turn comes sooner
     await asyncio.sleep(0.05)
     model.gate.set()
     assert list(await asyncio.gather(running, waiting, other)) == [["R"], ["W"], ["B"]]
