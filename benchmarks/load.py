@@ -8,11 +8,12 @@ It imports the standard library only and sends bytes that were made before: what
 import asyncio
 import itertools
 import json
+import math
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -75,6 +76,17 @@ class Outcome:
     def count(self, status: int) -> int:
         """Answers of a status."""
         return sum(answer.status == status for answer in self.answers)
+
+    def goodput(self, deadline: float, begin: float, end: float) -> float:
+        """Answers a second that were right and in time, of those that came from `begin` to `end` seconds after the start."""
+        good = (answer for answer in self.answers if answer.status == OK and answer.seconds <= deadline)
+        return sum(begin <= answer.sent + answer.seconds < end for answer in good) / (end - begin)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The least of at least one value that `percent` per cent of them do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]
 
 
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
@@ -157,11 +169,10 @@ class _Load:
 
     async def _closed_loop(self) -> None:
         numbers = iter(range(self._plan.requests)) if self._plan.requests else itertools.count()
-        more: Callable[[], bool] = lambda: next(numbers, None) is not None and not self._over()  # noqa: E731
 
         async def client() -> None:
             connection = _Connection(self._plan, next(self._addresses))
-            while more():
+            while next(numbers, None) is not None and not self._over():
                 await self._ask(connection, time.perf_counter() - self._start)
             connection.close()
 

@@ -186,7 +186,9 @@ class Batcher(Generic[Work, Result]):
             return True
         late = not alone and self._forecast.seconds(item.tokens) > _seconds_left(item.deadline)
         if late:
-            _answer_all([item], DeadlineExceeded("too little of the request's time is left for the model: allow more, or ask less"))
+            _answer_all(
+                [item], DeadlineExceeded("too little of the request's time is left for the model: allow more, or ask less")
+            )
         return late
 
     def _fits(self, tokens: int, deadline: float) -> bool:
