@@ -18,6 +18,10 @@ from service.metrics import Metrics
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
+TOO_LITTLE_TIME = (
+    "too little of the request's time was left when its turn came: allow more by the header X-Request-Timeout (seconds), or send "
+    "less at a time"
+)
 
 
 @dataclass(eq=False)
@@ -184,11 +188,9 @@ class Batcher(Generic[Work, Result]):
         """Whether nobody waits for it any more, or will when it is done. What waits alone runs: the forecast may be wrong."""
         if item.answer.done():  # given up this moment: its request has not had its turn to discard it
             return True
-        late = not alone and self._forecast.seconds(item.tokens) > _seconds_left(item.deadline)
+        late = not alone and self._forecast.seconds(item.tokens) > PLANNED * _seconds_left(item.deadline)
         if late:
-            _answer_all(
-                [item], DeadlineExceeded("too little of the request's time is left for the model: allow more, or ask less")
-            )
+            _answer_all([item], DeadlineExceeded(TOO_LITTLE_TIME))
         return late
 
     def _fits(self, tokens: int, deadline: float) -> bool:

@@ -53,7 +53,10 @@ class Forecast:
         return self._throughput.seconds(tokens)
 
     def until_done(self, tokens: int) -> float:
-        """How long until tokens are done behind what runs already."""
+        """How long until tokens are done behind what runs already, at the pace of what runs where that is slower than it was."""
         now, lanes = self._clock(), max(self.running, 1)
-        rests = (max(0.0, self.seconds(begun) - (now - since) / lanes) for begun, since in self._running.values())
-        return math.fsum(rests) + self.seconds(tokens)
+        taken = [(self.seconds(begun), (now - since) / lanes) for begun, since in self._running.values()]
+        rest = math.fsum(max(0.0, forecast - elapsed) for forecast, elapsed in taken)
+        forecast, elapsed = (math.fsum(column) for column in zip(*taken, strict=True)) if taken else (0.0, 0.0)
+        pace = max(1.0, elapsed / forecast) if forecast else 1.0
+        return rest + pace * self.seconds(tokens)
