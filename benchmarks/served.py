@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +84,9 @@ class Served:
 
 
 @contextmanager
-def served(checkpoint: Path, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
+def served(checkpoint: Path) -> Iterator[Served]:
     """`notellm-serve` on the checkpoint with an empty index, for the length of a `with` block."""
-    with tempfile.TemporaryDirectory() as folder, running_service(checkpoint, Path(folder), **(environment or {})) as service:
+    with tempfile.TemporaryDirectory() as folder, running_service(checkpoint, Path(folder)) as service:
         yield Served(service)
 
 

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import httpx
 import pytest
@@ -93,8 +92,9 @@ def test_overload_is_shed_and_costs_no_goodput(service: RunningService) -> None:
         assert all(seconds is not None and seconds >= 1 for seconds in refused)
     assert all(outcome.count(TOO_MANY) > outcome.count(OK) for outcome in fourfold)
     assert set(statuses) == {200}
-    found = [(goodput(most), goodput(least)) for most, least in zip(fourfold, once, strict=True)]
-    assert median(most / least for most, least in found) >= 0.8, f"goodput at 4x and at 1x of {capacity:.0f} notes/s: {found}"
+    at_once, at_fourfold = [goodput(outcome) for outcome in once], [goodput(outcome) for outcome in fourfold]
+    assert sum(at_fourfold) >= 0.8 * sum(at_once) > 0, f"capacity {capacity:.1f}, goodput at 1x {at_once}, at 4x {at_fourfold}"
+    print(f"capacity {capacity:.1f}, goodput at 1x {at_once}, at 4x {at_fourfold}")
 
     answer = httpx.post(
         f"{service.url}/notes/embed", json={"notes": [{"id": "after", "title": "after the flood"}]}, timeout=30, trust_env=False
