@@ -94,7 +94,6 @@ def test_overload_is_shed_and_costs_no_goodput(service: RunningService) -> None:
     assert set(statuses) == {200}
     at_once, at_fourfold = [goodput(outcome) for outcome in once], [goodput(outcome) for outcome in fourfold]
     assert sum(at_fourfold) >= 0.8 * sum(at_once) > 0, f"capacity {capacity:.1f}, goodput at 1x {at_once}, at 4x {at_fourfold}"
-    print(f"capacity {capacity:.1f}, goodput at 1x {at_once}, at 4x {at_fourfold}")
 
     answer = httpx.post(
         f"{service.url}/notes/embed", json={"notes": [{"id": "after", "title": "after the flood"}]}, timeout=30, trust_env=False
