@@ -10,6 +10,7 @@ import http.client
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ class _Bench:
         before, cpu = self.server.metrics(), self.server.cpu()
         for number in range(self.amounts.singles):
             index = number % len(self.prompts)
-            over_http.append(seconds(lambda index=index: _post(connection, self.singles[index])))
-            bare.append(seconds(lambda index=index: self.encoder.encode([self.prompts[index]])))
+            over_http.append(seconds(partial(_post, connection, self.singles[index])))
+            bare.append(seconds(partial(self.encoder.encode, [self.prompts[index]])))
         loop = self.server.cpu().since(cpu).loop / self.amounts.singles
         connection.close()
         return {

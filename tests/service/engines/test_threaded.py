@@ -40,7 +40,7 @@ async def test_every_thread_that_computes_ends_but_the_one_that_embeds(
             await running.notes.embed_texts([note])
             await running.notes.suggest([note], 2, category=True)
         embedding = threads.pop("embed")
-        assert {"__init__", "generate", "rank"} == set(threads)
+        assert {"__init__", "generate"} <= set(threads)
         for thread in threads.values():
             thread.join(10)
         assert not any(thread.is_alive() for thread in threads.values())
