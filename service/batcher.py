@@ -9,15 +9,19 @@ from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
 
 from service.caller import caller
-from service.errors import ModelFailed, QueueFull, ServiceError, ShuttingDown
+from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
 from service.fair_queue import FairQueue
+from service.forecast import PLANNED, Forecast
 from service.health import ForwardHealth
 from service.metrics import Metrics
-from service.throughput import Throughput
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
+TOO_LITTLE_TIME = (
+    "too little of the request's time was left when its turn came: allow more by the header X-Request-Timeout (seconds), or send "
+    "less at a time"
+)
 
 
 @dataclass(eq=False)
@@ -25,6 +29,7 @@ class _Waiting(Generic[Work, Result]):
     work: Work
     tokens: int
     answer: asyncio.Future[Result]
+    deadline: float = math.inf
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -68,11 +73,10 @@ class Batcher(Generic[Work, Result]):
         self._max_batch_size = max_batch_size
         self._max_queue_tokens = max_queue_tokens
         self._queue: FairQueue[_Waiting[Work, Result]] = FairQueue(max_queue_tokens)
-        self._throughput = Throughput()
+        self._forecast = Forecast()
         self._turn = turn
         self._lanes = lanes
         self._abandons = abandons
-        self._running = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -99,7 +103,7 @@ class Batcher(Generic[Work, Result]):
             return []
         self.admit(works)
         asking, loop = caller.get(), asyncio.get_running_loop()
-        waiting = [_Waiting[Work, Result](work, cost, loop.create_future()) for work, cost in works]
+        waiting = [_Waiting[Work, Result](work, cost, loop.create_future(), asking.deadline) for work, cost in works]
         tickets = [self._queue.push(item, item.tokens, asking) for item in waiting]
         self._show_tokens()
         self._wake.set()
@@ -138,11 +142,12 @@ class Batcher(Generic[Work, Result]):
             self._refuse(
                 f"{self._queue.tokens:,} tokens are waiting and the request has {tokens:,}: the limit is {self._max_queue_tokens:,}, "
                 "of which some is kept for other clients and, from bulk work, for interactive",
-                self._throughput.seconds(excess),
+                self._forecast.seconds(excess),
             )
-        wait = self._throughput.seconds(self._queue.tokens_until_done(tokens, asking))
-        late = wait - asking.seconds_left()
-        if self._queue.tokens and late > 0:
+        wait = self._forecast.until_done(self._queue.tokens_until_done(tokens, asking))
+        late = wait - PLANNED * asking.seconds_left()
+        must_wait = self._queue.tokens or self._forecast.running >= self._lanes
+        if must_wait and late > 0:
             self._refuse(f"so much is waiting that an answer would take about {wait:.1f} s, past the request's deadline", late)
 
     def _refuse(self, detail: str, seconds: float) -> NoReturn:
@@ -165,38 +170,47 @@ class Batcher(Generic[Work, Result]):
 
     def _next_batch(self) -> list[_Waiting[Work, Result]]:
         batch: list[_Waiting[Work, Result]] = []
-        tokens = 0
+        tokens, deadline = 0, math.inf
         while self._queue and len(batch) < self._max_batch_size:
-            if batch and tokens + self._queue.first().tokens > self._max_batch_tokens:
-                break
-            item = self._queue.pop().item
-            if item.answer.done():  # given up this moment: its request has not had its turn to discard it
+            item = self._queue.first().item
+            if self._drops(item, alone=not batch and len(self._queue) == 1):
+                self._queue.pop()
                 self._metrics.queue_dropped.labels(self._name).inc()
                 continue
-            batch.append(item)
-            tokens += item.tokens
+            tokens, deadline = tokens + item.tokens, min(deadline, item.deadline)
+            if batch and not self._fits(tokens, deadline):
+                break
+            batch.append(self._queue.pop().item)
         self._show_tokens()
         return batch
 
+    def _drops(self, item: _Waiting[Work, Result], *, alone: bool) -> bool:
+        """Whether nobody waits for it any more, or will when it is done. What waits alone runs: the forecast may be wrong."""
+        if item.answer.done():  # given up this moment: its request has not had its turn to discard it
+            return True
+        late = not alone and self._forecast.seconds(item.tokens) > PLANNED * _seconds_left(item.deadline)
+        if late:
+            _answer_all([item], DeadlineExceeded(TOO_LITTLE_TIME))
+        return late
+
+    def _fits(self, tokens: int, deadline: float) -> bool:
+        """Whether a batch is within the limits, and done before any of its members would be given up."""
+        return tokens <= self._max_batch_tokens and self._forecast.seconds(tokens) <= PLANNED * _seconds_left(deadline)
+
     def _show_batch(self, batch: Sequence[_Waiting[Work, Result]], start: float) -> None:
         self._metrics.batch_notes.labels(self._name).observe(len(batch))
-        self._metrics.batch_tokens.labels(self._name).observe(sum(item.tokens for item in batch))
+        self._metrics.batch_tokens.labels(self._name).observe(_tokens(batch))
         for item in batch:
             self._metrics.queue_seconds.labels(self._name).observe(start - item.since)
 
-    def _show_success(self, batch: Sequence[_Waiting[Work, Result]], seconds: float) -> None:
-        self._metrics.batch_seconds.labels(self._name).observe(seconds)
-        tokens = sum(item.tokens for item in batch)
-        if tokens and self._queue:
-            # Beside others it got only its share of the engine.
-            self._throughput.learn(tokens, seconds / self._running)
-
     async def _run_batch(self, batch: list[_Waiting[Work, Result]]) -> None:
-        self._running += 1
         start = time.perf_counter()
         self._show_batch(batch, start)
         try:
-            results = await self._forward(batch)
+            with self._forecast.batch(_tokens(batch)):
+                results = await self._forward(batch)
+                seconds = time.perf_counter() - start
+                self._forecast.learn(_tokens(batch), seconds, busy=bool(self._queue))
         except ServiceError as error:  # says itself what is wrong, and it is no single note
             _answer_all(batch, error)
         except Exception as error:
@@ -207,9 +221,7 @@ class Batcher(Generic[Work, Result]):
         else:
             for item, result in zip(batch, results, strict=True):
                 _answer(item, result)
-            self._show_success(batch, time.perf_counter() - start)
-        finally:
-            self._running -= 1
+            self._metrics.batch_seconds.labels(self._name).observe(seconds)
 
     async def _forward(self, batch: list[_Waiting[Work, Result]]) -> Sequence[Result]:
         works = [item.work for item in batch]
@@ -236,6 +248,14 @@ class Batcher(Generic[Work, Result]):
         failure = ModelFailed("the forward pass of a note failed; the other requests are not affected. The log has the cause")
         failure.__cause__ = error
         _answer_all(batch, failure)
+
+
+def _tokens(batch: Sequence[_Waiting[Work, Result]]) -> int:
+    return sum(item.tokens for item in batch)
+
+
+def _seconds_left(deadline: float) -> float:
+    return deadline - asyncio.get_running_loop().time()
 
 
 def _answer(item: _Waiting[Work, Result], result: Result) -> None:

@@ -67,9 +67,12 @@ class NoteService:
         self._index = index
         self._metrics = metrics
         self._suggestions = suggestions
+        self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
+        # A request that would be refused with the shortest notes is refused before it is tokenised: under overload most are.
+        self._queues.embeddings.admit([((), self._shortest)] * len(notes))
         tokenized = await self._tokenize(notes, field=field, strict=strict)
         prompts = [self._prompt.embedding(note) for note in tokenized]
         vectors = await self._embed(prompts)

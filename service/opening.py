@@ -1,11 +1,10 @@
 """`open_engine`: the engine that the settings ask for, ready for work."""
 
-import asyncio
-
 from notellm.checkpoint import Checkpoint
 from notellm.prompt import NotePrompt
 from service.cores import usable_cores
 from service.engines import Engine, LocalEngine, ThreadedEngine
+from service.engines.threaded import in_passing_thread
 from service.errors import EngineUnavailable, StartupError
 from service.settings import Settings
 
@@ -21,7 +20,7 @@ async def open_engine(settings: Settings, checkpoint: Checkpoint, prompt: NotePr
     """
     if settings.engine == "vllm":
         return await _open_vllm(settings, checkpoint, prompt)
-    local = await asyncio.to_thread(
+    local = await in_passing_thread(
         LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads
     )
     if settings.engine == "remote":

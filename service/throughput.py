@@ -1,7 +1,7 @@
 """`Throughput`: how many tokens a second an engine gets through when it is busy, as measured."""
 
-# Of what was measured before, this much still counts after a batch: the rate follows a change within about five of them.
-FADING = 0.8
+# Of what was measured before, this much still counts after a batch: the rate follows a change within two or three of them.
+FADING = 0.5
 
 
 class Throughput:

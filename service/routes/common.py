@@ -13,13 +13,14 @@ from service.schemas import Encoding
 from service.settings import Settings
 
 
-def get_runtime(request: Request) -> Runtime:
+# Dependencies are coroutines although they wait for nothing: FastAPI hands plain functions to a thread, one after another.
+async def get_runtime(request: Request) -> Runtime:
     """The running service."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """The settings that it runs with."""
     settings: Settings = request.app.state.settings
     return settings
