@@ -18,10 +18,12 @@ from benchmarks.suggesters import (
     REMOTE,
     TRANSFORMERS,
     WRITTEN,
+    Suggester,
     in_parallel,
     note_supply,
     open_suggesters,
 )
+from notellm import NoteText
 from service.cores import usable_cores
 
 TITLE = "Hashtags: engines"
@@ -62,29 +64,31 @@ async def _measure(checkpoint: Path, threads: int, rounds: Mapping[int, int]) ->
     cells: list[Cell] = []
     supply = note_supply()
     async with open_suggesters(checkpoint, threads) as suggesters:
-        for kind in KINDS:
-            for suggester in suggesters:
-                await in_parallel(suggester, kind, list(itertools.islice(supply, 2)), 2, COUNT, category=True)
+        for kind, one in itertools.product(KINDS, suggesters):  # first answers are slow
+            await in_parallel(one, kind, list(itertools.islice(supply, 2)), 2, COUNT, category=True)
         for kind, (concurrency, times) in itertools.product(KINDS, rounds.items()):
             row = {one.name: Cell(kind, concurrency, one.name, [], [], []) for one in suggesters}
             for number in range(times):
                 # Every engine gets the same notes, and in each round others: vLLM remembers those that it has seen.
-                whole = list(itertools.islice(supply, max(concurrency, LEAST_NOTES)))
-                short = list(itertools.islice(supply, max(concurrency, LEAST_NOTES)))
+                notes = list(itertools.islice(supply, max(concurrency, LEAST_NOTES)))
+                others = list(itertools.islice(supply, max(concurrency, LEAST_NOTES)))
                 start = number % len(suggesters)
                 for one in suggesters[start:] + suggesters[:start]:
-                    seconds, answered = await in_parallel(one, kind, whole, concurrency, COUNT, category=True)
-                    first = answered  # all ranked hashtags are there at once
-                    if kind == WRITTEN:
-                        _, first = await in_parallel(one, kind, short, concurrency, 1, category=False)
-                    cell = row[one.name]
-                    cell.seconds_a_note.append(seconds / len(whole))
-                    cell.answered.append(statistics.median(note.whole for note in answered))
-                    cell.first.append(statistics.median(note.hashtags for note in first))
+                    await _ask(one, row[one.name], notes, others)
             cells += row.values()
-            told = ", ".join(f"{name} {1 / statistics.median(cell.seconds_a_note):.2f}" for name, cell in row.items())
-            print(f"{kind}, {concurrency} at a time: {told} notes/s", flush=True)
     return cells
+
+
+async def _ask(engine: Suggester, cell: Cell, notes: Sequence[NoteText], others: Sequence[NoteText]) -> None:
+    """A round of one engine."""
+    seconds, answered = await in_parallel(engine, cell.kind, notes, cell.concurrency, COUNT, category=True)
+    first = answered  # all ranked hashtags are there at once
+    if cell.kind == WRITTEN:
+        _, first = await in_parallel(engine, cell.kind, others, cell.concurrency, 1, category=False)
+    cell.seconds_a_note.append(seconds / len(notes))
+    cell.answered.append(statistics.median(note.whole for note in answered))
+    cell.first.append(statistics.median(note.hashtags for note in first))
+    print(f"{cell.kind}, {cell.concurrency} at a time, {engine.name}: {len(notes) / seconds:.2f} notes/s", flush=True)
 
 
 def _cells(content: Content, kind: str) -> list[Cell]:

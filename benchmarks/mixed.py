@@ -26,7 +26,7 @@ EMBED, GENERATE = "embed", "generate"
 TRAFFIC: Mapping[str, tuple[str, ...]] = {"embedding alone": (EMBED,), "hashtags alone": (GENERATE,), "both": (EMBED, GENERATE)}
 ROUNDS = 3
 # Of each round and traffic; before it, work is under way for a moment already.
-SECONDS, BEFORE = 8.0, 2.0
+SECONDS, BEFORE = 6.0, 1.5
 CLIENTS = {EMBED: 4, GENERATE: 8}
 NOTES_A_REQUEST = {EMBED: 4, GENERATE: 1}
 COUNT = 3

@@ -51,7 +51,7 @@ class Suggester:
         """Asks for one note as `NoteService.suggest` does, and looks when what is there.
 
         Raises:
-            ServiceError: it was not answered.
+            ExceptionGroup: it was not answered, for these reasons.
         """
         clock, suggestions = time.perf_counter, self.by_kind[kind]
         start = clock()
