@@ -5,7 +5,7 @@ import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ ONE, TWO = "one engine (`vllm`)", "two engines (`remote`)"
 EMBED, GENERATE = "embed", "generate"
 TRAFFIC: Mapping[str, tuple[str, ...]] = {"embedding alone": (EMBED,), "hashtags alone": (GENERATE,), "both": (EMBED, GENERATE)}
 ROUNDS = 3
-# Of each round and traffic; before it, work is under way for a moment already.
-SECONDS, BEFORE = 6.0, 1.5
+# For which clients ask, in each round and traffic.
+SECONDS = 6.0
 CLIENTS = {EMBED: 4, GENERATE: 8}
 NOTES_A_REQUEST = {EMBED: 4, GENERATE: 1}
 COUNT = 3
@@ -46,17 +46,6 @@ class System:
     def memory(self) -> int:
         """Proportional set size of all of them, in bytes."""
         return sum(map(proportional_bytes, self.processes))
-
-
-@dataclass
-class Answered:
-    """Notes answered, at what second of the event loop's clock."""
-
-    times: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: {EMBED: [], GENERATE: []})
-
-    def rate(self, work: str, start: float, seconds: float) -> float:
-        """Notes a second within the window."""
-        return sum(notes for time, notes in self.times[work] if start <= time < start + seconds) / seconds
 
 
 @contextmanager
@@ -112,24 +101,36 @@ async def _measure(systems: list[System], rounds: int, seconds: float) -> dict[s
 
 
 async def _traffic(system: System, works: tuple[str, ...], seconds: float, supply: Iterator[Note]) -> dict[str, float]:
-    """Notes a second of each work while all of them go on."""
-    answered = Answered()
+    """Notes a second of each work while all of them go on.
+
+    Clients that start together are answered together: what was asked before the time is over counts to its end, and until then
+    the others go on asking.
+    """
     clock = asyncio.get_running_loop().time
-    start = clock() + BEFORE
+    start, notes, last = clock(), dict.fromkeys(works, 0), dict.fromkeys(works, 0.0)
     async with httpx.AsyncClient(base_url=system.service.url, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+
+        async def ask(work: str) -> None:
+            path, body = _request(work, list(itertools.islice(supply, NOTES_A_REQUEST[work])))
+            (await http.post(path, json=body)).raise_for_status()
 
         async def client(work: str) -> None:
             while clock() < start + seconds:
-                notes = list(itertools.islice(supply, NOTES_A_REQUEST[work]))
-                path, body = _request(work, notes)
-                (await http.post(path, json=body)).raise_for_status()
-                answered.times[work].append((clock(), len(notes)))
+                await ask(work)
+                notes[work] += NOTES_A_REQUEST[work]
+                last[work] = clock() - start
+            done.release()
+            while True:
+                await ask(work)
 
-        async with asyncio.TaskGroup() as clients:
-            for work in works:
-                for _ in range(CLIENTS[work]):
-                    clients.create_task(client(work))
-    return {work: answered.rate(work, start, seconds) for work in works}
+        done = asyncio.Semaphore(0)
+        async with asyncio.TaskGroup() as group:
+            clients = [group.create_task(client(work)) for work in works for _ in range(CLIENTS[work])]
+            for _ in clients:
+                await done.acquire()
+            for one in clients:
+                one.cancel()
+    return {work: notes[work] / last[work] for work in works}
 
 
 def _request(work: str, notes: Sequence[Note]) -> tuple[str, dict[str, Any]]:
