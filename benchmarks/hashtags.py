@@ -29,8 +29,9 @@ from service.cores import usable_cores
 TITLE = "Hashtags: engines"
 COUNT = 3
 ENGINES = (TRANSFORMERS, IN_PROCESS, REMOTE)
-# Notes at the same time, and rounds: many notes smooth a round by themselves.
-ROUNDS = {1: 3, 4: 3, 16: 3, 64: 2}
+# Rounds by notes at the same time: many notes smooth a round by themselves. Ten minutes on 2 cores, a third of it for the last.
+ROUNDS = {WRITTEN: {1: 3, 4: 3, 16: 2, 64: 1}, RANKED: {1: 3, 4: 3, 16: 2, 64: 1}}
+QUICK_ROUNDS = {WRITTEN: {1: 1, 4: 1}, RANKED: {1: 1}}
 LEAST_NOTES = 2
 
 
@@ -54,19 +55,18 @@ class Cell:
 
 def measure(checkpoint: Path, *, quick: bool) -> Content:
     """See `Section.measure`."""
-    rounds = {1: 1, 4: 1} if quick else ROUNDS
     threads = usable_cores()
-    cells = asyncio.run(_measure(checkpoint, threads, rounds))
-    return {"threads": threads, "count": COUNT, "rounds": list(rounds.values()), "cells": [asdict(cell) for cell in cells]}
+    cells = asyncio.run(_measure(checkpoint, threads, QUICK_ROUNDS if quick else ROUNDS))
+    return {"threads": threads, "count": COUNT, "cells": [asdict(cell) for cell in cells]}
 
 
-async def _measure(checkpoint: Path, threads: int, rounds: Mapping[int, int]) -> list[Cell]:
+async def _measure(checkpoint: Path, threads: int, rounds: Mapping[str, Mapping[int, int]]) -> list[Cell]:
     cells: list[Cell] = []
     supply = note_supply()
     async with open_suggesters(checkpoint, threads) as suggesters:
-        for kind, one in itertools.product(KINDS, suggesters):  # first answers are slow
-            await in_parallel(one, kind, list(itertools.islice(supply, 2)), 2, COUNT, category=True)
-        for kind, (concurrency, times) in itertools.product(KINDS, rounds.items()):
+        for warmed, one in itertools.product(KINDS, suggesters):  # first answers are slow
+            await in_parallel(one, warmed, list(itertools.islice(supply, 2)), 2, COUNT, category=True)
+        for kind, concurrency, times in [(name, *one) for name in KINDS for one in rounds[name].items()]:
             row = {one.name: Cell(kind, concurrency, one.name, [], [], []) for one in suggesters}
             for number in range(times):
                 # Every engine gets the same notes, and in each round others: vLLM remembers those that it has seen.
@@ -114,13 +114,13 @@ def markdown(content: Content) -> str:
 
 
 def _introduction(content: Content) -> str:
-    rounds = " to ".join(str(number) for number in sorted({min(content["rounds"]), max(content["rounds"])}))
+    rounds = [len(cell["seconds_a_note"]) for cell in content["cells"]]
     return f"""Each engine stands behind the service's queues, with the service's settings, on the same {content["threads"]} cores
 while the others wait: `transformers` in this process, one vLLM inside the service (`NOTELLM_ENGINE=vllm`), and a `vllm serve`
 beside it (`remote`). Clients ask for one note at a time, so that notes and requests are the same number; a note gets
 {content["count"]} hashtags and a category. *First hashtag*: engines answer with whole lists, so for written hashtags it is the time
 to answer when one hashtag and no category is asked for, and for ranked ones, which come all at once, the time until they are
-there. All engines get the same notes, and in each of {rounds} rounds others."""
+there. All engines get the same notes, in each round others; {max(rounds)} rounds, of the most notes at a time {min(rounds)}."""
 
 
 def _table(kind: str, cells: Sequence[Cell]) -> str:

@@ -107,7 +107,7 @@ async def _traffic(system: System, works: tuple[str, ...], seconds: float, suppl
     the others go on asking.
     """
     clock = asyncio.get_running_loop().time
-    start, notes, last = clock(), dict.fromkeys(works, 0), dict.fromkeys(works, 0.0)
+    notes, last = dict.fromkeys(works, 0), dict.fromkeys(works, 0.0)
     async with httpx.AsyncClient(base_url=system.service.url, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
 
         async def ask(work: str) -> None:
@@ -115,15 +115,17 @@ async def _traffic(system: System, works: tuple[str, ...], seconds: float, suppl
             (await http.post(path, json=body)).raise_for_status()
 
         async def client(work: str) -> None:
-            while clock() < start + seconds:
+            asking = True
+            while asking:
                 await ask(work)
                 notes[work] += NOTES_A_REQUEST[work]
                 last[work] = clock() - start
+                asking = last[work] < seconds
             done.release()
             while True:
                 await ask(work)
 
-        done = asyncio.Semaphore(0)
+        done, start = asyncio.Semaphore(0), clock()
         async with asyncio.TaskGroup() as group:
             clients = [group.create_task(client(work)) for work in works for _ in range(CLIENTS[work])]
             for _ in clients:
