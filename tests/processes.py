@@ -1,4 +1,4 @@
-"""Programs that start others: none of them outlives the test."""
+"""Programs that start others: none of them outlives the test; and what such a program holds in memory."""
 
 import os
 import signal
@@ -24,3 +24,21 @@ def run_python(*arguments: str, seconds: float, environment: Mapping[str, str] |
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, log[-4000:]
     return log
+
+
+def descendants(process: int) -> list[int]:
+    """A process and all that it has started."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    threads = [int(thread.name) for thread in Path(f"/proc/{process}/task").iterdir() if int(thread.name) != process]
+    for thread in threads:
+        children += Path(f"/proc/{process}/task/{thread}/children").read_text().split()
+    return [process, *(one for child in children for one in descendants(int(child)))]
+
+
+def proportional_bytes(process: int) -> int:
+    """Proportional set size of a process and all that it has started: what is shared counts once."""
+    total = 0
+    for one in descendants(process):
+        lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+    return total

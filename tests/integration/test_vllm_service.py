@@ -11,6 +11,7 @@ import pytest
 
 from notellm import Checkpoint
 from tests.integration.vllm_server import FLAGS, vllm_server
+from tests.processes import descendants, proportional_bytes
 from tests.serving import RunningService, running_service
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("vllm_installed")]
@@ -26,24 +27,6 @@ def service(smollm2: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> It
     settings = {"NOTELLM_ENGINE": "vllm", "NOTELLM_VLLM_CACHE_MIB": "256", "NOTELLM_MAX_GENERATION_NOTES": "64"}
     with running_service(smollm2.path, tmp_path_factory.mktemp("data"), start_seconds=START_SECONDS, **settings) as running:
         yield running
-
-
-def descendants(process: int) -> list[int]:
-    """A process and all that it has started."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    threads = [int(thread.name) for thread in Path(f"/proc/{process}/task").iterdir() if int(thread.name) != process]
-    for thread in threads:
-        children += Path(f"/proc/{process}/task/{thread}/children").read_text().split()
-    return [process, *(one for child in children for one in descendants(int(child)))]
-
-
-def proportional_bytes(process: int) -> int:
-    """Proportional set size of a process and all that it has started: what is shared counts once."""
-    total = 0
-    for one in descendants(process):
-        lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
-    return total
 
 
 def ask(service: RunningService) -> httpx.Response:

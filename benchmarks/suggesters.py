@@ -1,0 +1,129 @@
+"""The engines that suggest hashtags, each behind its queues as the service uses it, all in one process to take turns."""
+
+import asyncio
+import itertools
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.checkpoint import NOTES
+from notellm import Checkpoint, Note, NotePrompt, NoteText
+from notellm.hashtags import HashtagRules
+from service.metrics import Metrics
+from service.opening import open_engine
+from service.queues import EngineQueues, open_queues
+from service.settings import Settings
+from service.suggestions import SuggestionPrompts
+from tests.integration.vllm_server import vllm_server
+from training.data.notes import read_notes
+
+TRANSFORMERS, IN_PROCESS, REMOTE = "transformers", "vLLM in process", "vLLM remote"
+WRITTEN, RANKED = "written", "ranked"
+KINDS = (WRITTEN, RANKED)
+CACHE_MIB = 256  # as `tests.integration.vllm_server` gives to the remote one
+
+
+@dataclass(frozen=True)
+class Answered:
+    """When, in seconds after a note was sent: its hashtags, and all of the answer."""
+
+    hashtags: float
+    whole: float
+
+
+@dataclass(frozen=True)
+class Suggester:
+    """One engine behind its queues.
+
+    Attributes:
+        by_kind: what the model is asked, by how hashtags come about: written by the model, or its vocabulary ranked.
+    """
+
+    name: str
+    prompt: NotePrompt
+    queues: EngineQueues
+    by_kind: Mapping[str, SuggestionPrompts]
+
+    async def suggest(self, kind: str, note: NoteText, count: int, *, category: bool) -> Answered:
+        """Asks for one note as `NoteService.suggest` does, and looks when what is there.
+
+        Raises:
+            ExceptionGroup: it was not answered, for these reasons.
+        """
+        clock, suggestions = time.perf_counter, self.by_kind[kind]
+        start = clock()
+        tokenized = await asyncio.to_thread(self.prompt.tokenize, [note])
+        rankings = suggestions.rankings([note], tokenized, count)
+        generations = suggestions.generations([note], tokenized, count, category=category)
+        async with asyncio.TaskGroup() as tasks:
+            generating = tasks.create_task(self.queues.generations.submit([(one, one.tokens) for one in generations]))
+            ranked = await self.queues.rankings.submit([(one, one.tokens) for one in rankings])
+            ranking = clock() - start
+        suggestions.read([note], tokenized, ranked, generating.result(), count)
+        whole = clock() - start
+        return Answered(ranking if rankings else whole, whole)
+
+
+def note_supply() -> Iterator[Note]:
+    """The demo's notes over and over, the sites taking turns; their order is always the same."""
+    sites: dict[str, list[Note]] = {}
+    for note in read_notes(NOTES):
+        sites.setdefault(note.category or "", []).append(note)
+    turns = itertools.zip_longest(*sites.values())
+    return itertools.cycle([note for turn in turns for note in turn if note is not None])
+
+
+def engine_settings(checkpoint: Path, threads: int, url: str) -> dict[str, Settings]:
+    """By engine; all that is not said here is as an operator finds it."""
+    common = {"checkpoint": checkpoint, "threads": threads}
+    return {
+        TRANSFORMERS: Settings.model_validate(common),
+        IN_PROCESS: Settings.model_validate(common | {"engine": "vllm", "vllm_cache_mib": CACHE_MIB}),
+        REMOTE: Settings.model_validate(common | {"engine": "remote", "remote_url": url}),
+    }
+
+
+@asynccontextmanager
+async def open_suggesters(path: Path, threads: int) -> AsyncIterator[list[Suggester]]:
+    """Starts all engines, and a `vllm serve` for the remote one; takes about a minute and a half."""
+    checkpoint = Checkpoint.open(path, verify="size")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        print("starting vllm serve", flush=True)
+        server = stack.enter_context(vllm_server(path, folder))
+        opened = []
+        for name, settings in engine_settings(path, threads, server.url).items():
+            print(f"starting {name}", flush=True)
+            opened.append(await _open(stack, name, settings, checkpoint))
+        yield opened
+
+
+async def _open(stack: AsyncExitStack, name: str, settings: Settings, checkpoint: Checkpoint) -> Suggester:
+    prompt = checkpoint.prompt()
+    engine = await open_engine(settings, checkpoint, prompt)
+    stack.push_async_callback(engine.close)
+    queues = await stack.enter_async_context(open_queues(engine, prompt, settings, Metrics()))
+    rules = HashtagRules.of([], settings.hashtag_min_confidence)
+    sizes = {WRITTEN: 0, RANKED: settings.hashtag_vocabulary}
+    kinds = {kind: SuggestionPrompts(checkpoint.manifest, prompt, vocabulary=sizes[kind], rules=rules) for kind in KINDS}
+    return Suggester(name, prompt, queues, kinds)
+
+
+async def in_parallel(
+    suggester: Suggester, kind: str, notes: Sequence[NoteText], concurrency: int, count: int, *, category: bool
+) -> tuple[float, list[Answered]]:
+    """Asks for the notes, `concurrency` at any time: seconds of all, and when each was answered."""
+    waiting, answered = iter(notes), list[Answered]()
+
+    async def client() -> None:
+        for note in waiting:
+            answered.append(await suggester.suggest(kind, note, count, category=category))
+
+    start = time.perf_counter()
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(concurrency):
+            clients.create_task(client())
+    return time.perf_counter() - start, answered
