@@ -59,7 +59,21 @@ def tiny_checkpoint(checkpoint: Path, output: Path) -> Path:
 def _portions(total: int) -> Iterator[list[bytes]]:
     """Request bodies of notes of all lengths, between two looks at the memory."""
     chosen = random.Random(0)  # noqa: S311 -- lengths of notes
-    words = ["cold", "brew", "coffee", "tastes", "sour", "grind", "finer", "steep", "longer", "quantum", "gate", "noise", "hops"]
+    words = [
+        "cold",
+        "brew",
+        "coffee",
+        "tastes",
+        "sour",
+        "grind",
+        "finer",
+        "steep",
+        "longer",
+        "quantum",
+        "gate",
+        "noise",
+        "hops",
+    ]
     each = total // SAMPLES // A_REQUEST
     for _ in range(SAMPLES):
         yield [
