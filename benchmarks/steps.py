@@ -13,7 +13,6 @@ from benchmarks.measure import Content, Spread, alternate, ratios
 from benchmarks.transformers_ways import one_by_one, padded
 from benchmarks.workloads import embedding_prompts, workloads
 from notellm import Checkpoint, NoteEncoder, NoteLLM
-from notellm.encoder import CompressingModel
 from notellm.layers import TransformersLayers
 
 TITLE = "What each step gains"
@@ -48,12 +47,12 @@ class ModuleLayers(TransformersLayers):
         return finished
 
 
-class ModuleModel(CompressingModel):
+class ModuleModel:
     """A `NoteLLM` over them."""
 
     def __init__(self, model: NoteLLM) -> None:
-        self.layers = ModuleLayers(model.causal_lm.model)  # type: ignore[misc]
-        self.dimensions = model.dimensions  # type: ignore[misc]
+        self.layers = ModuleLayers(model.causal_lm.model)
+        self.dimensions = model.dimensions
         self._model = model
 
     def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:

@@ -21,8 +21,9 @@ async def open_engine(settings: Settings, checkpoint: Checkpoint, prompt: NotePr
     if settings.engine == "vllm":
         return await _open_vllm(settings, checkpoint, prompt)
     local = await in_passing_thread(
-        LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads
-    )
+        LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads,
+        int8=settings.embedding_int8,
+    )  # fmt: skip
     if settings.engine == "remote":
         return await _open_remote(settings, checkpoint, prompt, local)
     return ThreadedEngine(local)

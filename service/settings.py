@@ -35,6 +35,11 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads of a forward pass; as many as the process may use cores if not set.",
     )
+    embedding_int8: bool = Field(
+        default=False,
+        description="Whether to embed by weights rounded to 8 bits where this processor is faster with them, which is measured at "
+        "start. Vectors change a little (docs/performance.md); hashtags do not. Not with `engine=vllm` or on a GPU.",
+    )
     engine: Literal["local", "vllm", "remote"] = Field(
         default="local",
         description="What runs the model: `local` all of it in this process, by transformers and our forward pass; `vllm` all of it "
@@ -159,6 +164,10 @@ class Settings(BaseSettings):
             raise ValueError("NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL: set the address too, or drop the key")
         if (self.engine == "remote") != bool(self.remote_url):
             raise ValueError("NOTELLM_ENGINE=remote and NOTELLM_REMOTE_URL go together: set both, or neither")
+        if self.embedding_int8 and self.engine == "vllm":
+            raise ValueError(
+                "NOTELLM_EMBEDDING_INT8 is set with NOTELLM_ENGINE=vllm, which embeds by vLLM's own weights: drop one"
+            )
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError("NOTELLM_MAX_QUEUE_TOKENS is below NOTELLM_MAX_BATCH_TOKENS: no batch could ever fill up")
         return self
