@@ -19,7 +19,7 @@ from benchmarks.machine import machine
 from benchmarks.measure import Content
 from benchmarks.report import write_report
 
-SECTIONS = ("encoders", "steps", "growth", "memory", "startup", "http", "hashtags", "mixed")
+SECTIONS = ("encoders", "steps", "int8", "growth", "memory", "startup", "http", "hashtags", "mixed")
 
 
 class Section(Protocol):
