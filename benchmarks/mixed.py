@@ -26,8 +26,8 @@ EMBED, GENERATE = "embed", "generate"
 TRAFFIC: Mapping[str, tuple[str, ...]] = {"embedding alone": (EMBED,), "hashtags alone": (GENERATE,), "both": (EMBED, GENERATE)}
 ROUNDS = 3
 # For which clients ask, in each round and traffic.
-SECONDS = 6.0
-CLIENTS = {EMBED: 4, GENERATE: 8}
+SECONDS = 5.0
+CLIENTS = {EMBED: 4, GENERATE: 4}
 NOTES_A_REQUEST = {EMBED: 4, GENERATE: 1}
 COUNT = 3
 START_SECONDS = 180
