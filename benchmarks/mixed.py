@@ -26,8 +26,8 @@ EMBED, GENERATE = "embed", "generate"
 TRAFFIC: Mapping[str, tuple[str, ...]] = {"embedding alone": (EMBED,), "hashtags alone": (GENERATE,), "both": (EMBED, GENERATE)}
 ROUNDS = 3
 # For which clients ask, in each round and traffic.
-SECONDS = 6.0
-CLIENTS = {EMBED: 4, GENERATE: 8}
+SECONDS = 5.0
+CLIENTS = {EMBED: 4, GENERATE: 4}
 NOTES_A_REQUEST = {EMBED: 4, GENERATE: 1}
 COUNT = 3
 START_SECONDS = 180
@@ -85,14 +85,13 @@ async def _measure(systems: list[System], rounds: int, seconds: float) -> dict[s
         one.name: {name: {work: [] for work in works} for name, works in TRAFFIC.items()} for one in systems
     }
     supply = note_supply()
-    for number in range(-1, rounds):  # the first only warms up
+    for system in systems:
+        print(f"warming up {system.name}", flush=True)
+        await _traffic(system, TRAFFIC["both"], 0, supply)
+    for number in range(rounds):
         for traffic, works in TRAFFIC.items():
-            turned = systems if number % 2 else systems[::-1]
-            for system in turned:
-                window = seconds if number >= 0 else 1.0
-                found = await _traffic(system, works, window, supply)
-                if number < 0:
-                    continue
+            for system in systems if number % 2 else systems[::-1]:
+                found = await _traffic(system, works, seconds, supply)
                 for work, rate in found.items():
                     rates[system.name][traffic][work].append(rate)
                 told = ", ".join(f"{work} {rate:.2f}" for work, rate in found.items())
