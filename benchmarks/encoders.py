@@ -42,7 +42,7 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
         "threads": torch.get_num_threads(), "prefix": len(prompt.embedding_prefix), "missing": missing_peers(), "workloads": {},
     }  # fmt: skip
     with open_peers(checkpoint, torch.get_num_threads()) as peers:
-        for name, notes in (workloads(10, 10) if quick else workloads(160, 80)).items():
+        for name, notes in (workloads(10, 10) if quick else workloads(120, 60)).items():
             prompts = embedding_prompts(prompt, notes)
             texts = [library.tokenizer.decode(ids) for ids in prompts]
             # Peers that take texts would embed something else otherwise.
@@ -51,7 +51,7 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
             print(f"{name}: {len(prompts)} prompts", flush=True)
             ways, settings = _ways(model, prompt.embedding_prefix, library, prompts, texts)
             ways |= {peer.name: partial(peer.embed, prompts, texts) for peer in peers.values()}
-            measured["workloads"][name] = _compare(ways, rounds=1 if quick else 5) | {
+            measured["workloads"][name] = _compare(ways, rounds=1 if quick else 4) | {
                 "prompts": len(prompts), "tokens": sum(map(len, prompts)) / len(prompts), "settings": settings,
                 "operations": needed_operations(model, prompts, len(prompt.embedding_prefix)),
             }  # fmt: skip
@@ -86,9 +86,9 @@ def _ways(
 
 
 def _fastest(sizes: Sequence[int], run: Callable[[int], object]) -> int:
-    """The best of two runs each, behind one that warms up."""
+    """Behind a run that warms up."""
     run(sizes[0])
-    return min(sizes, key=lambda size: min(seconds(lambda: run(size)) for _ in range(2)))
+    return min(sizes, key=lambda size: seconds(lambda: run(size)))
 
 
 def _timed(run: Callable[[], Vectors]) -> Way:
@@ -142,7 +142,7 @@ def markdown(content: Content) -> str:
                 for way, taken in found["seconds"].items()
             )
         )
-    parts += content["missing"]
+    parts += [f"Not measured: {line}" for line in content["missing"]]
     return "\n\n".join(parts)
 
 

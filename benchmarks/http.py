@@ -48,7 +48,7 @@ class Amounts:
     """
 
     notes: int = 96
-    rounds: int = 4
+    rounds: int = 3
     singles: int = 60
     clients: tuple[int, ...] = (1, 8, 32, 128)
     client_seconds: float = 12

@@ -82,7 +82,17 @@ class Infinity(Library):
         return time.perf_counter() - start, [vector.tolist() for vector in vectors]
 
 
-LIBRARIES: Mapping[str, Any] = {"vllm": Vllm, "infinity": Infinity}
+class DefaultVllm(Vllm):
+    """The same with the threads and the processes that vLLM chooses itself: on a CPU it keeps a core for its scheduler."""
+
+    def __init__(self, checkpoint: str, threads: int, **options: object) -> None:
+        for name in ("OMP_NUM_THREADS", *IN_THIS_PROCESS):
+            os.environ.pop(name, None)
+        super().__init__(checkpoint, threads, **options)
+        self.release += ", default settings"
+
+
+LIBRARIES: Mapping[str, Any] = {"vllm": Vllm, "vllm-defaults": DefaultVllm, "infinity": Infinity}
 
 
 def serve(name: str, jobs: TextIO, answers: TextIO) -> None:

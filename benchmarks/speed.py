@@ -9,6 +9,7 @@ a section takes the fewest notes and rounds that show whether it works; its figu
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -19,11 +20,13 @@ from benchmarks.machine import machine
 from benchmarks.measure import Content
 from benchmarks.report import write_report
 
-SECTIONS = ("encoders", "steps", "int8", "growth", "memory", "startup", "http", "hashtags", "mixed")
+SECTIONS = ("encoders", "encoders_avx2", "steps", "int8", "growth", "memory", "startup", "http", "hashtags", "mixed")
 
 
 class Section(Protocol):
     """A module of this package.
+
+    It may have an `ENVIRONMENT`, variables that its process needs.
 
     Attributes:
         TITLE: of its part of the report.
@@ -69,8 +72,10 @@ def main() -> None:
     failed = []
     for name in options.only or SECTIONS:
         print(f"\n=== {name}", flush=True)
+        environment = os.environ | getattr(section(name), "ENVIRONMENT", {})
         command = [sys.executable, "-m", "benchmarks.speed", str(options.checkpoint), str(options.output), "--here", name]
-        if subprocess.run([*command, *(["--quick"] if options.quick else [])], check=False).returncode:  # noqa: S603 -- itself
+        command += ["--quick"] if options.quick else []
+        if subprocess.run(command, check=False, env=environment).returncode:  # noqa: S603 -- itself
             failed.append(name)
     write_report(options.output, {name: section(name) for name in SECTIONS})
     if failed:

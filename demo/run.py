@@ -60,7 +60,7 @@ def serving(checkpoint: Checkpoint, port: int) -> Iterator[str]:
     log = data_dir / "service.log"
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {
-        "NOTELLM_CHECKPOINT": str(checkpoint.path), "NOTELLM_DATA_DIR": str(data_dir), "NOTELLM_PORT": str(port),
+        "NOTELLM_CHECKPOINT": str(checkpoint.path), "NOTELLM_DATA_DIR": str(data_dir), "NOTELLM_PORT": str(port), "NOTELLM_ENGINE": "local",
     }  # fmt: skip
     with log.open("ab") as output:
         command = Path(sys.executable).with_name("notellm-serve")

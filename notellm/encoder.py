@@ -59,7 +59,7 @@ class NoteEncoder:
     """
 
     @torch.inference_mode()
-    def __init__(self, model: CompressingModel, prefix_ids: Sequence[int], *, max_batch_tokens: int = 2048) -> None:
+    def __init__(self, model: CompressingModel, prefix_ids: Sequence[int], *, max_batch_tokens: int = 1024) -> None:
         self._model = model
         self._prefix_ids = list(prefix_ids)
         self._max_batch_tokens = max_batch_tokens

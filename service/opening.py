@@ -1,5 +1,7 @@
 """`open_engine`: the engine that the settings ask for, ready for work."""
 
+import logging
+
 from notellm.checkpoint import Checkpoint
 from notellm.prompt import NotePrompt
 from service.cores import usable_cores
@@ -7,6 +9,8 @@ from service.engines import Engine, LocalEngine, ThreadedEngine
 from service.engines.threaded import in_passing_thread
 from service.errors import EngineUnavailable, StartupError
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 MIB = 2**20
 
@@ -16,17 +20,30 @@ async def open_engine(settings: Settings, checkpoint: Checkpoint, prompt: NotePr
 
     Raises:
         CheckpointError: the weights cannot be loaded.
-        StartupError: vLLM does not start, or a remote server lacks something or does not answer.
+        StartupError: vLLM was asked for and does not start, or a remote server lacks something or does not answer.
     """
     if settings.engine == "vllm":
         return await _open_vllm(settings, checkpoint, prompt)
+    if settings.engine == "auto" and settings.remote_url is None and _vllm_suits(settings):
+        try:
+            return await _open_vllm(settings, checkpoint, prompt)
+        except StartupError as error:
+            logger.warning("vLLM is installed and cannot be used, the local engine is: %s", error)
     local = await in_passing_thread(
         LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads,
         int8=settings.embedding_int8,
     )  # fmt: skip
-    if settings.engine == "remote":
+    if settings.remote_url is not None:
         return await _open_remote(settings, checkpoint, prompt, local)
     return ThreadedEngine(local)
+
+
+def _vllm_suits(settings: Settings) -> bool:
+    """Whether it was not asked for, but is the fastest here: docs/results/speed.md."""
+    from service.engines.vllm_process import TESTED, installed_release
+
+    release = installed_release()
+    return not settings.embedding_int8 and release is not None and release.startswith(TESTED)
 
 
 async def _open_vllm(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt) -> Engine:

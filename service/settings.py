@@ -40,10 +40,12 @@ class Settings(BaseSettings):
         description="Whether to embed by weights rounded to 8 bits where this processor is faster with them, which is measured at "
         "start. Vectors change a little (docs/performance.md); hashtags do not. Not with `engine=vllm` or on a GPU.",
     )
-    engine: Literal["local", "vllm", "remote"] = Field(
-        default="local",
+    engine: Literal["auto", "local", "vllm", "remote"] = Field(
+        default="auto",
         description="What runs the model: `local` all of it in this process, by transformers and our forward pass; `vllm` all of it "
-        "in one vLLM, with one copy of the weights; `remote` hashtags by a `vllm serve` at `remote_url`, embedding as with `local`.",
+        "in one vLLM, with one copy of the weights; `remote` hashtags by a `vllm serve` at `remote_url`, embedding as with `local`. "
+        "`auto` is `remote` with a `remote_url`, else `vllm` where a release is installed that this one was tested with (and "
+        "`embedding_int8` is off), else `local`.",
     )
     vllm_cache_mib: int = Field(
         default=1024,
@@ -117,10 +119,10 @@ class Settings(BaseSettings):
         description="Most notes of one hashtag request, which costs far more than an embedding.",
     )
     max_batch_tokens: int = Field(
-        default=2048,
+        default=1024,
         ge=64,
         le=2**20,
-        description="Tokens of one forward pass. More fills a processor better, less answers sooner.",
+        description="Tokens of one forward pass. More fills a processor better, less answers sooner; a GPU wants 8,192 or more.",
     )
     max_generation_notes: int = Field(
         default=16, ge=1, le=1024, description="Prompts that are generated from at the same time."
@@ -162,7 +164,7 @@ class Settings(BaseSettings):
     def _fits_together(self) -> Self:
         if self.qdrant_api_key and not self.qdrant_url:
             raise ValueError("NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL: set the address too, or drop the key")
-        if (self.engine == "remote") != bool(self.remote_url):
+        if (self.engine == "remote" and not self.remote_url) or (self.remote_url and self.engine not in {"auto", "remote"}):
             raise ValueError("NOTELLM_ENGINE=remote and NOTELLM_REMOTE_URL go together: set both, or neither")
         if self.embedding_int8 and self.engine == "vllm":
             raise ValueError(

@@ -122,7 +122,7 @@ def settings_for(tmp_path: Path, tiny_path: Path) -> Callable[..., Settings]:
     """Settings of a service on the tiny model with an index of its own."""
 
     def make(**changes: object) -> Settings:
-        return Settings.model_validate({"checkpoint": tiny_path, "data_dir": tmp_path / "data", **changes})
+        return Settings.model_validate({"checkpoint": tiny_path, "data_dir": tmp_path / "data", "engine": "local", **changes})
 
     return make
 

