@@ -151,18 +151,24 @@ def test_the_state_of_the_best_recall_becomes_the_checkpoint(
 
 
 def test_a_run_may_keep_its_last_state(run_config: Config, tmp_path: Path) -> None:
-    """The same ruinous learning rate: the run goes on to its end all the same, and what it came to is what is kept."""
-    config = run_config(
-        examples__epochs=8, optimizer__learning_rate=0.5, optimizer__warmup_share=0.0, validation__patience=2,
-        validation__every_steps=1, validation__keep_best=False, validation__k=1,
-    )  # fmt: skip
-    checkpoint = train(config, tmp_path / "run")
-    assert checkpoint is not None
-    lines = log(tmp_path / "run")
-    recalls = [line["validation_recall@1"] for line in lines if "validation_recall@1" in line]
-    assert len(recalls) == max(line["step"] for line in lines) > 2 * config.validation.patience
-    assert recalls[-1] < max(recalls)  # else the test would prove nothing
-    assert checkpoint.manifest.metrics["validation_recall@1"] == pytest.approx(recalls[-1])
+    """The same ruinous learning rate: the run goes on to its end all the same, and what it came to is what is kept.
+
+    So few notes that the last recall may happen to be the best one, which would prove nothing: another seed then.
+    """
+    for seed in range(4):
+        config = run_config(
+            examples__epochs=8, optimizer__learning_rate=0.5, optimizer__warmup_share=0.0, validation__patience=2,
+            validation__every_steps=1, validation__keep_best=False, validation__k=1, seed=seed,
+        )  # fmt: skip
+        checkpoint = train(config, tmp_path / f"run-{seed}")
+        assert checkpoint is not None
+        lines = log(tmp_path / f"run-{seed}")
+        recalls = [line["validation_recall@1"] for line in lines if "validation_recall@1" in line]
+        assert len(recalls) == max(line["step"] for line in lines) > 2 * config.validation.patience
+        assert checkpoint.manifest.metrics["validation_recall@1"] == pytest.approx(recalls[-1])
+        if recalls[-1] < max(recalls):
+            return
+    pytest.fail("the last recall was the best one with every seed")
 
 
 def test_a_second_run_in_the_same_directory_is_refused(run_config: Config, tmp_path: Path) -> None:
