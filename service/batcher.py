@@ -30,6 +30,7 @@ class _Waiting(Generic[Work, Result]):
     tokens: int
     answer: asyncio.Future[Result]
     deadline: float = math.inf
+    request: "list[_Waiting[Work, Result]]" = field(default_factory=list, repr=False)
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -78,6 +79,7 @@ class Batcher(Generic[Work, Result]):
         self._lanes = lanes
         self._abandons = abandons
         self._wake = asyncio.Event()
+        self._asking = 0
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -104,9 +106,12 @@ class Batcher(Generic[Work, Result]):
         self.admit(works)
         asking, loop = caller.get(), asyncio.get_running_loop()
         waiting = [_Waiting[Work, Result](work, cost, loop.create_future(), asking.deadline) for work, cost in works]
+        for item in waiting:
+            item.request = waiting
         tickets = [self._queue.push(item, item.tokens, asking) for item in waiting]
         self._show_tokens()
         self._wake.set()
+        self._asking += 1
         try:
             return list(await asyncio.gather(*(item.answer for item in waiting)))
         except BaseException:
@@ -116,6 +121,8 @@ class Batcher(Generic[Work, Result]):
             self._metrics.queue_dropped.labels(self._name).inc(self._queue.discard(tickets, asking))
             self._show_tokens()
             raise
+        finally:
+            self._asking -= 1
 
     async def canary(self, work: Work) -> Result:
         """Runs a piece of work before all that waits, whatever waits: to see whether the model still runs."""
@@ -164,7 +171,7 @@ class Batcher(Generic[Work, Result]):
             while self._queue:
                 async with self._turn:
                     if batch := self._next_batch():
-                        await self._run_batch(batch)
+                        await self._run_batch(batch, busy=bool(self._queue))
             if self._closing:
                 return
 
@@ -173,7 +180,7 @@ class Batcher(Generic[Work, Result]):
         tokens, deadline = 0, math.inf
         while self._queue and len(batch) < self._max_batch_size:
             item = self._queue.first().item
-            if self._drops(item, alone=not batch and len(self._queue) == 1):
+            if self._drops(item, alone=not batch and self._asking <= 1):
                 self._queue.pop()
                 self._metrics.queue_dropped.labels(self._name).inc()
                 continue
@@ -185,12 +192,15 @@ class Batcher(Generic[Work, Result]):
         return batch
 
     def _drops(self, item: _Waiting[Work, Result], *, alone: bool) -> bool:
-        """Whether nobody waits for it any more, or will when it is done. What waits alone runs: the forecast may be wrong."""
+        """Whether nobody waits for it any more, or will when it is done. A request that is alone runs: the forecast may be wrong.
+
+        The rest of its request is then for nobody, either.
+        """
         if item.answer.done():  # given up this moment: its request has not had its turn to discard it
             return True
         late = not alone and self._forecast.seconds(item.tokens) > PLANNED * _seconds_left(item.deadline)
         if late:
-            _answer_all([item], DeadlineExceeded(TOO_LITTLE_TIME))
+            _answer_all(item.request or [item], DeadlineExceeded(TOO_LITTLE_TIME))
         return late
 
     def _fits(self, tokens: int, deadline: float) -> bool:
@@ -203,14 +213,14 @@ class Batcher(Generic[Work, Result]):
         for item in batch:
             self._metrics.queue_seconds.labels(self._name).observe(start - item.since)
 
-    async def _run_batch(self, batch: list[_Waiting[Work, Result]]) -> None:
+    async def _run_batch(self, batch: list[_Waiting[Work, Result]], *, busy: bool) -> None:
         start = time.perf_counter()
         self._show_batch(batch, start)
         try:
             with self._forecast.batch(_tokens(batch)):
                 results = await self._forward(batch)
                 seconds = time.perf_counter() - start
-                self._forecast.learn(_tokens(batch), seconds, busy=bool(self._queue))
+                self._forecast.learn(_tokens(batch), seconds, busy=busy)
         except ServiceError as error:  # says itself what is wrong, and it is no single note
             _answer_all(batch, error)
         except Exception as error:
@@ -241,7 +251,7 @@ class Batcher(Generic[Work, Result]):
             logger.warning("batch failed, running its members one by one", extra={"queue": self._name, "notes": len(batch)})
             for item in batch:
                 if not item.answer.done():
-                    await self._run_batch([item])
+                    await self._run_batch([item], busy=False)
             return
         logger.error("the model failed", exc_info=error, extra={"queue": self._name})
         self._metrics.batch_failures.labels(self._name).inc()

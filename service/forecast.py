@@ -41,11 +41,12 @@ class Forecast:
     def learn(self, tokens: int, seconds: float, *, busy: bool) -> None:
         """Adds a batch that ends well, within `batch`. Beside others it got only its share of the engine.
 
-        One that left nothing waiting (not `busy`) may have been small, which takes nearly as long: it counts only if the engine
-        turns out to be faster than was thought. Else a forecast that is far too long would keep work away and never be corrected.
+        One that left nothing waiting (not `busy`) may have been small, which takes nearly as long: it counts only if it ran alone and
+        the engine turns out to be faster than was thought. Else a forecast that is far too long would keep work away and never be
+        corrected.
         """
         share = seconds / max(self.running, 1)
-        if tokens and (busy or share < self.seconds(tokens)):
+        if tokens and (busy or (self.running <= 1 and share < self.seconds(tokens))):
             self._throughput.learn(tokens, share)
 
     def seconds(self, tokens: int) -> float:
@@ -53,10 +54,12 @@ class Forecast:
         return self._throughput.seconds(tokens)
 
     def until_done(self, tokens: int) -> float:
-        """How long until tokens are done behind what runs already, at the pace of what runs where that is slower than it was."""
+        """How long until tokens are done behind what runs already.
+
+        Where that takes longer than forecast, at the pace that would be learnt if it ended now: a small batch that is slow says little.
+        """
         now, lanes = self._clock(), max(self.running, 1)
-        taken = [(self.seconds(begun), (now - since) / lanes) for begun, since in self._running.values()]
-        rest = math.fsum(max(0.0, forecast - elapsed) for forecast, elapsed in taken)
-        forecast, elapsed = (math.fsum(column) for column in zip(*taken, strict=True)) if taken else (0.0, 0.0)
-        pace = max(1.0, elapsed / forecast) if forecast else 1.0
-        return rest + pace * self.seconds(tokens)
+        begun = [(size, (now - since) / lanes) for size, since in self._running.values()]
+        rest = math.fsum(max(0.0, self.seconds(size) - elapsed) for size, elapsed in begun)
+        pace = self._throughput.pace(sum(size for size, _ in begun), math.fsum(elapsed for _, elapsed in begun))
+        return rest + max(1.0, pace) * self.seconds(tokens)

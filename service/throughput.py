@@ -15,6 +15,18 @@ class Throughput:
         self._tokens = FADING * self._tokens + tokens
         self._seconds = FADING * self._seconds + seconds
 
+    def pace(self, tokens: int, seconds: float) -> float:
+        """How many times longer work would take than now, had a batch just ended; 0 as long as nothing was measured.
+
+        Args:
+            tokens: of the batch.
+            seconds: that it took.
+        """
+        if not self._tokens:
+            return 0.0
+        learnt = (FADING * self._seconds + seconds) / (FADING * self._tokens + tokens)
+        return learnt * self._tokens / self._seconds
+
     def seconds(self, tokens: int) -> float:
         """How long tokens take; 0 as long as nothing was measured."""
         return tokens * self._seconds / self._tokens if self._tokens else 0.0

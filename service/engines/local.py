@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Of the pass by which int8 and float32 are compared at load.
 PROBE_TOKENS = 512
+# Below it rounding has made another model of it.
+LEAST_COSINE = 0.95
 
 
 class LocalEngine:
@@ -60,14 +62,21 @@ class LocalEngine:
         if self._model.device.type != "cpu":
             logger.warning("int8 is for CPUs: embedding stays in half precision")
             return self._encoder
-        try:
-            rounded = NoteEncoder(Int8NoteLLM(self._model), prompt.embedding_prefix, max_batch_tokens=max_batch_tokens)
-        except TypeError as error:
-            logger.warning("embedding stays in float32: %s", error)
+        if not self._encoder.packed:
+            logger.warning("int8 needs the packed forward pass: embedding stays as it is")
             return self._encoder
         prefix = prompt.embedding_prefix
         probe = [[*prefix, *prefix]] * max(1, PROBE_TOKENS // len(prefix))
-        gain = times_faster(lambda: rounded.encode(probe), lambda: self._encoder.encode(probe))
+        try:
+            rounded = NoteEncoder(Int8NoteLLM(self._model), prefix, max_batch_tokens=max_batch_tokens)
+            cosine = float((rounded.encode(probe[:1]) * self._encoder.encode(probe[:1])).sum())
+            gain = times_faster(lambda: rounded.encode(probe), lambda: self._encoder.encode(probe))
+        except (TypeError, RuntimeError) as error:
+            logger.warning("embedding stays in float32: %s", error)
+            return self._encoder
+        if not cosine >= LEAST_COSINE:
+            logger.warning("this model does not bear rounding to int8: float32 is used", extra={"cosine": cosine})
+            return self._encoder
         if gain <= 1:
             logger.warning("int8 is slower than float32 on this processor: float32 is used", extra={"times_faster": gain})
             return self._encoder

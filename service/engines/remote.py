@@ -15,7 +15,7 @@ from service.engines.base import Generation, GenerationRequest, RankingRequest
 from service.engines.completions import Completion, CompletionsClient, Refused
 from service.engines.local import LocalEngine
 from service.engines.pieces import bare_space_ids, read_generation
-from service.engines.threaded import ThreadedEngine
+from service.engines.threaded import ThreadedEngine, in_passing_thread
 from service.errors import StartupError
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class RemoteEngine:
         prefix = list(self._prompt.embedding_prefix)
         theirs = (await self._client.complete(self._model, prefix, 1, logprobs=5)).likeliest[0]
         tokens = list(theirs)
-        ours = await asyncio.to_thread(self._local.log_probabilities, prefix, tokens)
+        ours = await in_passing_thread(self._local.log_probabilities, prefix, tokens)
         difference = max(abs(own - theirs[token]) for token, own in zip(tokens, ours, strict=True))
         if difference > SAME_MODEL:
             raise StartupError(

@@ -96,12 +96,14 @@ async def start_vllm(checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOp
     Raises:
         StartupError: it does not start, or the two forward passes differ.
     """
-    vllm = await asyncio.to_thread(import_vllm, options)
     try:
+        vllm = await asyncio.to_thread(import_vllm, options)
         # It takes half a minute, in which a service that starts it again goes on answering.
         args = await asyncio.to_thread(_engine_args, vllm, checkpoint, prompt, options)
         llm = await asyncio.to_thread(vllm.v1.engine.async_llm.AsyncLLM.from_engine_args, args)
-    except Exception as error:
+    except StartupError:
+        raise
+    except Exception as error:  # what a damaged installation raises on import, too
         raise StartupError(f"vLLM does not start: {error}. Its own messages are above") from error
     try:
         await rpc(llm, "notellm_load", str(checkpoint.path), list(prompt.embedding_prefix), max_batch_tokens)

@@ -240,6 +240,31 @@ async def test_what_waits_alone_runs_whatever_was_forecast(start: Start, model: 
     await measured
     model.batches.clear()
     assert await piece(batcher, "aa", seconds=0.3) == ["AA"]  # in an idle engine, and although 2 tokens took far longer before
+    deadline = asyncio.get_running_loop().time() + 0.3
+    several = [("bb", 2), ("cc", 2), ("dd", 2)]
+    assert await submit(batcher, several, Caller("anna", deadline=deadline)) == ["BB", "CC", "DD"]
+
+
+async def test_the_rest_of_a_request_that_is_late_is_not_begun_either(start: Start, model: Model) -> None:
+    batcher = start(max_batch_tokens=2)
+    model.gate.clear()
+    measured = submit(batcher, [("mm", 2), ("nn", 2)], Caller("anna"))
+    await asyncio.sleep(0.4)
+    model.gate.set()
+    await measured
+    model.batches.clear()
+    model.gate.clear()
+    running = piece(batcher, "rr")
+    await asyncio.sleep(0.05)
+    deadline = asyncio.get_running_loop().time() + 2.5
+    late = submit(batcher, [("l1", 2), ("l2", 2), ("l3", 2)], Caller("anna", deadline=deadline))
+    patient = piece(batcher, "pp")
+    await asyncio.sleep(2.45)
+    model.gate.set()
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert list(await asyncio.gather(running, patient)) == [["RR"], ["PP"]]
+    assert model.batches == [["rr"], ["pp"]]
 
 
 async def test_what_waits_for_the_other_queue_of_a_thread_can_still_be_given_up(start: Start, model: Model) -> None:

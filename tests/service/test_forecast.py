@@ -23,9 +23,21 @@ def test_what_runs_counts_by_what_is_left_of_it() -> None:
         assert forecast.until_done(5) == pytest.approx(2.5)
         clock.now += 1.5
         assert forecast.until_done(5) == pytest.approx(1.0)
-        clock.now += 2.5  # twice as long as forecast, and so will be what comes next
-        assert forecast.until_done(5) == pytest.approx(1.0)
+        clock.now += 2.5  # twice as long as forecast: 4 s for 20 tokens, beside half of 1 s for 10
+        assert forecast.until_done(5) == pytest.approx(5 * 4.5 / 25)
+        clock.now += 1000.0  # it hangs
+        assert forecast.until_done(5) > 100.0
     assert forecast.running == 0
+
+
+def test_one_slow_note_does_not_keep_many_away() -> None:
+    """A single note takes longer than its share of a batch of sixteen."""
+    clock = Clock()
+    forecast = Forecast(clock)
+    forecast.learn(4000, 10.0, busy=True)
+    with forecast.batch(250):
+        clock.now += 3.9
+        assert 20.0 < forecast.until_done(8000) < 40.0
 
 
 def test_batches_beside_each_other_share_the_engine() -> None:
@@ -43,6 +55,14 @@ def test_a_small_batch_does_not_make_the_engine_look_slow() -> None:
     forecast = Forecast()
     forecast.learn(10, 1.0, busy=True)
     forecast.learn(1, 0.8, busy=False)
+    assert forecast.seconds(10) == pytest.approx(1.0)
+
+
+def test_what_ends_beside_others_does_not_make_the_engine_look_fast() -> None:
+    forecast = Forecast()
+    forecast.learn(10, 1.0, busy=True)
+    with forecast.batch(10), forecast.batch(10):
+        forecast.learn(10, 1.0, busy=False)
     assert forecast.seconds(10) == pytest.approx(1.0)
 
 

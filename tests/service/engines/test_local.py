@@ -1,11 +1,12 @@
 """The local engine's choice between float32 and int8."""
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
 
-from notellm import Checkpoint, NoteLLM
+from notellm import Checkpoint, NoteEncoder, NoteLLM
 from service.engines import LocalEngine, local
 from service.errors import StartupError
 from service.settings import load_settings
@@ -39,6 +40,36 @@ def test_layers_that_cannot_be_rounded_stay_in_float32(
     engine = LocalEngine(tiny, prompt, max_batch_tokens=2048, threads=1, int8=True)
     assert "embedding stays in float32: Linear layers" in caplog.text
     assert np.isfinite(engine.embed([prompt.embedding(prompt.tokenize(NOTES)[0])])).all()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [("packed", False, "int8 needs the packed forward pass"), ("encode", None, "does not bear rounding to int8")],
+)
+def test_int8_is_left_alone_where_it_would_be_another_model(
+    attribute: str,
+    value: object,
+    said: str,
+    tiny: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where the packed pass is not that of this model, and where rounding ruins the vectors."""
+    prompt = tiny.prompt()
+    engine = LocalEngine(tiny, prompt, max_batch_tokens=2048, threads=1)
+    exact = engine._encoder
+    if attribute == "packed":
+        monkeypatch.setattr(NoteEncoder, "packed", property(lambda _: value))
+    else:
+        encode = NoteEncoder.encode
+
+        def ruined(encoder: NoteEncoder, prompts: list[list[int]]) -> Any:
+            vectors = encode(encoder, prompts)
+            return vectors if encoder is exact else -vectors
+
+        monkeypatch.setattr(NoteEncoder, "encode", ruined)
+    assert engine._fastest_encoder(prompt, 2048) is exact
+    assert said in caplog.text
 
 
 def test_int8_is_not_for_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
