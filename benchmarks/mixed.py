@@ -24,7 +24,7 @@ TITLE = "Mixed traffic: one engine or two"
 ONE, TWO = "one engine (`vllm`)", "two engines (`remote`)"
 EMBED, GENERATE = "embed", "generate"
 TRAFFIC: Mapping[str, tuple[str, ...]] = {"embedding alone": (EMBED,), "hashtags alone": (GENERATE,), "both": (EMBED, GENERATE)}
-ROUNDS = 3
+ROUNDS = 2
 # For which clients ask, in each round and traffic.
 SECONDS = 5.0
 CLIENTS = {EMBED: 4, GENERATE: 4}
