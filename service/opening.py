@@ -2,6 +2,8 @@
 
 import logging
 
+import torch
+
 from notellm.checkpoint import Checkpoint
 from notellm.prompt import NotePrompt
 from service.cores import usable_cores
@@ -39,11 +41,12 @@ async def open_engine(settings: Settings, checkpoint: Checkpoint, prompt: NotePr
 
 
 def _vllm_suits(settings: Settings) -> bool:
-    """Whether it was not asked for, but is the fastest here: docs/results/speed.md."""
+    """Whether to take it unasked: on a GPU. On a CPU the local engine is as fast or faster (docs/results/speed.md), and smaller."""
     from service.engines.vllm_process import TESTED, installed_release
 
     release = installed_release()
-    return not settings.embedding_int8 and release is not None and release.startswith(TESTED)
+    tested = release is not None and release.startswith(TESTED)
+    return tested and not settings.embedding_int8 and torch.cuda.is_available()
 
 
 async def _open_vllm(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt) -> Engine:

@@ -44,8 +44,8 @@ class Settings(BaseSettings):
         default="auto",
         description="What runs the model: `local` all of it in this process, by transformers and our forward pass; `vllm` all of it "
         "in one vLLM, with one copy of the weights; `remote` hashtags by a `vllm serve` at `remote_url`, embedding as with `local`. "
-        "`auto` is `remote` with a `remote_url`, else `vllm` where a release is installed that this one was tested with (and "
-        "`embedding_int8` is off), else `local`.",
+        "`auto` is `remote` with a `remote_url`, else `vllm` on a GPU where a release is installed that this one was tested with "
+        "(and `embedding_int8` is off), else `local`.",
     )
     vllm_cache_mib: int = Field(
         default=1024,

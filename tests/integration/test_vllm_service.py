@@ -24,7 +24,7 @@ NOTE = {"title": "Cold brew tastes sour", "content": "Should I grind finer or st
 
 @pytest.fixture(scope="module")
 def service(smollm2: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    settings = {"NOTELLM_ENGINE": "auto", "NOTELLM_VLLM_CACHE_MIB": "256", "NOTELLM_MAX_GENERATION_NOTES": "64"}
+    settings = {"NOTELLM_ENGINE": "vllm", "NOTELLM_VLLM_CACHE_MIB": "256", "NOTELLM_MAX_GENERATION_NOTES": "64"}
     with running_service(smollm2.path, tmp_path_factory.mktemp("data"), start_seconds=START_SECONDS, **settings) as running:
         yield running
 
@@ -79,12 +79,3 @@ def test_when_vllm_ends_it_says_so_and_starts_it_again(service: RunningService) 
         assert time.monotonic() < deadline, service.log.read_text()[-3000:]
         time.sleep(0.5)
     assert ask(service).status_code == 200
-
-
-def test_where_vllm_cannot_be_used_the_local_engine_is(tiny: Checkpoint, tmp_path: Path) -> None:
-    """Its attention for CPUs has no kernel for heads of 8."""
-    with running_service(tiny.path, tmp_path, start_seconds=START_SECONDS, NOTELLM_ENGINE="auto") as service:
-        assert httpx.get(f"{service.url}/model", trust_env=False).json()["engine"] == "local"
-        assert "vLLM is installed and cannot be used, the local engine is" in service.log.read_text()
-        stored = httpx.post(f"{service.url}/notes/embed", json={"notes": [{"id": "n1"} | NOTE]}, timeout=60, trust_env=False)
-        assert stored.status_code == 200, stored.text
