@@ -82,14 +82,20 @@ async def test_a_batch_is_no_longer_than_its_most_urgent_member_can_wait(slow: B
     assert slow.batches == [["rrrr"], ["uuu", "ppp"], ["qqq"]]  # type: ignore[attr-defined]
 
 
-async def test_what_cannot_be_done_in_time_any_more_is_not_begun(start: Start, model: Model) -> None:
+async def measured(start: Start, model: Model, *, seconds: float) -> Batcher[str, str]:
+    """A batcher of two tokens a batch, which has been seen to take so long for one."""
     batcher = start(max_batch_tokens=2)
     model.gate.clear()
-    measured = submit(batcher, [("mm", 2), ("nn", 2)], Caller("anna"))
-    await asyncio.sleep(0.4)
+    running = submit(batcher, [("mm", 2), ("nn", 2)], Caller("anna"))
+    await asyncio.sleep(seconds)
     model.gate.set()
-    await measured
+    await running
     model.batches.clear()
+    return batcher
+
+
+async def test_what_cannot_be_done_in_time_any_more_is_not_begun(start: Start, model: Model) -> None:
+    batcher = await measured(start, model, seconds=0.4)
     model.gate.clear()
     running = piece(batcher, "rr")
     await asyncio.sleep(0.05)
@@ -103,13 +109,7 @@ async def test_what_cannot_be_done_in_time_any_more_is_not_begun(start: Start, m
 
 
 async def test_what_waits_alone_runs_whatever_was_forecast(start: Start, model: Model) -> None:
-    batcher = start(max_batch_tokens=2)
-    model.gate.clear()
-    measured = submit(batcher, [("mm", 2), ("nn", 2)], Caller("anna"))
-    await asyncio.sleep(1)
-    model.gate.set()
-    await measured
-    model.batches.clear()
+    batcher = await measured(start, model, seconds=1)
     assert await piece(batcher, "aa", seconds=0.3) == ["AA"]  # in an idle engine, and although 2 tokens took far longer before
     deadline = asyncio.get_running_loop().time() + 0.3
     several = [("bb", 2), ("cc", 2), ("dd", 2)]
@@ -117,13 +117,7 @@ async def test_what_waits_alone_runs_whatever_was_forecast(start: Start, model: 
 
 
 async def test_the_rest_of_a_request_that_is_late_is_not_begun_either(start: Start, model: Model) -> None:
-    batcher = start(max_batch_tokens=2)
-    model.gate.clear()
-    measured = submit(batcher, [("mm", 2), ("nn", 2)], Caller("anna"))
-    await asyncio.sleep(0.4)
-    model.gate.set()
-    await measured
-    model.batches.clear()
+    batcher = await measured(start, model, seconds=0.4)
     model.gate.clear()
     running = piece(batcher, "rr")
     await asyncio.sleep(0.05)
