@@ -16,6 +16,7 @@ from notellm import Checkpoint, NoteEncoder, NoteLLM
 from notellm.layers import TransformersLayers
 
 TITLE = "What each step gains"
+STEPS = 5
 BUDGET, OTHER_BUDGETS = 1024, (64, 256, 512, 2048)
 BATCH = 16
 
@@ -68,7 +69,8 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
     encoders = {
         tokens: NoteEncoder(model, prompt.embedding_prefix, max_batch_tokens=tokens) for tokens in (BUDGET, *OTHER_BUDGETS)
     }
-    modules = NoteEncoder(ModuleModel(model), prompt.embedding_prefix, max_batch_tokens=BUDGET)
+    modules = NoteEncoder(ModuleModel(model), prompt.embedding_prefix, max_batch_tokens=BUDGET, lanes=False)
+    together = NoteEncoder(model, prompt.embedding_prefix, max_batch_tokens=BUDGET, lanes=False)
     measured: Content = {"workloads": {}}
     for name, notes in (workloads(5, 5) if quick else workloads(60, 30)).items():
         print(f"{name}: {len(notes)} notes", flush=True)
@@ -77,7 +79,8 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
             "transformers, a note at a time": partial(one_by_one, model, prompts),
             f"batches of {BATCH}, sorted by length, padded": partial(padded, model, prompts, BATCH, by_length=True),
             f"no padding, cached prefix, last layer at last tokens; {BUDGET:,} tokens a pass": partial(modules.encode, prompts),
-            f"fewer passes over memory between matrix products; {BUDGET:,} tokens": partial(encoders[BUDGET].encode, prompts),
+            f"fewer passes over memory between matrix products; {BUDGET:,} tokens": partial(together.encode, prompts),
+            f"a pass for each thread, side by side; {BUDGET:,} tokens": partial(encoders[BUDGET].encode, prompts),
         }
         ways |= {f"the same, {tokens:,} tokens": partial(encoders[tokens].encode, prompts) for tokens in OTHER_BUDGETS}
         for run in ways.values():
@@ -109,8 +112,8 @@ def figures(content: Content) -> dict[str, Any]:
     figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
     for name, workload in content["workloads"].items():
         rates = [workload["prompts"] / Spread.of(taken).median for taken in workload["seconds"].values()]
-        axis.plot(range(1, len(rates[:4]) + 1), rates[:4], marker="o", label=name)
-    axis.set(xticks=[1, 2, 3, 4], xlabel="step", ylabel="notes/s", yscale="log")
+        axis.plot(range(1, STEPS + 1), rates[:STEPS], marker="o", label=name)
+    axis.set(xticks=range(1, STEPS + 1), xlabel="step", ylabel="notes/s", yscale="log")
     axis.grid(alpha=0.3, which="both")
     axis.legend()
     return {"steps": figure}

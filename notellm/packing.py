@@ -1,8 +1,11 @@
 """`Pack`: prompts of different lengths laid end to end behind one shared prefix, without padding."""
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -23,6 +26,29 @@ def token_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]
         tokens += lengths[index]
     if batch:
         yield batch
+
+
+def even_batches(lengths: Sequence[int], max_tokens: int, lanes: int) -> list[list[int]]:
+    """As `token_batches`, in batches of much the same number of tokens, so that several lanes end at the same time.
+
+    Args:
+        lengths: of the prompts.
+        max_tokens: of a batch.
+        lanes: of which each computes a batch at a time; the number of batches is a multiple of it where the prompts can be so divided.
+
+    Returns:
+        Indices of the prompts; batches with the most tokens first.
+    """
+    total, order = sum(lengths), sorted(range(len(lengths)), key=lengths.__getitem__)
+    ends = list(accumulate(lengths[index] for index in order))
+    for count in itertools.count(lanes * math.ceil(total / (lanes * max_tokens)), lanes):
+        # A prompt belongs to the batch in whose share of the tokens its middle lies.
+        shares = [int((end - lengths[index] / 2) * count / total) for index, end in zip(order, ends, strict=True)]
+        batches = [[index for index, _ in group] for _, group in groupby(zip(order, shares, strict=True), key=itemgetter(1))]
+        tokens = [sum(lengths[index] for index in batch) for batch in batches]
+        if all(len(batch) == 1 or found <= max_tokens for batch, found in zip(batches, tokens, strict=True)):
+            break
+    return [batch for _, batch in sorted(zip(tokens, batches, strict=True), reverse=True)]
 
 
 @dataclass(frozen=True)

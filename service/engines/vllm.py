@@ -22,7 +22,7 @@ from notellm.trie import TokenTrie
 from service.engines.base import Generation, GenerationRequest, RankingRequest
 from service.engines.pieces import bare_space_ids, read_generation
 from service.engines.supervisor import Supervisor
-from service.engines.vllm_process import VllmOptions, rpc, start_vllm
+from service.engines.vllm_process import VllmOptions, rpc, start_vllm, stop_vllm
 from service.errors import EngineUnavailable
 from service.throughput import Throughput
 
@@ -65,7 +65,7 @@ class VllmEngine:
         self._supervisor = Supervisor[Any](
             "vLLM",
             lambda: start_vllm(checkpoint, prompt, options, max_batch_tokens),
-            lambda llm: asyncio.to_thread(llm.shutdown),
+            stop_vllm,
             lambda llm: not llm.errored,
         )
 

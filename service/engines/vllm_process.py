@@ -109,11 +109,22 @@ async def start_vllm(checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOp
         await rpc(llm, "notellm_load", str(checkpoint.path), list(prompt.embedding_prefix), max_batch_tokens)
         await _self_check(vllm, llm, prompt, str(llm.model_config.dtype).removeprefix("torch."))
     except BaseException as error:
-        llm.shutdown()
+        await asyncio.shield(stop_vllm(llm))
         if isinstance(error, StartupError) or not isinstance(error, Exception):
             raise
         raise StartupError(f"this checkpoint cannot be embedded inside vLLM {vllm.__version__}: {error}") from error
     return llm
+
+
+async def stop_vllm(llm: Any) -> None:
+    """Ends an `AsyncLLM` and what it leaves behind: the messaging context, with a thread and files for each start.
+
+    Args:
+        llm: of this event loop; it may have ended by itself.
+    """
+    await asyncio.to_thread(llm.shutdown)
+    # Its sockets are closed by the event loop, which the shutdown asks for before it returns: nothing is left to wait for.
+    llm.engine_core.resources.ctx.destroy(linger=0)
 
 
 def _engine_args(vllm: Any, checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOptions) -> Any:

@@ -116,7 +116,8 @@ class NoteLLMWorker:
         layers = self._notellm_layers
         dtype = next(self.model_runner.get_model().parameters()).dtype
         model = VllmNoteLLM(layers, Checkpoint.open(checkpoint, verify="size").load_projection(), dtype)
-        self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens)
+        # One pass at a time: where ranks share the layers, they talk to each other in the order of their calls.
+        self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens, lanes=False)
         self._notellm_ranker = ChoiceRanker(layers)
         self._notellm_vocabularies: dict[int, TokenTrie] = {}
         return model.dimensions

@@ -4,6 +4,7 @@ Real weights, real vLLM on a CPU. Each is started once, since that takes most of
 """
 
 import asyncio
+import gc
 import math
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -50,6 +51,9 @@ async def vllm(smollm2: Checkpoint) -> AsyncIterator[VllmEngine]:
     await engine.open()
     yield engine
     await engine.close()
+    # What it left open would be warned of whenever it is collected, in some later test.
+    del engine
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText, PromptError
-from notellm.encoder import TOLERANCE
-from notellm.packing import Pack, token_batches
+from notellm.encoder import TOLERANCE, _worth_lanes
+from notellm.lanes import Lanes
+from notellm.packing import Pack, even_batches, token_batches
 from tests.conftest import NOTES
 
 Vectors = npt.NDArray[np.float32]
@@ -176,6 +178,64 @@ def test_batches_hold_every_prompt_once_within_the_budget(lengths: list[int], ma
     for batch in batches:
         assert batch
         assert len(batch) == 1 or sum(lengths[index] for index in batch) <= max_tokens
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=60), max_tokens=st.integers(50, 300), lanes=st.integers(2, 4))
+def test_even_batches_hold_every_prompt_once_and_end_together(lengths: list[int], max_tokens: int, lanes: int) -> None:
+    batches = even_batches(lengths, max_tokens, lanes)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    tokens = [sum(lengths[index] for index in batch) for batch in batches]
+    assert tokens == sorted(tokens, reverse=True)
+    assert all(tokens)
+    assert all(len(batch) == 1 or found <= max_tokens for batch, found in zip(batches, tokens, strict=True))
+    if sum(lengths) + lanes * max(lengths) <= lanes * max_tokens:  # room for one batch a lane
+        assert len(batches) <= lanes
+        assert tokens[0] <= sum(lengths) / lanes + max(lengths)
+
+
+def test_two_lanes_share_two_equal_notes() -> None:
+    assert even_batches([92, 92], 1024, 2) == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "worth"),
+    [
+        ([90] * 12, True),
+        ([90] * 11, True),  # one lane has a twelfth more
+        ([300] * 3, False),  # one lane has twice as much
+        ([90] * 4, False),  # too few tokens
+        ([5000], False),  # one note cannot be divided
+        ([], False),
+    ],
+)
+def test_lanes_are_used_where_they_are_worth_it(lengths: list[int], worth: bool) -> None:
+    assert bool(_worth_lanes(lengths, 1024, 2)) == worth
+
+
+@pytest.mark.parametrize("max_batch_tokens", [30, 100, 100_000])
+def test_lanes_give_the_same_vectors(
+    max_batch_tokens: int, tiny: Checkpoint, tiny_model: NoteLLM, prompts: list[list[int]], reference: Vectors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("notellm.encoder._LANE_TOKENS", 1)
+    monkeypatch.setattr("notellm.encoder._UNEVEN", 10)
+    used: list[int] = []
+    plain_map = Lanes.map
+
+    def counting(lanes: Lanes, function: Callable[[Any], Any], jobs: Sequence[Any]) -> list[Any]:
+        used.append(len(jobs))
+        return plain_map(lanes, function, jobs)
+
+    monkeypatch.setattr(Lanes, "map", counting)
+    prefix = tiny.prompt().embedding_prefix
+    side_by_side = NoteEncoder(tiny_model, prefix, max_batch_tokens=max_batch_tokens)
+    assert largest_difference(side_by_side.encode(prompts), reference) <= TOLERANCE
+    assert used
+    assert used[0] >= 2
+    together = NoteEncoder(tiny_model, prefix, max_batch_tokens=max_batch_tokens, lanes=False)
+    assert largest_difference(together.encode(prompts), reference) <= TOLERANCE
+    side_by_side.encode(prompts[:1])  # a single note gets all threads
+    assert len(used) == 1
 
 
 def test_a_bfloat16_model_gives_unit_float32_vectors(
