@@ -95,7 +95,6 @@ class ChoiceRanker:
     def __init__(self, layers: Layers[Any]) -> None:
         self._layers = layers
 
-    @torch.inference_mode()
     def rank(
         self, prompt: Sequence[int], choices: TokenTrie, count: int, *,
         exclude: Collection[tuple[int, ...]] = (), beams: int | None = None,
@@ -113,13 +112,25 @@ class ChoiceRanker:
             FloatingPointError: the model gives numbers that are not finite.
         """
         search = ChoiceSearch(choices, count, exclude=exclude, beams=beams)
+        for _ in self.steps(prompt, search):
+            pass
+        return search.found
+
+    @torch.inference_mode()
+    def steps(self, prompt: Sequence[int], search: ChoiceSearch) -> Iterator[None]:
+        """Brings a search to its end, a forward pass a step; the first is that of the prompt.
+
+        Raises:
+            FloatingPointError: see `rank`.
+        """
         read = read_prefix(self._layers, prompt)
         forward = PackedForward(self._layers, read.prefix)
         states = read.state[None]
         while True:
             search.advance(list(self._likeliest(search, states)))
+            yield
             if not search.live:
-                return search.found
+                return
             # Their few tokens are computed anew at each length: cheaper than to copy and reorder a cache a beam.
             states = forward(Pack.of([beam.ids for beam in search.live], read.prefix.length, self._layers.device))
 

@@ -30,13 +30,16 @@ logger = logging.getLogger(__name__)
 
 # Enough to keep a token from being chosen, unless it is the only one that the pattern allows.
 FORBID = -100.0
+# More than a ranking has: one for each token of the longest choice.
+ALL_STEPS = 1_000_000
 
 
 class VllmEngine:
     """The engine over one `AsyncLLM`, which is started again when it ends.
 
     Embedding, ranking and generation take turns in vLLM's worker. While something is generated, embedding comes in portions that
-    take no longer than `stall_seconds` by the rate measured so far, with a step of generation after each.
+    take no longer than `stall_seconds` by the rate measured so far, and ranking in single forward passes, with a step of generation
+    after each.
 
     Args:
         checkpoint: loaded in float32 on a CPU and in bfloat16 on a GPU, by vLLM.
@@ -131,11 +134,13 @@ class VllmEngine:
         return [await self._rank(request) for request in requests]
 
     async def _rank(self, request: RankingRequest) -> list[RankedChoice]:
-        key = await self._vocabulary(request.choices)
+        key, ranking = await self._vocabulary(request.choices), next(self._keys)
         exclude = [list(ids) for ids in request.exclude]
-        ranked = await self._ask("notellm_rank", list(request.prompt), key, request.count, exclude)
-        if ranked is None:
+        if not await self._ask("notellm_begin_ranking", ranking, list(request.prompt), key, request.count, exclude):
             raise RuntimeError(f"the worker does not know the choices {key}")
+        ranked = None
+        while ranked is None:
+            ranked = await self._ask("notellm_go_on_ranking", ranking, 1 if self._generating else ALL_STEPS)
         return [RankedChoice(tuple(ids), log_probability) for ids, log_probability in ranked]
 
     async def _vocabulary(self, choices: TokenTrie) -> int:

@@ -5,8 +5,9 @@ its own steps. Every rank of a tensor-parallel engine runs the same calls: its l
 their results themselves. What crosses the process boundary is token ids one way, and vectors and choices the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from torch.nn import functional
 from notellm.checkpoint import ARCHITECTURE, Checkpoint
 from notellm.encoder import NoteEncoder
 from notellm.forward import log_probabilities
-from notellm.ranking import ChoiceRanker
+from notellm.ranking import ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 
 # Besides the vocabulary there are the canary's choices.
 MOST_VOCABULARIES = 8
+MOST_RANKINGS = 8
 
 
 class VllmLayers:
@@ -120,6 +122,7 @@ class NoteLLMWorker:
         self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens, lanes=False)
         self._notellm_ranker = ChoiceRanker(layers)
         self._notellm_vocabularies: dict[int, TokenTrie] = {}
+        self._notellm_rankings: dict[int, tuple[ChoiceSearch, Iterator[None]]] = {}
         return model.dimensions
 
     def notellm_embed(self, prompts: list[list[int]]) -> bytes:
@@ -133,15 +136,29 @@ class NoteLLMWorker:
             self._notellm_vocabularies.pop(next(iter(self._notellm_vocabularies)))
         self._notellm_vocabularies[key] = TokenTrie(sequences, eos_token_id)
 
-    def notellm_rank(
-        self, prompt: list[int], key: int, count: int, exclude: list[list[int]]
-    ) -> list[tuple[list[int], float]] | None:
-        """Ids and log-probability of each of the likeliest choices; none when no choices are kept under the key."""
+    def notellm_begin_ranking(self, ranking: int, prompt: list[int], key: int, count: int, exclude: list[list[int]]) -> bool:
+        """Prepares a ranking under its number, computing nothing yet; false when no choices are kept under the key."""
         choices = self._notellm_vocabularies.get(key)
         if choices is None:
+            return False
+        while len(self._notellm_rankings) >= MOST_RANKINGS:  # left by calls that were given up
+            self._notellm_rankings.pop(next(iter(self._notellm_rankings)))
+        search = ChoiceSearch(choices, count, exclude=frozenset(map(tuple, exclude)))
+        self._notellm_rankings[ranking] = search, self._notellm_ranker.steps(prompt, search)
+        return True
+
+    def notellm_go_on_ranking(self, ranking: int, steps: int) -> list[tuple[list[int], float]] | None:
+        """Ids and log-probability of each of the likeliest choices, or None if the ranking has not ended within the steps.
+
+        Steps and not seconds: ranks that share the layers must all stop at the same one.
+        """
+        search, walk = self._notellm_rankings[ranking]
+        for _ in islice(walk, steps):
+            pass
+        if search.live:
             return None
-        ranked = self._notellm_ranker.rank(prompt, choices, count, exclude=frozenset(map(tuple, exclude)))
-        return [(list(choice.ids), choice.log_probability) for choice in ranked]
+        del self._notellm_rankings[ranking]
+        return [(list(choice.ids), choice.log_probability) for choice in search.found]
 
     def notellm_log_probabilities(self, prompt: list[int], tokens: list[int]) -> list[float]:
         """Log-probabilities of tokens after a prompt by our forward pass, to compare with vLLM's own."""

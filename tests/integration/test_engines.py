@@ -8,7 +8,6 @@ import gc
 import math
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from service.engines import Generation, GenerationRequest, LocalEngine, RankingR
 from service.engines import remote as remote_module
 from service.engines.completions import CompletionsClient
 from service.engines.remote import RemoteEngine
-from service.engines.vllm import VllmEngine
+from service.engines.vllm import ALL_STEPS, VllmEngine
 from service.engines.vllm_process import VllmOptions
 from service.errors import StartupError
 from tests.integration.vllm_server import VllmServer, vllm_server
@@ -180,6 +179,36 @@ async def test_vectors_of_the_vllm_worker_are_those_of_the_local_engine_while_it
     assert np.abs(one_shorter - vectors).max(axis=1).min() > 100 * PARITY
 
 
+async def test_a_ranking_lets_generation_go_on_between_its_steps(
+    local: LocalEngine, vllm: VllmEngine, generations: list[GenerationRequest], rankings: list[RankingRequest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    steps: list[int] = []
+    ask = vllm._ask
+
+    async def watched(method: str, *arguments: Any) -> Any:
+        if method == "notellm_go_on_ranking":
+            steps.append(arguments[1])
+        return await ask(method, *arguments)
+
+    monkeypatch.setattr(vllm, "_ask", watched)
+    alone = await vllm.rank(rankings[:1])
+    assert steps == [ALL_STEPS]  # nobody is held up
+    long = replace(generations[-1], pattern=r"(?: [a-z]+){200,}", max_new_tokens=200)
+    generating = asyncio.create_task(vllm.generate([long]))
+    while not vllm._generating:
+        await asyncio.sleep(0.01)
+    steps.clear()
+    beside = await vllm.rank(rankings[:1])
+    assert not generating.done()
+    generating.cancel()
+    assert len(steps) > 2
+    assert set(steps) == {1}
+    (expected,) = local.rank(rankings[:1])
+    for (answer,) in (alone, beside):
+        assert [choice.ids for choice in answer] == [choice.ids for choice in expected]
+
+
 async def test_a_note_that_fails_fails_alone(smollm2: Checkpoint, vllm: VllmEngine) -> None:
     prompt = smollm2.prompt()
     good = prompt.embedding(prompt.tokenize([CHINESE])[0])
@@ -263,14 +292,3 @@ async def test_another_release_of_vllm_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(StartupError, match=r"vLLM 0\.99\.0 was not tested .*NOTELLM_VLLM_UNTESTED"):
         import_vllm(OPTIONS)
     assert import_vllm(replace(OPTIONS, untested=True)) is library
-
-
-def test_the_worker_imports_no_http(tmp_path: Path) -> None:
-    from tests.processes import run_python
-
-    script = tmp_path / "imports.py"
-    script.write_text(
-        "import sys, service.engines.vllm_worker\n"
-        "print([n for n in ('fastapi', 'starlette', 'uvicorn', 'httpx', 'qdrant_client') if n in sys.modules])\n"
-    )
-    assert run_python("-c", script.read_text(), seconds=60).strip().endswith("[]")

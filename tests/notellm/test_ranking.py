@@ -99,6 +99,21 @@ def test_many_exclusions_do_not_widen_the_search_without_end(
     assert 8 < max(widths) <= MOST_BEAMS
 
 
+def test_a_ranking_can_be_left_and_taken_up_between_its_steps(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
+    ranker, choices = ChoiceRanker(tiny_model.layers), trie(prompt, vocabulary(40))
+    asked = [prompt.hashtags(note, 1) for note in prompt.tokenize(NOTES)[:2]]
+    searches = [ChoiceSearch(choices, 3) for _ in asked]
+    walks = [ranker.steps(ids, search) for ids, search in zip(asked, searches, strict=True)]
+    lengths = []
+    while any(search.live for search in searches):
+        for walk, search in zip(walks, searches, strict=True):
+            next(walk, None)
+            lengths.append({len(beam.ids) for beam in search.live})
+    assert lengths[:2] == [{1}, {1}]  # the prompt alone: a first token each
+    for ids, search in zip(asked, searches, strict=True):
+        assert search.found == ranker.rank(ids, choices, 3)
+
+
 def test_a_model_that_is_broken_is_an_error_and_no_empty_list(tiny: Checkpoint, prompt: NotePrompt) -> None:
     broken = tiny.load_model()
     with torch.no_grad():
