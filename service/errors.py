@@ -10,7 +10,8 @@ ServiceError
 ├── DeadlineExceeded      504  the request's time was over before its answer was there
 ├── ShuttingDown          503  the process is draining
 ├── EngineUnavailable     503  the engine that runs the model is not there, and is being started or asked for again
-└── IndexUnavailable      503  the vector index did not answer
+├── IndexUnavailable      503  the vector index did not answer
+└── StorageFull           507  the disk of the embedded index is nearly full; reading goes on
 
 StartupError is for the operator: the process does not start, and its message says what to change.
 """
@@ -155,6 +156,12 @@ class IndexUnavailable(ServiceError):
     """The vector index did not answer, or refused."""
 
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "index-unavailable", "The vector index is not available"
+
+
+class StorageFull(ServiceError):
+    """The disk of the embedded index is nearly full: nothing is written until there is room again."""
+
+    status, kind, title = HTTPStatus.INSUFFICIENT_STORAGE, "storage-full", "The disk of the index is full"
 
 
 def problem(

@@ -23,6 +23,8 @@ from service.suggestions import SuggestionPrompts
 
 logger = logging.getLogger(__name__)
 
+MIB = 2**20
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -100,7 +102,10 @@ async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
     vector_name = f"{manifest.name}-{checkpoint.fingerprint}"
     if settings.qdrant_url is None:
         directory = settings.data_dir / "index"
-        return await asyncio.to_thread(EdgeIndex.open, directory, vector_name=vector_name, dimensions=manifest.dimensions)
+        return await asyncio.to_thread(
+            EdgeIndex.open, directory, vector_name=vector_name, dimensions=manifest.dimensions,
+            min_free_bytes=settings.min_free_disk_mib * MIB,
+        )  # fmt: skip
     key = settings.qdrant_api_key
     client = AsyncQdrantClient(
         url=settings.qdrant_url,

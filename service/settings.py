@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default=Path("data"), description="Where the embedded index lives. Not used with `qdrant_url`.")
+    min_free_disk_mib: int = Field(
+        default=256,
+        ge=0,
+        le=2**30,
+        description="With less free on its disk, the embedded index takes no writes (507) and goes on reading. A disk that runs full "
+        "under it ends the process; it adds files of 32 MiB at a time.",
+    )
     qdrant_url: str | None = Field(
         default=None,
         description="Address of a Qdrant server (`http://host:6333`). The embedded index is used if not set.",

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -12,8 +13,10 @@ from uuid import UUID
 import numpy as np
 import qdrant_edge as edge
 
-from service.errors import IndexUnavailable, StartupError
+from service.errors import IndexUnavailable, ServiceError, StartupError
 from service.index.base import IndexedNote, NoteFilter, ScoredNote, Vector, by_version, point_id
+from service.index.disk import DiskReserve
+from service.index.integrity import Ledger, check_integrity, count, failed
 
 Result = TypeVar("Result")
 _FORMAT = 1
@@ -28,27 +31,39 @@ class EdgeIndex:
 
     name = "qdrant-edge"
 
-    def __init__(self, shard: edge.EdgeShard, vector_name: str) -> None:
+    def __init__(self, shard: edge.EdgeShard, vector_name: str, ledger: Ledger, reserve: DiskReserve) -> None:
         self._shard = shard
         self._vector_name = vector_name
+        self._ledger = ledger
+        self._reserve = reserve
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
 
     @classmethod
-    def open(cls, directory: Path, *, vector_name: str, dimensions: int) -> "EdgeIndex":
+    def open(cls, directory: Path, *, vector_name: str, dimensions: int, min_free_bytes: int = 0) -> "EdgeIndex":
         """Opens the index of a directory, or makes it.
 
+        Args:
+            directory: its place.
+            vector_name: names the model.
+            dimensions: of its vectors.
+            min_free_bytes: of the disk; with less, writes raise `StorageFull`.
+
         Raises:
-            StartupError: another process has it open, it holds another model's vectors, or it cannot be read or written.
+            StartupError: another process has it open, it holds another model's vectors, it has lost notes, or it cannot be read or
+                written.
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
             _check_description(directory / "index.json", vector_name, dimensions)
             shard = _load(directory / "shard", vector_name, dimensions)
+            ledger = Ledger(directory / "notes.ledger")
         except OSError as error:
             raise StartupError(
                 f"the index directory {directory} cannot be used: {error}. Set NOTELLM_DATA_DIR to another"
             ) from error
-        return cls(shard, vector_name)
+        with _refused(directory):
+            check_integrity(shard, vector_name, directory, ledger)
+        return cls(shard, vector_name, ledger, DiskReserve(directory, min_free_bytes))
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.upsert`."""
@@ -79,21 +94,26 @@ class EdgeIndex:
     async def delete(self, ids: Sequence[str]) -> None:
         """See `NoteIndex.delete`."""
         points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
-        await self._call(lambda: self._write([edge.UpdateOperation.delete_points(points)]))
+        await self._call(lambda: self._delete(points))
 
     async def count(self) -> int:
         """See `NoteIndex.count`."""
-        return await self._call(lambda: self._shard.count(edge.CountRequest(exact=True)))
+        return await self._call(lambda: count(self._shard))
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""
         await self._call(self._shard.close)
         self._executor.shutdown()
+        self._ledger.close()
 
     async def _call(self, function: Callable[[], Result]) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, function)
-        except Exception as error:  # the library has no exception type of its own
+        except ServiceError:
+            raise
+        except BaseException as error:
+            if not failed(error):
+                raise
             raise IndexUnavailable(f"the embedded index failed: {error}") from error
 
     def _upsert(self, notes: Sequence[IndexedNote]) -> None:
@@ -103,10 +123,17 @@ class EdgeIndex:
             operations.append(edge.UpdateOperation.upsert_points(points, condition=_not_newer_than(version)))
         self._write(operations)
 
+    def _delete(self, points: "list[edge.PointId]") -> None:
+        self._reserve.check()
+        self._ledger.write(max(0, count(self._shard) - len(points)))
+        self._write([edge.UpdateOperation.delete_points(points)])
+
     def _write(self, operations: Sequence[edge.UpdateOperation]) -> None:
+        self._reserve.check()
         for operation in operations:
             self._shard.update(operation)
         self._shard.flush()  # the write-ahead log alone is not synced to disk
+        self._ledger.write(count(self._shard))
 
     def _point(self, note: IndexedNote) -> edge.Point:
         if note.vector is None:
@@ -127,14 +154,26 @@ def _load(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
         shutil.rmtree(partial, ignore_errors=True)
         edge.EdgeShard.create(str(partial), config).close()
         partial.rename(path)
-    try:
+    with _refused(path):
         return edge.EdgeShard.load(str(path))
-    except Exception as error:  # the library has no exception type of its own
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Turns what the library raises into a `StartupError`."""
+    try:
+        yield
+    except StartupError:
+        raise
+    except BaseException as error:
+        if not failed(error):
+            raise
         if "lock" in str(error).lower():
             raise StartupError(
                 f"another process has the index {path} open: stop it, or set NOTELLM_DATA_DIR to another directory"
             ) from error
-        raise StartupError(f"the index {path} cannot be opened: {error}. Restore it from a backup, or move it away") from error
+        remedy = "Free disk space" if "space" in str(error).lower() else "Restore it from a backup, or move it away"
+        raise StartupError(f"the index {path} cannot be opened: {error}. {remedy}") from error
 
 
 def _check_description(path: Path, vector_name: str, dimensions: int) -> None:

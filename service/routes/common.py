@@ -62,6 +62,7 @@ _DESCRIPTIONS = {
     500: "The model failed on this request.",
     503: "The index or the model's engine does not answer, or the service is shutting down.",
     504: "The time of the request was over before its answer was there.",
+    507: "The disk of the embedded index is nearly full; nothing was written.",
 }
 
 

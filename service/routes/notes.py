@@ -34,7 +34,7 @@ router = APIRouter(prefix="/notes", tags=["notes"], dependencies=[Depends(check_
 PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]
 
 
-@router.post("/embed", responses=problems(400, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
+@router.post("/embed", responses=problems(400, 413, 422, 429, 500, 503, 504, 507), response_model_exclude_none=True)
 async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) -> EmbedResponse:
     """Embeds notes and stores them under their ids.
 
@@ -121,7 +121,7 @@ async def read(
     )
 
 
-@router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503, 504))
+@router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503, 504, 507))
 async def forget(note_id: PathId, runtime: RuntimeDep) -> Response:
     """Forgets a note. It is gone from disk and from all neighbours when the answer arrives."""
     await runtime.notes.delete(note_id)
