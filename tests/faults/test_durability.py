@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.faults.serve import run_serve
 from tests.serving import RunningService, running_service, start_service
 
 pytestmark = pytest.mark.faults
@@ -112,12 +112,6 @@ def test_sigterm_finishes_accepted_requests_and_exits_cleanly(tiny_path: Path, t
     assert answers == [200]
     with running_service(tiny_path, tmp_path) as again:
         assert httpx.get(f"{again.url}/model").json()["notes"] == 200
-
-
-def run_serve(**environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("NOTELLM_")} | environment
-    command = Path(sys.executable).with_name("notellm-serve")
-    return subprocess.run([command], env=variables, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_second_service_on_the_same_index_is_refused(tiny_path: Path, tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""A disk that runs full, one that cannot be written, and files that were cut off, under the running service."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.faults.serve import run_serve
+from tests.serving import RunningService, running_service, start_service
+
+pytestmark = pytest.mark.faults
+RESERVE_MIB = 100
+
+
+@contextmanager
+def mounted(place: Path, options: str) -> Iterator[None]:
+    """A disk of its own, in memory. Only root can mount one: CI is root."""
+    outcome = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True, check=False
+    )
+    if outcome.returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no disk can be mounted here: {outcome.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """240 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    with mounted(place, "size=240m"):
+        yield place
+
+
+def note(number: int) -> dict[str, Any]:
+    return {"id": f"n{number}", "title": f"note {number}", "content": "sour " * 300}
+
+
+def embed(service: RunningService, numbers: range) -> httpx.Response:
+    return httpx.post(f"{service.url}/notes/embed", json={"notes": [note(number) for number in numbers]}, timeout=60)
+
+
+def fill(disk: Path, leave_mib: int) -> Path:
+    """Another program takes what is free."""
+    status = os.statvfs(disk)
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - leave_mib * 2**20, 1))
+    return filler
+
+
+def test_on_a_nearly_full_disk_reading_goes_on_and_writing_comes_back(tiny_path: Path, disk: Path) -> None:
+    with running_service(tiny_path, disk, NOTELLM_MIN_FREE_DISK_MIB=str(RESERVE_MIB)) as service:
+        assert embed(service, range(20)).status_code == 200
+        filler = fill(disk, RESERVE_MIB - 10)
+        for refused in (embed(service, range(20, 25)), httpx.delete(f"{service.url}/notes/n0")):
+            assert refused.status_code == 507, refused.text
+            assert refused.headers["Content-Type"] == "application/problem+json"
+            assert refused.json()["type"] == "urn:notellm:problem:storage-full"
+            assert "NOTELLM_DATA_DIR" in refused.json()["detail"]
+        assert httpx.get(f"{service.url}/notes/n0/similar").status_code == 200
+        assert httpx.get(f"{service.url}/notes/n20").status_code == 404
+        assert httpx.get(f"{service.url}/health/ready").status_code == 200
+        filler.unlink()
+        assert embed(service, range(20, 25)).status_code == 200
+        assert httpx.get(f"{service.url}/model").json()["notes"] == 25
+
+
+def test_a_disk_that_is_filled_under_the_index_costs_no_acknowledged_note(tiny_path: Path, disk: Path) -> None:
+    """Without the reserve, the process ends by SIGBUS or refuses: either way, what it had acknowledged is whole afterwards."""
+    service = start_service(tiny_path, disk, NOTELLM_MIN_FREE_DISK_MIB="0")
+    vectors: dict[str, list[float]] = {}
+    filler: Path | None = None
+    for start in range(0, 40_000, 200):
+        try:
+            answer = embed(service, range(start, start + 200))
+        except httpx.TransportError:
+            break
+        if answer.status_code != 200:
+            assert answer.status_code == 503, answer.text
+            break
+        vectors |= {stored["id"]: stored["vector"] for stored in answer.json()["notes"]}
+        if filler is None:
+            filler = fill(disk, 1)
+    else:
+        pytest.fail("the disk never ran full")
+    assert filler is not None
+    if service.process.poll() is None:
+        service.stop(signal.SIGKILL)
+    filler.unlink()
+    with running_service(tiny_path, disk) as again, httpx.Client(base_url=again.url) as client:
+        assert len(vectors) >= 200
+        for note_id, vector in list(vectors.items())[::7]:
+            stored = client.get(f"/notes/{note_id}", params={"vector": True}).json()
+            assert stored["content"] == note(0)["content"].strip()
+            np.testing.assert_allclose(stored["vector"], vector, atol=1e-6)
+        assert client.get("/model").json()["notes"] >= len(vectors)
+
+
+def test_a_full_disk_is_told_at_start(tiny_path: Path, disk: Path) -> None:
+    with running_service(tiny_path, disk) as service:
+        embed(service, range(3))
+    fill(disk, 0)
+    outcome = run_serve(NOTELLM_CHECKPOINT=str(tiny_path), NOTELLM_DATA_DIR=str(disk), NOTELLM_PORT="0")
+    assert outcome.returncode == 1
+    last = outcome.stderr.strip().splitlines()[-1]
+    assert "cannot be" in last
+    assert "No space left on device" in last
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_disk_that_cannot_be_written_is_told_at_start(tiny_path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    place.mkdir()
+    with mounted(place, "ro,size=8m"):
+        outcome = run_serve(NOTELLM_CHECKPOINT=str(tiny_path), NOTELLM_DATA_DIR=str(place), NOTELLM_PORT="0")
+    assert outcome.returncode == 1
+    last = outcome.stderr.strip().splitlines()[-1]
+    assert "Read-only file system" in last
+    assert "Set NOTELLM_DATA_DIR to another" in last
+
+
+def test_notes_that_were_cut_off_on_disk_are_missed_at_start(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path) as service:
+        for start in (0, 10, 20):
+            assert embed(service, range(start, start + 10)).status_code == 200
+    (mappings,) = (tmp_path / "index" / "shard").rglob("*id_tracker.mappings")
+    os.truncate(mappings, mappings.stat().st_size // 2)
+    outcome = run_serve(NOTELLM_CHECKPOINT=str(tiny_path), NOTELLM_DATA_DIR=str(tmp_path), NOTELLM_PORT="0")
+    assert outcome.returncode == 1
+    assert "has lost notes: it holds" in outcome.stderr
+    assert "Restore it from a backup" in outcome.stderr
