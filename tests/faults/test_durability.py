@@ -2,69 +2,24 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from tests.faults.serve import run_serve
-from tests.serving import RunningService, running_service, start_service
+from tests.serving import running_service
 
 pytestmark = pytest.mark.faults
-ROUNDS = 3
 
 
 def note(number: int, text: str) -> dict[str, Any]:
     return {"id": f"n{number}", "title": f"note {number} {text}", "content": "sour " * (number % 40)}
-
-
-def write_until_it_dies(service: RunningService, acknowledged: dict[str, dict[str, Any]], first: int) -> None:
-    """Embeds note after note and keeps what was acknowledged, until the service is gone."""
-    number = first
-    with httpx.Client(base_url=service.url) as client:
-        while True:
-            batch = [note(number + offset, "written") for offset in range(5)]
-            number += 5
-            try:
-                answer = client.post("/notes/embed", json={"notes": batch})
-            except httpx.TransportError:
-                return
-            if answer.status_code == 200:
-                for sent, stored in zip(batch, answer.json()["notes"], strict=True):
-                    acknowledged[sent["id"]] = sent | {"vector": stored["vector"]}
-
-
-def test_sigkill_loses_nothing_that_was_acknowledged(tiny_path: Path, tmp_path: Path) -> None:
-    rng = random.Random(4)
-    acknowledged: dict[str, dict[str, Any]] = {}
-    for round_number in range(ROUNDS):
-        service = start_service(tiny_path, tmp_path)
-        writers = [
-            threading.Thread(target=write_until_it_dies, args=(service, acknowledged, 100_000 * round_number + 10_000 * writer))
-            for writer in range(3)
-        ]
-        for writer in writers:
-            writer.start()
-        time.sleep(rng.uniform(0.3, 1.2))
-        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
-        for writer in writers:
-            writer.join(30)
-    assert len(acknowledged) >= 20 * ROUNDS
-    with running_service(tiny_path, tmp_path) as service, httpx.Client(base_url=service.url) as client:
-        for note_id, expected in acknowledged.items():
-            stored = client.get(f"/notes/{note_id}", params={"vector": True}).json()
-            assert stored["title"] == expected["title"]
-            assert stored["content"] == expected["content"].strip()
-            np.testing.assert_allclose(stored["vector"], expected["vector"], atol=1e-6)
-        assert client.get("/model").json()["notes"] >= len(acknowledged)
 
 
 @pytest.mark.skipif(not shutil.which("strace") and not os.environ.get("CI"), reason="strace is not installed")
