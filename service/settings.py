@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     qdrant_ca_file: Path | None = Field(
         default=None, description="Certificates (PEM) to trust instead of the system's, with an `https://` address."
     )
+    qdrant_grpc_port: int = Field(
+        default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; all calls go there."
+    )
+    qdrant_timeout_seconds: int = Field(
+        default=10, ge=1, le=600, description="Longest wait for an answer of the Qdrant server, over all tries."
+    )
     qdrant_collection: str = Field(
         default="notes",
         pattern=r"^[A-Za-z0-9_-]{1,128}$",
@@ -122,12 +128,6 @@ class Settings(BaseSettings):
     )
     qdrant_shards: int | None = Field(
         default=None, ge=1, le=1024, description="Shards of the collection; as many as there are nodes if not set."
-    )
-    qdrant_grpc_port: int = Field(
-        default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; all calls go there."
-    )
-    qdrant_timeout_seconds: int = Field(
-        default=10, ge=1, le=600, description="Longest wait for an answer of the Qdrant server, over all tries."
     )
 
     request_timeout_seconds: float = Field(

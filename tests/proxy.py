@@ -35,7 +35,7 @@ class TcpProxy:
         if self._connections:
             await asyncio.wait(self._connections)
 
-    def hang(self) -> None:
+    async def hang(self) -> None:
         """Lets nothing through: connections stay open and are dead for good, also after the next `start`; new ones, too."""
         self._hanging = True
 
@@ -50,7 +50,8 @@ class TcpProxy:
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._pump(reader, upstream_writer))
                         group.create_task(self._pump(upstream_reader, writer))
-            await asyncio.Event().wait() if self._hanging else None
+            else:
+                await asyncio.Event().wait()
         except (OSError, ExceptionGroup, asyncio.CancelledError):
             pass  # an end of the connection like any other; a task of a stream server must not be seen cancelled
         finally:

@@ -10,11 +10,11 @@ from functools import wraps
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 from qdrant_client import AsyncQdrantClient
 from qdrant_client import grpc as protocol
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
+Message = Any
 Answer = Callable[[Any, Any, Any], Awaitable[Message]]
 Fault = Callable[[str, Message], tuple[grpc.StatusCode, str] | None]
 
@@ -32,7 +32,7 @@ class QdrantStandIn:
     """
 
     def __init__(self, api_key: str | None = None, tls: tuple[bytes, bytes] | None = None) -> None:
-        self.requests: list[tuple[str, Message]] = []
+        self.requests: list[tuple[str, Any]] = []
         self.fault: Fault = lambda _name, _request: None
         self.status = protocol.UpdateStatus.Completed
         self.version = "1.19.0"
@@ -47,9 +47,9 @@ class QdrantStandIn:
     async def start(self) -> None:
         """Listens, on the same port as before."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        protocol.add_PointsServicer_to_server(_Points(self, self._store), server)
-        protocol.add_CollectionsServicer_to_server(_Collections(self, self._store), server)
-        protocol.add_QdrantServicer_to_server(_Qdrant(self, self._store), server)
+        protocol.add_PointsServicer_to_server(_Points(self, self._store), server)  # type: ignore[no-untyped-call]
+        protocol.add_CollectionsServicer_to_server(_Collections(self, self._store), server)  # type: ignore[no-untyped-call]
+        protocol.add_QdrantServicer_to_server(_Qdrant(self, self._store), server)  # type: ignore[no-untyped-call]
         address = f"127.0.0.1:{self.port}"
         if self._tls is None:
             self.port = server.add_insecure_port(address)
@@ -95,13 +95,13 @@ def answers(method: Answer) -> Answer:
     return admitted
 
 
-class _Qdrant(_Servicer, protocol.QdrantServicer):  # type: ignore[misc]
+class _Qdrant(_Servicer, protocol.QdrantServicer):
     @answers
     async def HealthCheck(self, _request: Any, _context: Any) -> Message:
         return protocol.HealthCheckReply(title="qdrant", version=self.stand_in.version)
 
 
-class _Collections(_Servicer, protocol.CollectionsServicer):  # type: ignore[misc]
+class _Collections(_Servicer, protocol.CollectionsServicer):
     @answers
     async def CollectionExists(self, request: Any, _context: Any) -> Message:
         exists = await self.store.collection_exists(request.collection_name)
@@ -126,7 +126,7 @@ class _Collections(_Servicer, protocol.CollectionsServicer):  # type: ignore[mis
         return protocol.GetCollectionInfoResponse(result=info)
 
 
-class _Points(_Servicer, protocol.PointsServicer):  # type: ignore[misc]
+class _Points(_Servicer, protocol.PointsServicer):
     def _done(self) -> Message:
         return protocol.UpdateResult(operation_id=1, status=self.stand_in.status)
 

@@ -9,13 +9,17 @@ from qdrant_client import AsyncQdrantClient
 from service.errors import StartupError
 
 # A server that is back is found within seconds, and a connection that leads nowhere (a lost node, a forgetful router) is given up:
-# left to themselves, gRPC waits two minutes for the one and the kernel a quarter of an hour for the other.
+# left to themselves, gRPC waits two minutes for the one and the kernel a quarter of an hour for the other. Pings go between calls, too,
+# and any ping counts: a keepalive ping is not sent, nor its time counted, while one of gRPC's own is under way.
 _CHANNEL = {
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.min_reconnect_backoff_ms": 3_000,
     "grpc.max_reconnect_backoff_ms": 2_000,
     "grpc.keepalive_time_ms": 5_000,
     "grpc.keepalive_timeout_ms": 3_000,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,
+    "grpc.http2.ping_timeout_ms": 3_000,
 }
 
 

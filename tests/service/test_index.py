@@ -141,6 +141,13 @@ async def test_filters(where: NoteFilter, wanted: set[int], index: NoteIndex) ->
     assert {hit.payload["id"] for hit in found} == {f"n{number}" for number in wanted}
 
 
+async def test_a_note_is_not_its_own_neighbour(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    found = await index.search(vector(3), where=NoteFilter(exclude=["n3"]), limit=5)
+    others = [note for note in NOTES if note.id != "n3"]
+    assert [hit.payload["id"] for hit in found] == [note_id for note_id, _ in ranked(vector(3), others)[:5]]
+
+
 async def test_only_scores_from_the_least_on(index: NoteIndex) -> None:
     await index.upsert(NOTES)
     found = await index.search(vector(3), where=NoteFilter(), limit=100, min_score=0.2)

@@ -4,9 +4,8 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -31,9 +30,7 @@ MARGIN_SECONDS = 2
 RECOVERY_SECONDS = 20
 BACKENDS = [
     "stand-in",
-    pytest.param(
-        "server", marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server")
-    ),
+    pytest.param("server", marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server")),
 ]
 
 
@@ -119,14 +116,14 @@ async def test_the_server_refuses_connections(service: Service) -> None:
 
 
 async def test_connections_lead_nowhere(service: Service) -> None:
-    service.network.hang()
+    await service.network.hang()
     await service.assert_unavailable()
     await service.network.start()
     await service.assert_recovers()
 
 
 async def test_a_server_that_is_away_is_left_alone(service: Service) -> None:
-    service.network.hang()
+    await service.network.hang()
     for _ in range(FAILURES):
         assert (await service.client.get("/notes/a1")).status_code == 503
     start = time.monotonic()
@@ -138,6 +135,15 @@ async def test_a_server_that_is_away_is_left_alone(service: Service) -> None:
     await service.network.start()
     await asyncio.sleep(REST_SECONDS)
     await service.assert_recovers()
+
+
+@pytest.mark.parametrize("service", ["stand-in"], indirect=True)
+async def test_readiness_asks_little_of_a_large_index(service: Service) -> None:
+    assert service.server is not None
+    service.server.requests.clear()
+    assert (await service.client.get("/health/ready")).status_code == 200
+    ((name, asked),) = service.server.requests
+    assert (name, len(asked.ids)) == ("Get", 1)
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
@@ -164,42 +170,33 @@ async def test_traffic_while_the_network_fails_again_and_again(service: Service)
     """What was acknowledged in between is there afterwards, and no request waits or fails in another way."""
     acknowledged: list[str] = []
     over = asyncio.Event()
-
-    async def write(writer: int) -> None:
-        number = 0
-        while not over.is_set():
-            number += 1
-            note: dict[str, Any] = {"id": f"w{writer}-{number}", "title": "mid-traffic"}
-            start = time.monotonic()
-            response = await service.client.post("/notes/embed", json={"notes": [note]})
-            assert time.monotonic() - start < 2 * TIMEOUT_SECONDS + MARGIN_SECONDS  # it reads, then writes
-            assert response.status_code in {200, 503}, response.text
-            if response.status_code == 200:
-                acknowledged.append(note["id"])
-            await asyncio.sleep(0.01)
-
-    async def fail() -> None:
-        for fault in (service.network.refuse, _hang(service.network), service.network.refuse):
+    async with asyncio.TaskGroup() as group:
+        for writer in range(3):
+            group.create_task(_write(service, f"w{writer}", acknowledged, over))
+        for fault in ("refuse", "hang", "refuse"):
             await asyncio.sleep(0.5)
-            await fault()
+            await (service.network.refuse if fault == "refuse" else service.network.hang)()
             await asyncio.sleep(1.5)
             await service.network.start()
             await service.assert_recovers()
         over.set()
-
-    async with asyncio.TaskGroup() as group:
-        for task in (*map(write, range(3)), fail()):
-            group.create_task(task)
     assert len(acknowledged) > 10
     for note_id in acknowledged:
         assert (await service.client.get(f"/notes/{note_id}")).status_code == 200
 
 
-def _hang(network: TcpProxy) -> Callable[[], Awaitable[None]]:
-    async def hang() -> None:
-        network.hang()
-
-    return hang
+async def _write(service: Service, prefix: str, acknowledged: list[str], over: asyncio.Event) -> None:
+    number = 0
+    while not over.is_set():
+        number += 1
+        note = {"id": f"{prefix}-{number}", "title": "mid-traffic"}
+        start = time.monotonic()
+        response = await service.client.post("/notes/embed", json={"notes": [note]})
+        assert time.monotonic() - start < 2 * TIMEOUT_SECONDS + MARGIN_SECONDS  # it reads, then writes
+        assert response.status_code in {200, 503}, response.text
+        if response.status_code == 200:
+            acknowledged.append(note["id"])
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("fault", ["refused", "hanging"])
@@ -209,7 +206,7 @@ async def test_a_start_without_a_server(fault: str, settings_for: Callable[..., 
     if fault == "refused":
         await network.refuse()
     else:
-        network.hang()
+        await network.hang()
     settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=network.port, qdrant_timeout_seconds=1)
     start = time.monotonic()
     with pytest.raises(StartupError, match="Check NOTELLM_QDRANT_URL"):

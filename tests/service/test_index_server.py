@@ -135,7 +135,7 @@ async def test_writes_wait_and_carry_their_condition(stand_in: QdrantStandIn, in
 
 @pytest.mark.parametrize("status", [protocol.UpdateStatus.WaitTimeout, protocol.UpdateStatus.Acknowledged])
 async def test_a_write_that_is_not_done_is_not_acknowledged(
-    status: protocol.UpdateStatus, stand_in: QdrantStandIn, index: ServerIndex
+    status: protocol.UpdateStatus.ValueType, stand_in: QdrantStandIn, index: ServerIndex
 ) -> None:
     stand_in.status = status
     for write in (index.upsert(NOTES), index.delete(["n1"])):
@@ -234,7 +234,7 @@ async def test_the_key_travels_with_every_call(key: str | None, accepted: bool) 
     if accepted:
         await (await open_index(client)).upsert(NOTES)
     else:
-        with pytest.raises(StartupError, match="UNAUTHENTICATED.*NOTELLM_QDRANT_API_KEY") as refused:
+        with pytest.raises(StartupError, match=r"UNAUTHENTICATED.*NOTELLM_QDRANT_API_KEY") as refused:
             await open_index(client)
         assert "wrong" not in str(refused.value)
     await client.close()
