@@ -10,7 +10,7 @@ ServiceError
 ├── DeadlineExceeded      504  the request's time was over before its answer was there
 ├── ShuttingDown          503  the process is draining
 ├── EngineUnavailable     503  the engine that runs the model is not there, and is being started or asked for again
-├── IndexUnavailable      503  the vector index did not answer
+├── IndexUnavailable      503  the vector index did not answer, or refused; `Retry-After` says when to come back
 └── StorageFull           507  the disk of the embedded index is nearly full; reading goes on
 
 StartupError is for the operator: the process does not start, and its message says what to change.
@@ -137,10 +137,10 @@ class ShuttingDown(ServiceError):
         return {"Connection": "close", "Retry-After": "1"}
 
 
-class EngineUnavailable(ServiceError):
-    """The engine that runs the model is not there: it ended, is being started, or does not answer."""
+class Unavailable(ServiceError):
+    """Something that the service needs is not there. Base of the two errors below."""
 
-    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "engine-unavailable", "The model's engine is not available"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, detail: str, retry_after: int = 5) -> None:
         super().__init__(detail)
@@ -152,10 +152,16 @@ class EngineUnavailable(ServiceError):
         return {"Retry-After": str(self.retry_after)}
 
 
-class IndexUnavailable(ServiceError):
+class EngineUnavailable(Unavailable):
+    """The engine that runs the model is not there: it ended, is being started, or does not answer."""
+
+    kind, title = "engine-unavailable", "The model's engine is not available"
+
+
+class IndexUnavailable(Unavailable):
     """The vector index did not answer, or refused."""
 
-    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "index-unavailable", "The vector index is not available"
+    kind, title = "index-unavailable", "The vector index is not available"
 
 
 class StorageFull(ServiceError):

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from qdrant_client import AsyncQdrantClient
-
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
 from service.engines import Engine
 from service.errors import StartupError
 from service.health import Liveness
 from service.index import EdgeIndex, NoteIndex, ServerIndex
+from service.index.collection import CollectionSettings
+from service.index.connection import ServerAddress, connect
 from service.metrics import Metrics
 from service.notes import NoteService
 from service.opening import open_engine
@@ -107,14 +107,26 @@ async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
             min_free_bytes=settings.min_free_disk_mib * MIB,
         )  # fmt: skip
     key = settings.qdrant_api_key
-    client = AsyncQdrantClient(
-        url=settings.qdrant_url,
-        api_key=key.get_secret_value() if key else None,
-        prefer_grpc=True,
-        grpc_port=settings.qdrant_grpc_port,
-        timeout=settings.qdrant_timeout_seconds,
-        check_compatibility=False,
+    address = ServerAddress(
+        settings.qdrant_url, settings.qdrant_grpc_port, key.get_secret_value() if key else None, settings.qdrant_ca_file
     )
-    return await ServerIndex.open(
-        client, collection=settings.qdrant_collection, vector_name=vector_name, dimensions=manifest.dimensions
-    )
+    client = connect(address, settings.qdrant_timeout_seconds)
+    try:
+        return await ServerIndex.open(
+            client,
+            collection=settings.qdrant_collection,
+            vector_name=vector_name,
+            dimensions=manifest.dimensions,
+            settings=CollectionSettings(
+                settings.qdrant_quantization,
+                settings.qdrant_vectors_on_disk,
+                settings.qdrant_payload_on_disk,
+                settings.qdrant_replication,
+                settings.qdrant_write_consistency,
+                settings.qdrant_shards,
+            ),
+            timeout_seconds=settings.qdrant_timeout_seconds,
+        )
+    except StartupError:
+        await client.close()
+        raise

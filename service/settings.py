@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +16,7 @@ from service.errors import StartupError
 from service.schemas import MAX_NOTES
 
 PREFIX = "NOTELLM_"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Read by the test-suite, not by the service.
 _FOREIGN_PREFIX = "NOTELLM_TEST_"
 
@@ -93,19 +95,46 @@ class Settings(BaseSettings):
     )
     qdrant_url: str | None = Field(
         default=None,
-        description="Address of a Qdrant server (`http://host:6333`). The embedded index is used if not set.",
+        pattern=r"^https?://[^/\s@]+/?$",
+        description="Address of a Qdrant server (`http://host:6333`, or `https://` for TLS). The embedded index is used if not set.",
     )
-    qdrant_api_key: SecretStr | None = Field(default=None, description="API key of the Qdrant server.")
+    qdrant_api_key: SecretStr | None = Field(
+        default=None, description="API key of the Qdrant server. Without TLS it is sent to this machine only."
+    )
+    qdrant_plain_api_key: bool = Field(
+        default=False,
+        description="Whether to send the key without TLS to another machine, too: on a network that others cannot read.",
+    )
+    qdrant_ca_file: Path | None = Field(
+        default=None, description="Certificates (PEM) to trust instead of the system's, with an `https://` address."
+    )
+    qdrant_grpc_port: int = Field(
+        default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; all calls go there."
+    )
+    qdrant_timeout_seconds: int = Field(
+        default=10, ge=1, le=600, description="Longest wait for an answer of the Qdrant server, over all tries."
+    )
     qdrant_collection: str = Field(
         default="notes",
         pattern=r"^[A-Za-z0-9_-]{1,128}$",
-        description="Collection of the Qdrant server; made if missing.",
+        description="Collection of the Qdrant server; made if missing, by the settings below, which do not change one that exists.",
     )
-    qdrant_grpc_port: int = Field(
-        default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; vectors travel by gRPC."
+    qdrant_quantization: Literal["none", "int8"] = Field(
+        default="none",
+        description="`int8` keeps a copy of the vectors in memory, a byte a component; what it selects is ranked by the vectors.",
     )
-    qdrant_timeout_seconds: int = Field(
-        default=10, ge=1, le=600, description="Longest wait for an answer of the Qdrant server."
+    qdrant_vectors_on_disk: bool = Field(
+        default=False, description="Whether vectors stay on disk, for collections that memory does not hold; with `int8`."
+    )
+    qdrant_payload_on_disk: bool = Field(
+        default=True, description="Whether the notes' texts stay on disk. What filters need is in memory in any case."
+    )
+    qdrant_replication: int = Field(default=1, ge=1, le=16, description="Copies of each shard, on different nodes.")
+    qdrant_write_consistency: int = Field(
+        default=1, ge=1, le=16, description="Copies that must have a write before it is acknowledged."
+    )
+    qdrant_shards: int | None = Field(
+        default=None, ge=1, le=1024, description="Shards of the collection; as many as there are nodes if not set."
     )
 
     request_timeout_seconds: float = Field(
@@ -171,6 +200,18 @@ class Settings(BaseSettings):
     def _fits_together(self) -> Self:
         if self.qdrant_api_key and not self.qdrant_url:
             raise ValueError("NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL: set the address too, or drop the key")
+        if self.qdrant_api_key and not (self._safe_qdrant or self.qdrant_plain_api_key):
+            raise ValueError(
+                "NOTELLM_QDRANT_API_KEY would cross the network unencrypted: set an https:// address, or NOTELLM_QDRANT_PLAIN_API_KEY=true"
+            )
+        if self.qdrant_ca_file and not (self.qdrant_url or "").startswith("https://"):
+            raise ValueError(
+                "NOTELLM_QDRANT_CA_FILE is set without an https:// NOTELLM_QDRANT_URL: change the address, or drop it"
+            )
+        if self.qdrant_write_consistency > self.qdrant_replication:
+            raise ValueError(
+                "NOTELLM_QDRANT_WRITE_CONSISTENCY is above NOTELLM_QDRANT_REPLICATION: no write could be acknowledged"
+            )
         if (self.engine == "remote" and not self.remote_url) or (self.remote_url and self.engine not in {"auto", "remote"}):
             raise ValueError("NOTELLM_ENGINE=remote and NOTELLM_REMOTE_URL go together: set both, or neither")
         if self.embedding_int8 and self.engine == "vllm":
@@ -180,6 +221,12 @@ class Settings(BaseSettings):
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError("NOTELLM_MAX_QUEUE_TOKENS is below NOTELLM_MAX_BATCH_TOKENS: no batch could ever fill up")
         return self
+
+    @property
+    def _safe_qdrant(self) -> bool:
+        """Whether nobody else can read what is said to the Qdrant server."""
+        address = urlsplit(self.qdrant_url or "")
+        return address.scheme == "https" or address.hostname in _LOOPBACK
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from service.engines.breaker import CircuitBreaker
+from service.breaker import CircuitBreaker
 from service.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class CompletionsClient:
             timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
-        self._breaker = CircuitBreaker(self._url, failures=5, pause_seconds=5)
+        self._breaker = CircuitBreaker(self._url, EngineUnavailable, failures=5, pause_seconds=5)
 
     async def models(self) -> list[str]:
         """The names under which the server knows its models.

@@ -73,7 +73,12 @@ class NoteIndex(Protocol):
     name: str
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
-        """Stores notes with their vectors, durably, before it returns. A stored note of a higher version is kept."""
+        """Stores notes with their vectors, durably, before it returns.
+
+        A stored note of a higher version is kept, so that a late write does no harm. One of the same version is replaced: it is the
+        same note, or the client has numbered two alike and the last write counts. A note without a version replaces whatever is
+        stored, its version included, and is itself replaced by any.
+        """
         ...
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:

@@ -1,64 +1,80 @@
 """`ServerIndex`: a Qdrant server through qdrant-client."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
-import grpc
-import httpx
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ApiException
 
 from service.errors import IndexUnavailable, StartupError
 from service.index.base import IndexedNote, NoteFilter, ScoredNote, Vector, by_version, point_id
+from service.index.calls import NoAnswer, ServerCalls
+from service.index.collection import CollectionSettings, prepare
 
-_PAYLOAD_INDEXES = {
-    "category": models.PayloadSchemaType.KEYWORD,
-    "hashtag_keys": models.PayloadSchemaType.KEYWORD,
-    "created_at": models.PayloadSchemaType.DATETIME,
-}
+TIMEOUT_SECONDS = 10
+# Where vectors are quantised, twice as many as asked for are selected by the copy and ranked by the vectors themselves.
+_SEARCH = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0))
 
 
 class ServerIndex:
-    """A collection with one named vector a model. Writes wait until they are applied. Make one with `ServerIndex.open`."""
+    """A collection with one named vector a model. Make one with `ServerIndex.open`.
+
+    Only reads are tried again. A write may have been done although its answer was lost; by the time of another try, someone may have
+    seen it, and have deleted the note or written it anew, and been told so. Done again, it would bring the note back, or the older
+    text of two without versions. So a write that fails is told to the client, who knows whether it is still wanted.
+
+    Args:
+        client: by gRPC, or in local mode.
+        collection: its name.
+        vector_name: of the model's vectors.
+        timeout_seconds: longest wait for an answer, over all attempts.
+    """
 
     name = "qdrant-server"
 
-    def __init__(self, client: AsyncQdrantClient, collection: str, vector_name: str) -> None:
+    def __init__(
+        self, client: AsyncQdrantClient, collection: str, vector_name: str, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         self._client = client
         self._collection = collection
         self._vector_name = vector_name
+        self._calls = ServerCalls(timeout_seconds)
 
     @classmethod
-    async def open(cls, client: AsyncQdrantClient, *, collection: str, vector_name: str, dimensions: int) -> "ServerIndex":
+    async def open(
+        cls,
+        client: AsyncQdrantClient,
+        *,
+        collection: str,
+        vector_name: str,
+        dimensions: int,
+        settings: CollectionSettings = CollectionSettings(),  # noqa: B008 - frozen
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> "ServerIndex":
         """Opens the collection, or makes it with its payload indexes.
 
         Raises:
-            StartupError: the server does not answer, or the collection holds another model's vectors.
+            StartupError: the server does not answer or is too old, or the collection holds another model's vectors.
         """
-        index = cls(client, collection, vector_name)
+        index = cls(client, collection, vector_name, timeout_seconds)
         try:
-            async with _translated():
-                await index._prepare(dimensions)
+            await prepare(client, index._calls, collection, (vector_name, dimensions), settings)
         except IndexUnavailable as error:
-            raise StartupError(f"{error.detail}. Check NOTELLM_QDRANT_URL and NOTELLM_QDRANT_API_KEY") from error
+            raise StartupError(
+                f"{error.detail}. Check NOTELLM_QDRANT_URL, NOTELLM_QDRANT_GRPC_PORT and NOTELLM_QDRANT_API_KEY"
+            ) from error
         return index
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
-        """See `NoteIndex.upsert`."""
-        for version, group in by_version(notes).items():
-            points = [self._point(note) for note in group]
-            async with _translated():
-                await self._client.upsert(self._collection, points, wait=True, update_filter=_not_newer_than(version))
+        """See `NoteIndex.upsert`. All notes travel in one request."""
+        await self._write([self._upsert_of(version, group) for version, group in by_version(notes).items()])
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
+        points = [point_id(note_id) for note_id in ids]
         wanted = [self._vector_name] if with_vectors else False
-        async with _translated():
-            records = await self._client.retrieve(
-                self._collection, [point_id(note_id) for note_id in ids], with_payload=True, with_vectors=wanted
-            )
+        records = await self._calls.repeatable(
+            lambda: self._client.retrieve(self._collection, points, with_payload=True, with_vectors=wanted)
+        )
         found = (IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records)
         return {note.id: note for note in found}
 
@@ -66,53 +82,47 @@ class ServerIndex:
         self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None
     ) -> list[ScoredNote]:
         """See `NoteIndex.search`."""
-        async with _translated():
-            response = await self._client.query_points(
+        response = await self._calls.repeatable(
+            lambda: self._client.query_points(
                 self._collection,
                 query=vector.tolist(),
                 using=self._vector_name,
                 query_filter=_filter(where),
+                search_params=_SEARCH,
                 limit=limit,
                 offset=offset,
                 score_threshold=min_score,
                 with_payload=True,
             )
+        )
         return [ScoredNote(point.payload or {}, point.score) for point in response.points]
 
     async def delete(self, ids: Sequence[str]) -> None:
         """See `NoteIndex.delete`."""
         points: list[models.ExtendedPointId] = [point_id(note_id) for note_id in ids]
-        async with _translated():
-            await self._client.delete(self._collection, models.PointIdsList(points=points), wait=True)
+        await self._write([models.DeleteOperation(delete=models.PointIdsList(points=points))] if points else [])
 
     async def count(self) -> int:
-        """See `NoteIndex.count`."""
-        async with _translated():
-            return (await self._client.count(self._collection, exact=True)).count
+        """See `NoteIndex.count`. The server's estimate, off by little while it optimises: to be exact it would list every id."""
+        return (await self._calls.repeatable(lambda: self._client.count(self._collection, exact=False))).count
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""
         await self._client.close()
 
-    async def _prepare(self, dimensions: int) -> None:
-        if not await self._client.collection_exists(self._collection):
-            params = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
-            try:
-                await self._client.create_collection(self._collection, vectors_config={self._vector_name: params})
-            except (ApiException, grpc.RpcError, ValueError):
-                if not await self._client.collection_exists(self._collection):  # or another replica was faster
-                    raise
-        vectors = (await self._client.get_collection(self._collection)).config.params.vectors
-        found = vectors if isinstance(vectors, dict) else {}
-        if self._vector_name not in found or found[self._vector_name].size != dimensions:
-            raise StartupError(
-                f"the collection {self._collection} holds vectors of {', '.join(sorted(found)) or 'no named model'} and the checkpoint is "
-                f"{self._vector_name}: serve the checkpoint it was made with, or set NOTELLM_QDRANT_COLLECTION to a new name and embed "
-                "the notes again"
-            )
+    async def _write(self, operations: Sequence[models.UpdateOperation]) -> None:
+        if operations:  # an empty request is refused
+            await self._calls.once(lambda: self._write_once(operations))
 
-        for field, schema in _PAYLOAD_INDEXES.items():  # again at every start: the one before may have ended half-way
-            await self._client.create_payload_index(self._collection, field, field_schema=schema, wait=True)
+    async def _write_once(self, operations: Sequence[models.UpdateOperation]) -> None:
+        for result in await self._client.batch_update_points(self._collection, operations, wait=True):
+            # Without an error, the server may say that it has noted a write down and not done it yet.
+            if result.status is not models.UpdateStatus.COMPLETED:
+                raise NoAnswer(f"the Qdrant server has not done the write in time ({result.status})")
+
+    def _upsert_of(self, version: int | None, notes: Sequence[IndexedNote]) -> models.UpsertOperation:
+        points = [self._point(note) for note in notes]
+        return models.UpsertOperation(upsert=models.PointsList(points=points, update_filter=_not_newer_than(version)))
 
     def _point(self, note: IndexedNote) -> models.PointStruct:
         if note.vector is None:
@@ -121,21 +131,6 @@ class ServerIndex:
 
     def _vector_of(self, vectors: object) -> Vector | None:
         return np.asarray(vectors[self._vector_name], dtype=np.float32) if isinstance(vectors, dict) and vectors else None
-
-
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    """Turns whatever the client raises when the server is away or refuses into `IndexUnavailable`."""
-    try:
-        yield
-    except (ApiException, QdrantException, grpc.RpcError, httpx.HTTPError, OSError, TimeoutError) as error:
-        raise IndexUnavailable(f"the Qdrant server did not do what was asked: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """One line about what the client raised."""
-    text = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
-    return " ".join((text or type(error).__name__).split())[:300]
 
 
 def _filter(where: NoteFilter) -> models.Filter:

@@ -38,7 +38,7 @@ async def ready(runtime: RuntimeDep, request: Request, response: Response) -> He
         response.status_code = 503
         return Health(status="failing", detail=failure)
     try:
-        await runtime.notes.count()
+        await runtime.notes.ping()
     except ServiceError as error:
         response.status_code = 503
         return Health(status="failing", detail=error.detail)

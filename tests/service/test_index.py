@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,15 +12,21 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from notellm import Note
-from service.errors import IndexUnavailable, StartupError
+from service.errors import StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, ServerIndex, Vector
+from service.index.connection import ServerAddress, connect
+from tests.qdrant import QdrantStandIn
 
 DIMENSIONS = 16
 SERVER = os.environ.get("NOTELLM_TEST_QDRANT_URL")
-LOCAL_MODE_WARNING = "ignore:Payload indexes have no effect in the local Qdrant:UserWarning"
+# Local mode says what it does not do.
+LOCAL_MODE = pytest.mark.filterwarnings(
+    "ignore:Payload indexes have no effect:UserWarning", "ignore:Local mode performs exact:UserWarning"
+)
 BACKENDS = [
     "edge",
-    pytest.param("client-local", marks=pytest.mark.filterwarnings(LOCAL_MODE_WARNING)),
+    pytest.param("client-local", marks=LOCAL_MODE),
+    "client-grpc",
     pytest.param(
         "client-server",
         marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server"),
@@ -55,14 +62,27 @@ async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
         await opened.close()
         return
-    client = (
-        AsyncQdrantClient(":memory:") if request.param == "client-local" else AsyncQdrantClient(url=SERVER, prefer_grpc=True)
-    )
-    collection = f"test-{uuid.uuid4().hex}"
-    opened = await ServerIndex.open(client, collection=collection, vector_name="m-1", dimensions=DIMENSIONS)
-    yield opened
-    await client.delete_collection(collection)
-    await opened.close()
+    async with open_client(request.param) as client:
+        collection = f"test-{uuid.uuid4().hex}"
+        opened = await ServerIndex.open(client, collection=collection, vector_name="m-1", dimensions=DIMENSIONS)
+        yield opened
+        await client.delete_collection(collection)
+        await opened.close()
+
+
+@asynccontextmanager
+async def open_client(backend: str) -> AsyncIterator[AsyncQdrantClient]:
+    """In local mode, or by gRPC: to the protocol's stand-in, to a server."""
+    if backend == "client-local":
+        yield AsyncQdrantClient(":memory:")
+    elif backend == "client-grpc":
+        stand_in = QdrantStandIn()
+        await stand_in.start()
+        yield connect(ServerAddress("http://127.0.0.1", stand_in.port), 10)
+        await stand_in.stop()
+    else:
+        assert SERVER is not None
+        yield connect(ServerAddress(SERVER), 10)
 
 
 def ranked(query: Vector, notes: list[IndexedNote]) -> list[tuple[str, float]]:
@@ -121,6 +141,13 @@ async def test_filters(where: NoteFilter, wanted: set[int], index: NoteIndex) ->
     assert {hit.payload["id"] for hit in found} == {f"n{number}" for number in wanted}
 
 
+async def test_a_note_is_not_its_own_neighbour(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    found = await index.search(vector(3), where=NoteFilter(exclude=["n3"]), limit=5)
+    others = [note for note in NOTES if note.id != "n3"]
+    assert [hit.payload["id"] for hit in found] == [note_id for note_id, _ in ranked(vector(3), others)[:5]]
+
+
 async def test_only_scores_from_the_least_on(index: NoteIndex) -> None:
     await index.upsert(NOTES)
     found = await index.search(vector(3), where=NoteFilter(), limit=100, min_score=0.2)
@@ -138,15 +165,49 @@ async def test_a_second_write_replaces_the_first(index: NoteIndex) -> None:
     np.testing.assert_allclose(found.vector, vector(50), atol=1e-6)
 
 
+async def titles(index: NoteIndex, *ids: str) -> dict[str, str]:
+    return {note_id: note.payload["title"] for note_id, note in (await index.get(ids)).items()}
+
+
 async def test_a_lower_version_never_overwrites_a_higher_one(index: NoteIndex) -> None:
     await index.upsert([indexed(1, version=5, title="five"), indexed(2)])
     await index.upsert([indexed(1, version=4, title="four"), indexed(2, version=1, title="one"), indexed(3, version=9)])
-    titles = {note_id: note.payload["title"] for note_id, note in (await index.get(["n1", "n2", "n3"])).items()}
-    assert titles == {"n1": "five", "n2": "one", "n3": "title 3"}
+    assert await titles(index, "n1", "n2", "n3") == {"n1": "five", "n2": "one", "n3": "title 3"}
+
+
+async def test_what_is_skipped_keeps_its_vector(index: NoteIndex) -> None:
+    await index.upsert([indexed(1, version=5)])
+    await index.upsert([IndexedNote(indexed(1, version=4).payload, vector(50))])
+    stored = (await index.get(["n1"], with_vectors=True))["n1"].vector
+    assert stored is not None
+    np.testing.assert_allclose(stored, vector(1), atol=1e-6)
+
+
+async def test_an_equal_version_replaces(index: NoteIndex) -> None:
+    await index.upsert([indexed(1, version=5, title="five")])
     await index.upsert([indexed(1, version=5, title="five again")])
-    await index.upsert([indexed(2, title="no version")])
-    titles = {note_id: note.payload["title"] for note_id, note in (await index.get(["n1", "n2"])).items()}
-    assert titles == {"n1": "five again", "n2": "no version"}
+    assert await titles(index, "n1") == {"n1": "five again"}
+
+
+async def test_without_a_version_the_last_write_counts(index: NoteIndex) -> None:
+    await index.upsert([indexed(1, version=5, title="five")])
+    await index.upsert([indexed(1, title="no version")])
+    assert await titles(index, "n1") == {"n1": "no version"}
+    await index.upsert([indexed(1, version=1, title="one")])
+    assert await titles(index, "n1") == {"n1": "one"}
+
+
+async def test_versions_are_told_apart_up_to_the_largest(index: NoteIndex) -> None:
+    largest = 2**53 - 1
+    await index.upsert([indexed(1, version=largest, title="largest")])
+    await index.upsert([indexed(1, version=largest - 1, title="next")])
+    assert await titles(index, "n1") == {"n1": "largest"}
+
+
+async def test_nothing_to_write_is_no_error(index: NoteIndex) -> None:
+    await index.upsert([])
+    await index.delete([])
+    assert await index.count() == 0
 
 
 async def test_forgotten_notes_are_gone(index: NoteIndex) -> None:
@@ -198,31 +259,3 @@ async def test_edge_says_that_a_damaged_index_cannot_be_opened(tmp_path: Path) -
     blocked.write_text("x")
     with pytest.raises(StartupError, match="cannot be used"):
         EdgeIndex.open(blocked, vector_name="m-1", dimensions=DIMENSIONS)
-
-
-@pytest.mark.filterwarnings(LOCAL_MODE_WARNING)
-async def test_the_client_refuses_another_models_collection() -> None:
-    client = AsyncQdrantClient(":memory:")
-    await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS)
-    await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS)
-    for name, dimensions in (("m-2", DIMENSIONS), ("m-1", 8)):
-        with pytest.raises(StartupError, match="holds vectors of m-1 and the checkpoint is"):
-            await ServerIndex.open(client, collection="notes", vector_name=name, dimensions=dimensions)
-    await client.close()
-
-
-@pytest.mark.parametrize("grpc", [True, False])
-async def test_a_server_that_does_not_answer(grpc: bool) -> None:
-    client = AsyncQdrantClient("http://127.0.0.1:1", grpc_port=2, prefer_grpc=grpc, timeout=2, check_compatibility=False)
-    with pytest.raises(StartupError, match="Check NOTELLM_QDRANT_URL"):
-        await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS)
-    index = ServerIndex(client, "notes", "m-1")
-    for call in (
-        index.count(),
-        index.get(["a"]),
-        index.delete(["a"]),
-        index.search(vector(1), where=NoteFilter(), limit=1),
-    ):
-        with pytest.raises(IndexUnavailable):
-            await call
-    await client.close()

@@ -87,6 +87,7 @@ async def test_an_index_that_fails_is_a_503_and_not_ready(client: httpx.AsyncCli
         response = await client.post("/notes/embed", json={"notes": NOTES[1:2]})
         assert (response.status_code, response.json()["type"]) == (503, "urn:notellm:problem:index-unavailable")
         assert (await client.get("/notes/a1/similar")).status_code == 503
+        patch.setattr(EdgeIndex, "get", broken)
         assert (await client.get("/health/ready")).status_code == 503
         assert (await client.get("/health/live")).status_code == 200
     assert (await client.get("/health/ready")).status_code == 200

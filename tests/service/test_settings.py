@@ -26,6 +26,14 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"NOTELLM_PORT": "many"}, "NOTELLM_PORT: Input should be a valid integer"),
         ({"NOTELLM_LOG_LEVEL": "LOUD"}, "NOTELLM_LOG_LEVEL"),
         ({"NOTELLM_QDRANT_API_KEY": "secret"}, "NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL"),
+        ({"NOTELLM_QDRANT_URL": "qdrant:6333"}, "NOTELLM_QDRANT_URL: String should match pattern"),
+        (
+            {"NOTELLM_QDRANT_URL": "http://qdrant:6333", "NOTELLM_QDRANT_API_KEY": "secret"},
+            "unencrypted: set an https:// address, or NOTELLM_QDRANT_PLAIN_API_KEY=true",
+        ),
+        ({"NOTELLM_QDRANT_URL": "http://localhost.example.org", "NOTELLM_QDRANT_API_KEY": "secret"}, "unencrypted"),
+        ({"NOTELLM_QDRANT_URL": "http://qdrant:6333", "NOTELLM_QDRANT_CA_FILE": "/ca"}, "without an https://"),
+        ({"NOTELLM_QDRANT_REPLICATION": "2", "NOTELLM_QDRANT_WRITE_CONSISTENCY": "3"}, "no write could be acknowledged"),
         ({"NOTELLM_MAX_QUEUE_TOKENS": "64"}, "no batch could ever fill up"),
     ],
 )
@@ -45,8 +53,24 @@ def test_variables_of_the_test_suite_are_no_settings(monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load(monkeypatch, NOTELLM_QDRANT_URL="http://q:6333", NOTELLM_QDRANT_API_KEY="s3cret")
+    settings = load(monkeypatch, NOTELLM_QDRANT_URL="https://q:6333", NOTELLM_QDRANT_API_KEY="s3cret")
     assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NOTELLM_QDRANT_URL": "https://qdrant.example.org:6333"},
+        {"NOTELLM_QDRANT_URL": "http://localhost:6333"},
+        {"NOTELLM_QDRANT_URL": "http://127.0.0.1"},
+        {"NOTELLM_QDRANT_URL": "http://[::1]:6333/"},
+        {"NOTELLM_QDRANT_URL": "http://qdrant:6333", "NOTELLM_QDRANT_PLAIN_API_KEY": "true"},
+    ],
+)
+def test_a_key_for_qdrant_is_accepted_where_nobody_can_read_it(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load(monkeypatch, NOTELLM_QDRANT_API_KEY="s3cret", **variables).qdrant_api_key
 
 
 def test_the_documentation_is_up_to_date() -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.errors import EngineUnavailable
+from service.errors import Unavailable
 
 
 class CircuitBreaker:
@@ -13,13 +13,23 @@ class CircuitBreaker:
 
     Args:
         name: of the server, in messages.
+        failure: what a call raises when the server does not answer, and what is raised while the breaker is open.
         failures: in a row, that open it.
         pause_seconds: how long it stays open before a call may try again.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, name: str, *, failures: int, pause_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        failure: type[Unavailable],
+        *,
+        failures: int,
+        pause_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
+        self._failure = failure
         self._limit = failures
         self._pause_seconds = pause_seconds
         self._clock = clock
@@ -29,22 +39,22 @@ class CircuitBreaker:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Wraps one call; an `EngineUnavailable` that leaves it is a failure, anything else is an answer.
+        """Wraps one call; a `failure` that leaves it counts as one, anything else is an answer.
 
         Raises:
-            EngineUnavailable: the breaker is open.
+            Unavailable: the breaker is open; a `failure`.
         """
         half_open = self._failures >= self._limit
         left = self._opened + self._pause_seconds - self._clock()
         if half_open and (left > 0 or self._trying):
-            raise EngineUnavailable(
+            raise self._failure(
                 f"{self._name} has failed {self._failures} times in a row and is left alone for a while",
                 max(1, math.ceil(left)),
             )
         self._trying = half_open
         try:
             yield
-        except EngineUnavailable:
+        except self._failure:
             self._failures += 1
             self._opened = self._clock()
             raise

@@ -1,7 +1,7 @@
 import pytest
 
-from service.engines.breaker import CircuitBreaker
-from service.errors import EngineUnavailable
+from service.breaker import CircuitBreaker
+from service.errors import EngineUnavailable, IndexUnavailable
 
 
 class Clock:
@@ -18,7 +18,7 @@ def fail(breaker: CircuitBreaker) -> None:
 
 def test_it_opens_after_failures_in_a_row_and_lets_one_call_try_after_the_pause() -> None:
     clock = Clock()
-    breaker = CircuitBreaker("server", failures=2, pause_seconds=5, clock=clock)
+    breaker = CircuitBreaker("server", EngineUnavailable, failures=2, pause_seconds=5, clock=clock)
     fail(breaker)
     with breaker.call():
         pass
@@ -37,7 +37,7 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_call_try_after_the_pause(
 
 def test_a_failed_try_opens_it_again() -> None:
     clock = Clock()
-    breaker = CircuitBreaker("server", failures=1, pause_seconds=5, clock=clock)
+    breaker = CircuitBreaker("server", EngineUnavailable, failures=1, pause_seconds=5, clock=clock)
     fail(breaker)
     clock.now = 6
     fail(breaker)
@@ -47,8 +47,19 @@ def test_a_failed_try_opens_it_again() -> None:
 
 
 def test_an_answer_that_is_a_refusal_is_an_answer() -> None:
-    breaker = CircuitBreaker("server", failures=1, pause_seconds=5)
+    breaker = CircuitBreaker("server", EngineUnavailable, failures=1, pause_seconds=5)
     with pytest.raises(ValueError, match="wrong"), breaker.call():
         raise ValueError("wrong")
     with breaker.call():
         pass
+
+
+def test_only_its_own_kind_of_failure_counts() -> None:
+    breaker = CircuitBreaker("index", IndexUnavailable, failures=1, pause_seconds=5)
+    with pytest.raises(EngineUnavailable), breaker.call():
+        raise EngineUnavailable("down")
+    with pytest.raises(IndexUnavailable, match="down"), breaker.call():
+        raise IndexUnavailable("down")
+    with pytest.raises(IndexUnavailable, match="left alone") as refused, breaker.call():
+        pytest.fail("the call went through")
+    assert refused.value.headers == {"Retry-After": "5"}

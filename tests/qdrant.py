@@ -1,0 +1,165 @@
+"""`QdrantStandIn`: Qdrant's gRPC protocol, answered by qdrant-client's local mode. Stands in where no server is to be had.
+
+What travels is what travels to a server: messages, metadata, TLS, status codes, broken connections. How a server stores, indexes,
+quantises and replicates is not here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+import grpc
+from qdrant_client import AsyncQdrantClient
+from qdrant_client import grpc as protocol
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+Message = Any
+Answer = Callable[[Any, Any, Any], Awaitable[Message]]
+Fault = Callable[[str, Message], tuple[grpc.StatusCode, str] | None]
+
+
+class QdrantStandIn:
+    """A server on a port of this machine; it keeps what it holds when it is stopped and started again.
+
+    Attributes:
+        requests: the name of every call and its message, in order; refused ones, too.
+        fault: says for a call with which status it fails, or None.
+        status: of writes that were done.
+        version: that it says it has.
+        delay: seconds until it answers.
+        trailing: metadata of a failure.
+    """
+
+    def __init__(self, api_key: str | None = None, tls: tuple[bytes, bytes] | None = None) -> None:
+        self.requests: list[tuple[str, Any]] = []
+        self.fault: Fault = lambda _name, _request: None
+        self.status = protocol.UpdateStatus.Completed
+        self.version = "1.19.0"
+        self.delay = 0.0
+        self.trailing: tuple[tuple[str, str], ...] = ()
+        self.port = 0
+        self._api_key = api_key
+        self._tls = tls
+        self._store = AsyncQdrantClient(":memory:")
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listens, on the same port as before."""
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        protocol.add_PointsServicer_to_server(_Points(self, self._store), server)  # type: ignore[no-untyped-call]
+        protocol.add_CollectionsServicer_to_server(_Collections(self, self._store), server)  # type: ignore[no-untyped-call]
+        protocol.add_QdrantServicer_to_server(_Qdrant(self, self._store), server)  # type: ignore[no-untyped-call]
+        address = f"127.0.0.1:{self.port}"
+        if self._tls is None:
+            self.port = server.add_insecure_port(address)
+        else:
+            self.port = server.add_secure_port(address, grpc.ssl_server_credentials([self._tls]))
+        await server.start()
+        self._server = server
+
+    async def stop(self) -> None:
+        """Breaks all connections off."""
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+
+    def calls(self, name: str) -> list[Any]:
+        """The messages of one call."""
+        return [request for called, request in self.requests if called == name]
+
+    async def admit(self, name: str, request: Message, context: Any) -> None:
+        """Notes a call down, and fails it where it should fail."""
+        self.requests.append((name, request))
+        if self._api_key is not None and dict(context.invocation_metadata()).get("api-key") != self._api_key:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
+        if (failure := self.fault(name, request)) is not None:
+            await context.abort(*failure, self.trailing)
+        await asyncio.sleep(self.delay)
+
+
+class _Servicer:
+    def __init__(self, stand_in: QdrantStandIn, store: AsyncQdrantClient) -> None:
+        self.stand_in = stand_in
+        self.store = store
+
+
+def answers(method: Answer) -> Answer:
+    """Admits each call first."""
+
+    @wraps(method)
+    async def admitted(servicer: _Servicer, request: Message, context: Any) -> Message:
+        await servicer.stand_in.admit(method.__name__, request, context)
+        return await method(servicer, request, context)
+
+    return admitted
+
+
+class _Qdrant(_Servicer, protocol.QdrantServicer):
+    @answers
+    async def HealthCheck(self, _request: Any, _context: Any) -> Message:
+        return protocol.HealthCheckReply(title="qdrant", version=self.stand_in.version)
+
+
+class _Collections(_Servicer, protocol.CollectionsServicer):
+    @answers
+    async def CollectionExists(self, request: Any, _context: Any) -> Message:
+        exists = await self.store.collection_exists(request.collection_name)
+        return protocol.CollectionExistsResponse(result=protocol.CollectionExists(exists=exists))
+
+    @answers
+    async def Create(self, request: Any, _context: Any) -> Message:
+        result = await self.store.create_collection(
+            request.collection_name, vectors_config=GrpcToRest.convert_vectors_config(request.vectors_config)
+        )
+        return protocol.CollectionOperationResponse(result=result)
+
+    @answers
+    async def Delete(self, request: Any, _context: Any) -> Message:
+        return protocol.CollectionOperationResponse(result=await self.store.delete_collection(request.collection_name))
+
+    @answers
+    async def Get(self, request: Any, _context: Any) -> Message:
+        info = RestToGrpc.convert_collection_info(await self.store.get_collection(request.collection_name))
+        for index in self.stand_in.calls("CreateFieldIndex"):
+            info.payload_schema[index.field_name].data_type = index.field_type + 1  # the enumerations differ by one
+        return protocol.GetCollectionInfoResponse(result=info)
+
+
+class _Points(_Servicer, protocol.PointsServicer):
+    def _done(self) -> Message:
+        return protocol.UpdateResult(operation_id=1, status=self.stand_in.status)
+
+    @answers
+    async def CreateFieldIndex(self, _request: Any, _context: Any) -> Message:
+        return protocol.PointsOperationResponse(result=self._done())
+
+    @answers
+    async def UpdateBatch(self, request: Any, _context: Any) -> Message:
+        operations = [GrpcToRest.convert_points_update_operation(operation) for operation in request.operations]
+        await self.store.batch_update_points(request.collection_name, operations)
+        return protocol.UpdateBatchResponse(result=[self._done() for _ in operations])
+
+    @answers
+    async def Get(self, request: Any, _context: Any) -> Message:
+        records = await self.store.retrieve(
+            request.collection_name,
+            [GrpcToRest.convert_point_id(point) for point in request.ids],
+            with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+        )
+        return protocol.GetResponse(result=[RestToGrpc.convert_record(record) for record in records])
+
+    @answers
+    async def Query(self, request: Any, _context: Any) -> Message:
+        query = GrpcToRest.convert_query_points(request)
+        response = await self.store.query_points(
+            request.collection_name, query=query.query, using=query.using, query_filter=query.filter, limit=query.limit or 10,
+            offset=query.offset, score_threshold=query.score_threshold, with_payload=query.with_payload or False,
+            with_vectors=query.with_vector or False,
+        )  # fmt: skip
+        return protocol.QueryResponse(result=[RestToGrpc.convert_scored_point(point) for point in response.points])
+
+    @answers
+    async def Count(self, request: Any, _context: Any) -> Message:
+        return protocol.CountResponse(result=RestToGrpc.convert_count_result(await self.store.count(request.collection_name)))
