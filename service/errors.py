@@ -13,6 +13,7 @@ ServiceError
 └── IndexUnavailable      503  the vector index did not answer
 
 StartupError is for the operator: the process does not start, and its message says what to change.
+CommandError is for who runs a command beside the service: it ends, and its message says why and how to go on.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ PROBLEM_JSON = "application/problem+json"
 
 class StartupError(Exception):
     """The service cannot start as configured; the message says what to change."""
+
+
+class CommandError(Exception):
+    """A command cannot go on; the message says why and what to do."""
 
 
 class FieldError(BaseModel):

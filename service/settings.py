@@ -17,6 +17,8 @@ from service.schemas import MAX_NOTES
 PREFIX = "NOTELLM_"
 # Read by the test-suite, not by the service.
 _FOREIGN_PREFIX = "NOTELLM_TEST_"
+# Read by the commands that are clients of a running service.
+CLIENT_KEY = "NOTELLM_API_KEY"
 
 
 class Settings(BaseSettings):
@@ -183,7 +185,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted(environment):
-        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in known:
+        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in {*known, CLIENT_KEY}:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise StartupError(f"{name} is not a setting{hint} (see docs/configuration.md)")

@@ -1,6 +1,6 @@
 """`ServerIndex`: a Qdrant server through qdrant-client."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -11,7 +11,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
 from service.errors import IndexUnavailable, StartupError
-from service.index.base import IndexedNote, NoteFilter, ScoredNote, Vector, by_version, point_id
+from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 
 _PAYLOAD_INDEXES = {
     "category": models.PayloadSchemaType.KEYWORD,
@@ -47,10 +47,7 @@ class ServerIndex:
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.upsert`."""
-        for version, group in by_version(notes).items():
-            points = [self._point(note) for note in group]
-            async with _translated():
-                await self._client.upsert(self._collection, points, wait=True, update_filter=_not_newer_than(version))
+        await self._upsert(notes, _not_newer_than)
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
@@ -85,6 +82,19 @@ class ServerIndex:
         async with _translated():
             await self._client.delete(self._collection, models.PointIdsList(points=points), wait=True)
 
+    async def scroll(self, *, start: str | None = None, limit: int) -> NotePage:
+        """See `NoteIndex.scroll`."""
+        async with _translated():
+            records, following = await self._client.scroll(
+                self._collection, offset=start, limit=limit, with_payload=True, with_vectors=[self._vector_name]
+            )
+        notes = [IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records]
+        return NotePage(notes, str(following) if following is not None else None)
+
+    async def restore(self, notes: Sequence[IndexedNote]) -> None:
+        """See `NoteIndex.restore`."""
+        await self._upsert(notes, _older_than)
+
     async def count(self) -> int:
         """See `NoteIndex.count`."""
         async with _translated():
@@ -113,6 +123,12 @@ class ServerIndex:
 
         for field, schema in _PAYLOAD_INDEXES.items():  # again at every start: the one before may have ended half-way
             await self._client.create_payload_index(self._collection, field, field_schema=schema, wait=True)
+
+    async def _upsert(self, notes: Sequence[IndexedNote], replaced: Callable[[int | None], models.Filter | None]) -> None:
+        for version, group in by_version(notes).items():
+            points = [self._point(note) for note in group]
+            async with _translated():
+                await self._client.upsert(self._collection, points, wait=True, update_filter=replaced(version))
 
     def _point(self, note: IndexedNote) -> models.PointStruct:
         if note.vector is None:
@@ -154,3 +170,8 @@ def _not_newer_than(version: int | None) -> models.Filter | None:
     if version is None:
         return None
     return models.Filter(must_not=[models.FieldCondition(key="version", range=models.Range(gt=float(version)))])
+
+
+def _older_than(version: int | None) -> models.Filter:
+    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
+    return models.Filter(must=[models.FieldCondition(key="version", range=models.Range(lt=float(version or 0)))])
