@@ -14,7 +14,7 @@ Json = dict[str, Any]
 REQUEST_SECONDS = 600
 _PLACE = re.compile(r"notes\[(\d+)\]")
 _OVERLOADED, _UNAVAILABLE = 429, 503
-_backoff = wait_exponential_jitter(initial=0.5, max=30)
+_backoff = wait_exponential_jitter(multiplier=0.5, max=30)
 
 
 class Refused(CommandError):

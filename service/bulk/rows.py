@@ -124,7 +124,11 @@ class CsvFile(_TextFile):
         try:
             check_columns(path, self._reader.fieldnames or ())
         except csv.Error as error:
+            self.close()
             raise CommandError(f"{path} is no readable CSV file: {error}") from error
+        except CommandError:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[Row]:
         """See `RowFile`."""
