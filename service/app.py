@@ -10,11 +10,12 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from service.archive import NoteArchive
 from service.draining import Drain, RefuseWhileDraining
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
 from service.lifetime import RequestLifetime
 from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response, request_id
-from service.routes import notes, openai, operations
+from service.routes import admin, notes, openai, operations
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -33,17 +34,31 @@ def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None)
     app.state.runtime = runtime
     app.state.settings = settings
     app.state.drain = drain
-    for routes in (notes, openai, operations):
+    app.state.archive = runtime.archive
+    for routes in (notes, openai, operations, admin):
         app.include_router(routes.router)
-    app.add_exception_handler(ServiceError, _service_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    _handle_errors(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestLifetime, timeout_seconds=settings.request_timeout_seconds, drain=drain)
     app.add_middleware(RefuseWhileDraining, drain=drain)
     app.add_middleware(RequestContext, metrics=runtime.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def create_archive_app(archive: NoteArchive) -> FastAPI:
+    """Only `/admin/notes`, over an index without a model: what backups need where no service runs."""
+    app = FastAPI(openapi_url=None)
+    app.state.archive = archive
+    app.include_router(admin.router)
+    _handle_errors(app)
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
 
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:

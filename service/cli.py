@@ -1,6 +1,7 @@
-"""`notellm-serve`: serves a checkpoint.
+"""`notellm-serve`: serves a checkpoint; its commands take notes in and out.
 
     NOTELLM_CHECKPOINT=path/to/checkpoint notellm-serve
+    notellm-serve ingest notes.jsonl
 
 All settings are environment variables, see docs/configuration.md.
 """
@@ -14,7 +15,8 @@ import typer
 import uvicorn
 
 from notellm.errors import NoteLLMError
-from service.errors import StartupError
+from service.bulk import commands
+from service.errors import CommandError, StartupError
 from service.logs import configure_logging
 from service.settings import Settings, load_settings
 
@@ -23,11 +25,18 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)
-def serve() -> None:
+def serve(context: typer.Context) -> None:
     """Serves the checkpoint of NOTELLM_CHECKPOINT. Settings are NOTELLM_* environment variables: docs/configuration.md."""
+    if context.invoked_subcommand is not None:
+        return
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     asyncio.run(_serve(settings))
+
+
+app.command()(commands.ingest)
+app.command()(commands.export)
+app.command("import")(commands.restore)
 
 
 async def _serve(settings: Settings) -> None:
@@ -62,6 +71,6 @@ def main() -> None:
     """Runs the command line. An expected error is one line on standard error and exit code 1."""
     try:
         app()
-    except (StartupError, NoteLLMError) as error:
+    except (StartupError, CommandError, NoteLLMError) as error:
         typer.echo(f"notellm-serve: {error}", err=True)
         sys.exit(1)

@@ -14,6 +14,7 @@ ServiceError
 └── StorageFull           507  the disk of the embedded index is nearly full; reading goes on
 
 StartupError is for the operator: the process does not start, and its message says what to change.
+CommandError is for who runs a command beside the service: it ends, and its message says why and how to go on.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ PROBLEM_JSON = "application/problem+json"
 
 class StartupError(Exception):
     """The service cannot start as configured; the message says what to change."""
+
+
+class CommandError(Exception):
+    """A command cannot go on; the message says why and what to do."""
 
 
 class FieldError(BaseModel):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
+from service.archive import NoteArchive, vector_name_of
 from service.engines import Engine
 from service.errors import StartupError
 from service.health import Liveness
@@ -34,6 +35,7 @@ class Runtime:
     checkpoint: Checkpoint
     engine: Engine
     index: NoteIndex
+    archive: NoteArchive
     metrics: Metrics
     liveness: Liveness
 
@@ -50,7 +52,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
     checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint, verify=settings.verify_checkpoint)
     prompt = await asyncio.to_thread(checkpoint.prompt)
     async with AsyncExitStack() as stack:
-        index = await _open_index(settings, checkpoint)
+        index = await open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
         engine = await open_engine(settings, checkpoint, prompt)
         stack.push_async_callback(engine.close)
@@ -82,6 +84,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             checkpoint,
             engine,
             index,
+            NoteArchive(index, checkpoint, metrics),
             metrics,
             queues.liveness,
         )
@@ -97,9 +100,14 @@ def _rules(settings: Settings) -> HashtagRules:
     return HashtagRules.of(blocked, settings.hashtag_min_confidence)
 
 
-async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
+async def open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
+    """The index of the settings for the vectors of the checkpoint; made if it is not there.
+
+    Raises:
+        StartupError: it is not usable.
+    """
     manifest = checkpoint.manifest
-    vector_name = f"{manifest.name}-{checkpoint.fingerprint}"
+    vector_name = vector_name_of(checkpoint)
     if settings.qdrant_url is None:
         directory = settings.data_dir / "index"
         return await asyncio.to_thread(

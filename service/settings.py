@@ -19,6 +19,8 @@ PREFIX = "NOTELLM_"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Read by the test-suite, not by the service.
 _FOREIGN_PREFIX = "NOTELLM_TEST_"
+# Read by the commands that are clients of a running service.
+CLIENT_KEY = "NOTELLM_API_KEY"
 
 
 class Settings(BaseSettings):
@@ -237,7 +239,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted(environment):
-        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in known:
+        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in {*known, CLIENT_KEY}:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise StartupError(f"{name} is not a setting{hint} (see docs/configuration.md)")

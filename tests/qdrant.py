@@ -151,6 +151,20 @@ class _Points(_Servicer, protocol.PointsServicer):
         return protocol.GetResponse(result=[RestToGrpc.convert_record(record) for record in records])
 
     @answers
+    async def Scroll(self, request: Any, _context: Any) -> Message:
+        records, following = await self.store.scroll(
+            request.collection_name,
+            offset=GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None,
+            limit=request.limit,
+            with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+        )
+        following = None if following is None else RestToGrpc.convert_extended_point_id(following)
+        return protocol.ScrollResponse(
+            result=[RestToGrpc.convert_record(record) for record in records], next_page_offset=following
+        )
+
+    @answers
     async def Query(self, request: Any, _context: Any) -> Message:
         query = GrpcToRest.convert_query_points(request)
         response = await self.store.query_points(

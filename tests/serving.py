@@ -42,7 +42,7 @@ def start_service(
     checkpoint: Path, data_dir: Path, *, start_seconds: float = START_SECONDS, **environment: str
 ) -> RunningService:
     """Starts the service and waits until it is ready."""
-    port = free_port()
+    port = int(environment.get("NOTELLM_PORT", free_port()))
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "service.log"
     variables = {

@@ -1,7 +1,7 @@
 """Where notes and their vectors are stored."""
 
-from service.index.base import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
+from service.index.base import IndexedNote, NoteFilter, NoteIndex, NotePage, ScoredNote, Vector
 from service.index.edge import EdgeIndex
 from service.index.server import ServerIndex
 
-__all__ = ["EdgeIndex", "IndexedNote", "NoteFilter", "NoteIndex", "ScoredNote", "ServerIndex", "Vector"]
+__all__ = ["EdgeIndex", "IndexedNote", "NoteFilter", "NoteIndex", "NotePage", "ScoredNote", "ServerIndex", "Vector"]

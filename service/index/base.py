@@ -52,6 +52,19 @@ class ScoredNote:
 
 
 @dataclass(frozen=True)
+class NotePage:
+    """A part of the index, in the order of its points.
+
+    Attributes:
+        notes: with their vectors; a note that has none of the served model has None.
+        next: where the following page begins; None after the last one.
+    """
+
+    notes: list[IndexedNote]
+    next: str | None
+
+
+@dataclass(frozen=True)
 class NoteFilter:
     """Which notes count.
 
@@ -93,6 +106,14 @@ class NoteIndex(Protocol):
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Forgets notes, durably, before it returns; ids that are not stored are passed over."""
+        ...
+
+    async def scroll(self, *, start: str | None = None, limit: int) -> NotePage:
+        """All notes, page by page; `start` is the `next` of the page before. A note that stays is in exactly one page."""
+        ...
+
+    async def restore(self, notes: Sequence[IndexedNote]) -> None:
+        """Stores notes that are missing, durably, and replaces stored ones of a lower version; all others are kept."""
         ...
 
     async def count(self) -> int:

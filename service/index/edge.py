@@ -14,7 +14,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from service.errors import IndexUnavailable, ServiceError, StartupError
-from service.index.base import IndexedNote, NoteFilter, ScoredNote, Vector, by_version, point_id
+from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.disk import DiskReserve
 from service.index.integrity import Ledger, check_integrity, count, failed
 
@@ -67,7 +67,7 @@ class EdgeIndex:
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.upsert`."""
-        await self._call(lambda: self._upsert(notes))
+        await self._call(lambda: self._upsert(notes, _not_newer_than))
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
@@ -96,6 +96,17 @@ class EdgeIndex:
         points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
         await self._call(lambda: self._delete(points))
 
+    async def scroll(self, *, start: str | None = None, limit: int) -> NotePage:
+        """See `NoteIndex.scroll`."""
+        request = edge.ScrollRequest(offset=UUID(start) if start else None, limit=limit, with_payload=True, with_vector=True)
+        records, following = await self._call(lambda: self._shard.scroll(request))
+        notes = [IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records]
+        return NotePage(notes, str(following) if following is not None else None)
+
+    async def restore(self, notes: Sequence[IndexedNote]) -> None:
+        """See `NoteIndex.restore`."""
+        await self._call(lambda: self._upsert(notes, _older_than))
+
     async def count(self) -> int:
         """See `NoteIndex.count`."""
         return await self._call(lambda: count(self._shard))
@@ -116,11 +127,11 @@ class EdgeIndex:
                 raise
             raise IndexUnavailable(f"the embedded index failed: {error}") from error
 
-    def _upsert(self, notes: Sequence[IndexedNote]) -> None:
+    def _upsert(self, notes: Sequence[IndexedNote], replaced: Callable[[int | None], edge.Filter | None]) -> None:
         operations = []
         for version, group in by_version(notes).items():
             points = [self._point(note) for note in group]
-            operations.append(edge.UpdateOperation.upsert_points(points, condition=_not_newer_than(version)))
+            operations.append(edge.UpdateOperation.upsert_points(points, condition=replaced(version)))
         self._write(operations)
 
     def _delete(self, points: "list[edge.PointId]") -> None:
@@ -211,3 +222,8 @@ def _not_newer_than(version: int | None) -> edge.Filter | None:
     if version is None:
         return None
     return edge.Filter(must_not=[edge.FieldCondition("version", range=edge.RangeFloat(gt=float(version)))])
+
+
+def _older_than(version: int | None) -> edge.Filter:
+    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
+    return edge.Filter(must=[edge.FieldCondition("version", range=edge.RangeFloat(lt=float(version or 0)))])

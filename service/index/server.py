@@ -1,12 +1,12 @@
 """`ServerIndex`: a Qdrant server through qdrant-client."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
-from service.index.base import IndexedNote, NoteFilter, ScoredNote, Vector, by_version, point_id
+from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.calls import NoAnswer, ServerCalls
 from service.index.collection import CollectionSettings, prepare
 
@@ -66,7 +66,7 @@ class ServerIndex:
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.upsert`. All notes travel in one request."""
-        await self._write([self._upsert_of(version, group) for version, group in by_version(notes).items()])
+        await self._upsert(notes, _not_newer_than)
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
@@ -102,6 +102,20 @@ class ServerIndex:
         points: list[models.ExtendedPointId] = [point_id(note_id) for note_id in ids]
         await self._write([models.DeleteOperation(delete=models.PointIdsList(points=points))] if points else [])
 
+    async def scroll(self, *, start: str | None = None, limit: int) -> NotePage:
+        """See `NoteIndex.scroll`."""
+        records, following = await self._calls.repeatable(
+            lambda: self._client.scroll(
+                self._collection, offset=start, limit=limit, with_payload=True, with_vectors=[self._vector_name]
+            )
+        )
+        notes = [IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records]
+        return NotePage(notes, str(following) if following is not None else None)
+
+    async def restore(self, notes: Sequence[IndexedNote]) -> None:
+        """See `NoteIndex.restore`."""
+        await self._upsert(notes, _older_than)
+
     async def count(self) -> int:
         """See `NoteIndex.count`. The server's estimate, off by little while it optimises: to be exact it would list every id."""
         return (await self._calls.repeatable(lambda: self._client.count(self._collection, exact=False))).count
@@ -120,9 +134,15 @@ class ServerIndex:
             if result.status is not models.UpdateStatus.COMPLETED:
                 raise NoAnswer(f"the Qdrant server has not done the write in time ({result.status})")
 
-    def _upsert_of(self, version: int | None, notes: Sequence[IndexedNote]) -> models.UpsertOperation:
-        points = [self._point(note) for note in notes]
-        return models.UpsertOperation(upsert=models.PointsList(points=points, update_filter=_not_newer_than(version)))
+    async def _upsert(self, notes: Sequence[IndexedNote], replaced: Callable[[int | None], models.Filter | None]) -> None:
+        await self._write(
+            [
+                models.UpsertOperation(
+                    upsert=models.PointsList(points=[self._point(note) for note in group], update_filter=replaced(version))
+                )
+                for version, group in by_version(notes).items()
+            ]
+        )
 
     def _point(self, note: IndexedNote) -> models.PointStruct:
         if note.vector is None:
@@ -149,3 +169,8 @@ def _not_newer_than(version: int | None) -> models.Filter | None:
     if version is None:
         return None
     return models.Filter(must_not=[models.FieldCondition(key="version", range=models.Range(gt=float(version)))])
+
+
+def _older_than(version: int | None) -> models.Filter:
+    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
+    return models.Filter(must=[models.FieldCondition(key="version", range=models.Range(lt=float(version or 0)))])

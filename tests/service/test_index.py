@@ -14,6 +14,7 @@ from qdrant_client import AsyncQdrantClient
 from notellm import Note
 from service.errors import StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, ServerIndex, Vector
+from service.index.base import point_id
 from service.index.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
 
@@ -208,6 +209,45 @@ async def test_nothing_to_write_is_no_error(index: NoteIndex) -> None:
     await index.upsert([])
     await index.delete([])
     assert await index.count() == 0
+
+
+async def test_every_note_is_in_exactly_one_page(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    found: list[IndexedNote] = []
+    start, pages = None, 0
+    while pages == 0 or start is not None:
+        page = await index.scroll(start=start, limit=6)
+        found += page.notes
+        start, pages = page.next, pages + 1
+        if pages == 2:  # a page may begin with a note that is gone when it is asked for
+            remaining = {note.id for note in NOTES} - {note.id for note in found}
+            following = min(remaining, key=point_id)
+            assert start == point_id(following)
+            await index.delete([following])
+    assert pages == 4
+    assert sorted(note.id for note in found) == sorted({note.id for note in NOTES} - {following})
+    by_id = {note.id: note for note in NOTES}
+    for note in found:
+        assert note.payload == by_id[note.id].payload
+        np.testing.assert_allclose(note.vector, by_id[note.id].vector, atol=1e-6)  # type: ignore[arg-type]
+
+
+async def test_an_empty_index_has_one_empty_page(index: NoteIndex) -> None:
+    page = await index.scroll(limit=6)
+    assert (page.notes, page.next) == ([], None)
+
+
+async def test_restoring_replaces_only_what_is_older(index: NoteIndex) -> None:
+    stored: list[int | None] = [None, None, 0, 3, 3, 3]
+    restored: list[int | None] = [None, 2, None, 2, 3, 4]
+    await index.upsert([indexed(number, version=version, title="stored") for number, version in enumerate(stored)])
+    await index.restore([indexed(number, version=version, title="restored") for number, version in enumerate(restored)])
+    await index.restore(
+        [indexed(number, version=version, title="new") for number, version in enumerate([None, 0, 7], start=10)]
+    )
+    found = await index.get([f"n{number}" for number in (0, 1, 2, 3, 4, 5, 10, 11, 12)])
+    titles = [found[f"n{number}"].payload["title"] for number in (0, 1, 2, 3, 4, 5, 10, 11, 12)]
+    assert titles == ["stored"] * 5 + ["restored"] + ["new"] * 3
 
 
 async def test_forgotten_notes_are_gone(index: NoteIndex) -> None:

@@ -35,6 +35,8 @@ def resolve(schema: Json, node: Json) -> Json:
 async def test_every_call_has_an_example_that_works(client: httpx.AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
     for method, path, operation in operations(schema):
+        if (method, path) == ("post", "/admin/notes"):  # takes vectors of the served model only: bulk/test_backup.py
+            continue
         filled, body = path, None
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "path":
@@ -49,7 +51,7 @@ async def test_every_call_has_an_example_that_works(client: httpx.AsyncClient) -
 async def test_errors_are_described_as_problem_json(client: httpx.AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
     for method, path, operation in operations(schema):
-        if path.startswith(("/notes", "/v1")):
+        if path.startswith(("/notes", "/v1", "/admin")):
             for status, response in operation["responses"].items():
                 if status.startswith(("4", "5")):
                     assert list(response["content"]) == ["application/problem+json"], (method, path, status)

@@ -1,0 +1,134 @@
+"""`NoteArchive`: the index as a whole, out for a backup and in again, vectors as they are."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from notellm.checkpoint import Checkpoint
+from notellm.note import Note
+from service.errors import FieldError, InvalidRequest
+from service.index import IndexedNote, NoteIndex, NotePage, Vector
+from service.metrics import Metrics
+
+# A vector that has gone through float16 is within this of length 1.
+LENGTH_TOLERANCE = 1e-3
+Restored = Literal["stored", "unchanged", "kept"]
+
+
+class ArchivedNote(BaseModel):
+    """A note of a backup."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    note: Note
+    content_hash: str = Field(description="As it was when the vector was computed: it must be that of the note still.")
+    vector: str = Field(description="Unit vector: the little-endian float32 bytes in base64.")
+
+    @property
+    def id(self) -> str:
+        """The note's id."""
+        return self.note.id
+
+
+def vector_name_of(checkpoint: Checkpoint) -> str:
+    """The name of a checkpoint's vectors in an index: only equal names can be compared."""
+    return f"{checkpoint.manifest.name}-{checkpoint.fingerprint}"
+
+
+def archived(note: IndexedNote) -> dict[str, JsonValue]:
+    """An `ArchivedNote` as JSON, of whatever is stored: a note that is refused today is in a backup all the same."""
+    fields: dict[str, Any] = {name: note.payload[name] for name in Note.model_fields if note.payload.get(name) is not None}
+    vector = base64.b64encode(note.vector.astype("<f4").tobytes()).decode() if note.vector is not None else None
+    return {"note": fields, "content_hash": note.payload.get("content_hash"), "vector": vector}
+
+
+class NoteArchive:
+    """Reads and restores an index.
+
+    Args:
+        index: the store.
+        checkpoint: whose vectors it holds.
+        metrics: where the index's calls are timed.
+    """
+
+    def __init__(self, index: NoteIndex, checkpoint: Checkpoint, metrics: Metrics) -> None:
+        self._index = index
+        self._metrics = metrics
+        self.vector_name = vector_name_of(checkpoint)
+        self.dimensions = checkpoint.manifest.dimensions
+
+    async def page(self, start: str | None, limit: int) -> NotePage:
+        """See `NoteIndex.scroll`."""
+        with self._metrics.index_operation("scroll"):
+            return await self._index.scroll(start=start, limit=limit)
+
+    async def count(self) -> int:
+        """Stored notes."""
+        with self._metrics.index_operation("count"):
+            return await self._index.count()
+
+    async def restore(self, notes: Sequence[ArchivedNote], vector_name: str) -> list[Restored]:
+        """Stores notes with the vectors that they bring, durably, before it returns.
+
+        What is stored already is replaced only where both have a version and the backup's is the higher one.
+
+        Raises:
+            InvalidRequest: an id stands twice; a vector is not one of this model, or not of this text. Nothing is stored then.
+        """
+        if vector_name != self.vector_name:
+            raise InvalidRequest.of(
+                "vector_name", "another_model", f"the index holds vectors of {self.vector_name}: embed the notes again instead"
+            )
+        wanted = self._indexed(notes)
+        before = await self._get(wanted)
+        unchanged = {note_id for note_id, note in before.items() if note.payload == wanted[note_id].payload}
+        writes = [note for note in wanted.values() if note.id not in unchanged]
+        if not writes:
+            return ["unchanged"] * len(notes)
+        with self._metrics.index_operation("restore"):
+            await self._index.restore(writes)
+        after = await self._get([note.id for note in writes])
+        stored = {note.id for note in writes if note.id in after and after[note.id].payload == note.payload}
+        return ["unchanged" if note.id in unchanged else "stored" if note.id in stored else "kept" for note in notes]
+
+    async def _get(self, ids: Sequence[str] | dict[str, IndexedNote]) -> dict[str, IndexedNote]:
+        with self._metrics.index_operation("get"):
+            return await self._index.get(list(ids))
+
+    def _indexed(self, notes: Sequence[ArchivedNote]) -> dict[str, IndexedNote]:
+        errors: list[FieldError] = []
+        indexed: dict[str, IndexedNote] = {}
+        for position, note in enumerate(notes):
+            payload, vector = note.note.payload(), _decoded(note.vector)
+            if broken := self._broken_rule(note, payload, vector, taken=note.id in indexed):
+                field, rule, message = broken
+                errors.append(FieldError(field=f"notes[{position}].{field}", rule=rule, message=message))
+            elif vector is not None:
+                indexed[note.id] = IndexedNote(payload, vector)
+        if errors:
+            raise InvalidRequest("; ".join(f"{error.field}: {error.message}" for error in errors[:3]), errors)
+        return indexed
+
+    def _broken_rule(
+        self, note: ArchivedNote, payload: dict[str, Any], vector: Vector | None, *, taken: bool
+    ) -> tuple[str, str, str] | None:
+        if taken:
+            return "note.id", "unique", f"{note.id} is the id of an earlier note too"
+        if payload["content_hash"] != note.content_hash:
+            return "content_hash", "another_text", "the vector is of another text: embed the note again instead"
+        if vector is None or vector.shape != (self.dimensions,):
+            return "vector", "dimensions", f"must be the base64 of {self.dimensions} little-endian float32 numbers"
+        if not abs(float(np.linalg.norm(vector)) - 1) <= LENGTH_TOLERANCE:  # neither is what is not finite
+            return "vector", "unit_length", "must be finite and of length 1"
+        return None
+
+
+def _decoded(text: str) -> Vector | None:
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Files of notes, in and out: `notellm-serve ingest`, `export` and `import`."""

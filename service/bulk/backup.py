@@ -1,0 +1,123 @@
+"""The backup file: JSON lines. A header, a note a line with its vector, and a footer that shows that the file is whole."""
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from pydantic import BaseModel, ValidationError
+
+from service.bulk.client import Json, ServiceClient
+from service.bulk.report import Report
+from service.errors import CommandError
+
+FORMAT: Literal["notellm-backup"] = "notellm-backup"
+PAGE_NOTES = 100
+
+
+class Header(BaseModel):
+    """First line.
+
+    Attributes:
+        vector_name: whose vectors these are: a checkpoint's name and fingerprint.
+    """
+
+    format: Literal["notellm-backup"] = FORMAT
+    format_version: Literal[1] = 1
+    vector_name: str
+    dimensions: int
+
+
+class Footer(BaseModel):
+    """Last line: how many notes there must be."""
+
+    notes: int
+
+
+async def export(client: ServiceClient, path: Path) -> int:
+    """Writes every note of the index to a file, which appears when it is whole; returns how many there are.
+
+    Raises:
+        CommandError: the file cannot be written, or the service does not answer any more.
+    """
+    count = 0
+    with _whole(path) as stream, Report("export") as report:
+        start: dict[str, str | int] = {}
+        total = 0
+        while True:
+            page = await client.get("/admin/notes", limit=PAGE_NOTES, **start)
+            if not start:
+                total = page["total"]
+                _write(stream, Header(vector_name=page["vector_name"], dimensions=page["dimensions"]).model_dump())
+            for note in page["notes"]:
+                _write(stream, note)
+            count += len(page["notes"])
+            report.advance(len(page["notes"]), min(count / max(total, 1), 1.0))
+            if not page.get("next"):
+                _write(stream, Footer(notes=count).model_dump())
+                return count
+            start = {"start": page["next"]}
+
+
+def read_header(path: Path) -> Header:
+    """The header of a backup that is whole.
+
+    Raises:
+        CommandError: it is no backup, or is not whole.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            header = Header.model_validate_json(stream.readline())
+            last, lines = _last_line(stream)
+    except (OSError, EOFError, ValidationError) as error:
+        raise CommandError(f"{path} is no backup written by notellm-serve export: {error}") from error
+    with suppress(ValidationError):
+        if Footer.model_validate_json(last).notes == lines - 1:
+            return header
+    raise CommandError(
+        f"{path} is not whole: its last line does not say that it holds {max(lines - 1, 0):,} notes. Take another backup"
+    )
+
+
+def _last_line(stream: Iterable[bytes]) -> tuple[bytes, int]:
+    """The last line, and how many there are."""
+    last, count = b"", 0
+    for count, last in enumerate(stream, start=1):  # noqa: B007 - read behind the loop
+        pass
+    return last, count
+
+
+def _write(stream: IO[bytes], line: Json) -> None:
+    stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A stream into a file that gets its name when all of it is on disk."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as raw:
+            if path.suffix == ".gz":
+                with gzip.GzipFile(fileobj=raw, mode="wb", filename="") as packed:
+                    yield cast("IO[bytes]", packed)
+            else:
+                yield raw
+            raw.flush()
+            os.fsync(raw.fileno())
+        partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def is_frame(line: dict[str, Any]) -> bool:
+    """Whether a line is header or footer."""
+    return "note" not in line and ("format" in line or set(line) == {"notes"})

@@ -1,0 +1,60 @@
+"""`IngestJob`: notes to the service, which embeds and stores them."""
+
+from collections.abc import Sequence
+
+from notellm.note import Note
+from service.bulk.client import Refused, ServiceClient
+from service.bulk.rows import Row
+
+HASHTAG_NOTES = 16
+_NOT_FOUND = 404
+
+
+class IngestJob:
+    """See `Job`.
+
+    Args:
+        client: of the service.
+        hashtags: whether notes without hashtags are stored with suggested ones.
+    """
+
+    name = "ingest"
+
+    def __init__(self, client: ServiceClient, *, hashtags: bool = False) -> None:
+        self._client = client
+        self._hashtags = hashtags
+
+    def parse(self, row: Row) -> Note:
+        """A row of fields, or a JSON object, as a note."""
+        content = row.content
+        return Note.model_validate(content) if isinstance(content, dict) else Note.model_validate_json(content)
+
+    async def send(self, items: Sequence[Note]) -> list[str]:
+        """Embeds and stores; see `Job.send`."""
+        notes = await self._with_hashtags(items) if self._hashtags else items
+        body = {"notes": [note.model_dump(mode="json", exclude_none=True) for note in notes], "vectors": False}
+        answer = await self._client.post("/notes/embed", body)
+        return [note["status"] for note in answer["notes"]]
+
+    async def _with_hashtags(self, notes: Sequence[Note]) -> list[Note]:
+        """The notes; those without hashtags with those that they are stored with already, or with suggested ones."""
+        tags = {note.id: await self._stored_hashtags(note) for note in notes if not note.all_hashtags}
+        wanted = [note for note in notes if note.id in tags and not tags[note.id]]
+        for start in range(0, len(wanted), HASHTAG_NOTES):
+            part = wanted[start : start + HASHTAG_NOTES]
+            texts = [{"title": note.title, "content": note.content} for note in part]
+            answer = await self._client.post("/notes/hashtags", {"notes": texts, "category": False})
+            for note, suggested in zip(part, answer["notes"], strict=True):
+                tags[note.id] = [tag["hashtag"] for tag in suggested["hashtags"]]
+        return [note.model_copy(update={"hashtags": tuple(tags.get(note.id) or note.hashtags)}) for note in notes]
+
+    async def _stored_hashtags(self, note: Note) -> list[str]:
+        """Those of an earlier run over the same text: suggesting them again would cost the most and change nothing."""
+        try:
+            stored = await self._client.get(f"/notes/{note.id}")
+        except Refused as refusal:
+            if refusal.status != _NOT_FOUND:
+                raise
+            return []
+        same = (stored["title"], stored["content"]) == (note.title, note.content)
+        return list(stored["hashtags"]) if same else []

@@ -1,0 +1,125 @@
+"""`Progress`: how far a file has been taken in, kept beside it, so that a killed run goes on and rejects are told once."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ValidationError
+
+from service.bulk.batches import Reject
+from service.errors import CommandError
+
+_ENDS_BYTES = 2**20
+
+
+class State(BaseModel):
+    """What was done up to a row, everything before it included.
+
+    Attributes:
+        rows: that many rows of the file.
+        reject_bytes: length of the reject file then.
+        counts: rows by what became of them.
+    """
+
+    rows: int = 0
+    reject_bytes: int = 0
+    counts: dict[str, int] = {}
+
+
+class _Kept(BaseModel):
+    job: str
+    state: State
+
+
+class Progress:
+    """Progress and rejects of one file and one purpose.
+
+    What is kept is the state *before* the last batch that was acknowledged: going on sends that one again, and the answer shows
+    whether the index still has it.
+
+    Args:
+        source: the file of notes.
+        job: what is done with it and for which model; the progress of another job is not taken over.
+        directory: where the two files are.
+    """
+
+    def __init__(self, source: Path, job: str, directory: Path) -> None:
+        self._job = f"{job} {_fingerprint(source)}"
+        self.rejects = directory / f"{source.name}.rejects.jsonl"
+        self._path = directory / f"{source.name}.progress.json"
+        try:
+            self._stream = self.rejects.open("ab")
+        except OSError as error:
+            raise CommandError(f"{self.rejects} cannot be written: {error}. Give another place as --state-dir") from error
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._stream.close()
+            raise CommandError(f"another command is taking {source} in") from error
+        self.state = self._read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def restart(self, state: State) -> None:
+        """Goes back to a state; rejects that came after it are taken out."""
+        self.state = state.model_copy(deep=True)
+        self._stream.truncate(state.reject_bytes)
+        self._stream.seek(state.reject_bytes)
+
+    def commit(self, rows: int, counts: Counter[str], rejects: list[Reject]) -> None:
+        """Notes down that the rows up to `rows` have been dealt with."""
+        try:
+            self._save(self.state)
+            for reject in rejects:
+                self._stream.write(f"{reject.as_json()}\n".encode())
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise CommandError(
+                f"progress cannot be kept in {self._path.parent}: {error}. Give another place as --state-dir"
+            ) from error
+        total = Counter(self.state.counts) + counts + Counter(rejected=len(rejects))
+        self.state = State(rows=rows, reject_bytes=self._stream.tell(), counts=dict(total))
+
+    def finish(self) -> None:
+        """Removes what a finished run leaves behind, but for rejects."""
+        self._path.unlink(missing_ok=True)
+        if not self.state.reject_bytes:
+            self.rejects.unlink(missing_ok=True)
+
+    def _read(self) -> State:
+        try:
+            kept = _Kept.model_validate_json(self._path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return State()
+        whole = self._stream.tell() >= kept.state.reject_bytes
+        return kept.state if kept.job == self._job and whole else State()
+
+    def _save(self, state: State) -> None:
+        partial = self._path.with_suffix(".partial")
+        with partial.open("wb") as stream:
+            stream.write(_Kept(job=self._job, state=state).model_dump_json().encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(self._path)
+
+
+def _fingerprint(path: Path) -> str:
+    """Tells files apart without reading a large one: size, time of the last change, and both ends."""
+    try:
+        found = path.stat()
+        with path.open("rb") as stream:
+            ends = hashlib.sha256(stream.read(_ENDS_BYTES))
+            stream.seek(max(found.st_size - _ENDS_BYTES, 0))
+            ends.update(stream.read(_ENDS_BYTES))
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error}") from error
+    return json.dumps([found.st_size, found.st_mtime_ns, ends.hexdigest()])

@@ -1,0 +1,158 @@
+"""`BulkRun`: a file's rows to the service and the answers to its progress, in order, without stopping at a bad row."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Generic, Protocol
+
+import typer
+
+from service.bulk.batches import Batch, ItemT, Reject, batches
+from service.bulk.client import Refused
+from service.bulk.progress import Progress, State
+from service.bulk.report import Report
+from service.bulk.rows import Row, RowFile, open_rows
+from service.errors import CommandError
+
+# The service computes one batch while the answer to another is on its way.
+IN_FLIGHT = 2
+# Of notes one by one: then it is not they that are at fault.
+MAX_FAILURES_IN_A_ROW = 10
+_BODY_IS_AT_FAULT = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.INTERNAL_SERVER_ERROR}
+
+
+class Job(Protocol[ItemT]):
+    """What is done with the rows of a file."""
+
+    name: str
+
+    def parse(self, row: Row) -> ItemT | None:
+        """The row's item; None if it has none to have. Raises `ValueError` if it is bad."""
+        ...
+
+    async def send(self, items: Sequence[ItemT]) -> list[str]:
+        """What became of each. Raises `Refused`."""
+        ...
+
+
+@dataclass
+class Outcome:
+    """What became of some rows."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(self.counts + other.counts, self.rejects + other.rejects)
+
+
+Sending = tuple[Batch[ItemT], "asyncio.Task[Outcome]"]
+
+
+class BulkRun(Generic[ItemT]):
+    """One run over a file. `run` may be killed at any moment: the next one goes on from its progress.
+
+    Args:
+        path: the file.
+        job: what is done with its rows.
+        progress: of this file and job.
+    """
+
+    def __init__(self, path: Path, job: Job[ItemT], progress: Progress) -> None:
+        self._path = path
+        self._job = job
+        self._progress = progress
+        self._failures = 0
+
+    async def run(self) -> Counter[str]:
+        """Deals with every row; the counts are those of all runs over the file together.
+
+        Raises:
+            CommandError: the file or the service cannot be used any more. Progress is kept.
+        """
+        if self._progress.state.rows and not await self._goes_on():
+            typer.echo(f"{self._path}: the index has not what an earlier run stored: from the beginning", err=True)
+            self._progress.restart(State())
+        await self._all_rows()
+        self._progress.finish()
+        return Counter(self._progress.state.counts)
+
+    async def _goes_on(self) -> bool:
+        """Whether the index still has the batch that was acknowledged last: it may have been emptied since."""
+        with closing(open_rows(self._path)) as rows:
+            batch = await asyncio.to_thread(next, self._batches(rows), None)
+            if batch is None or not batch.items:
+                return True
+            counts = (await self._outcome(batch)).counts
+            return not counts or counts["stored"] < counts.total()
+
+    async def _all_rows(self) -> None:
+        progress, sending = self._progress, deque[Sending[ItemT]]()
+        progress.restart(progress.state)
+        with closing(open_rows(self._path)) as rows, Report(self._job.name, progress.state.rows) as report:
+            reading = self._batches(rows)
+            try:
+                while batch := await asyncio.to_thread(next, reading, None):
+                    twice = any(batch.ids & earlier.ids for earlier, _ in sending)
+                    while len(sending) >= IN_FLIGHT or (twice and sending):
+                        await self._commit(sending, rows, report)
+                    sending.append((batch, asyncio.create_task(self._outcome(batch))))
+                while sending:
+                    await self._commit(sending, rows, report)
+            finally:
+                for _, task in sending:
+                    task.cancel()
+                await asyncio.gather(*(task for _, task in sending), return_exceptions=True)
+
+    async def _commit(self, sending: deque[Sending[ItemT]], rows: RowFile, report: Report) -> None:
+        batch, task = sending[0]
+        outcome = await task
+        sending.popleft()
+        rejects = sorted(batch.rejects + outcome.rejects, key=lambda reject: reject.row.number)
+        before = self._progress.state.rows
+        await asyncio.to_thread(self._progress.commit, batch.last_row, outcome.counts, rejects)
+        report.advance(batch.last_row - before, rows.fraction())
+
+    def _batches(self, rows: RowFile) -> Iterator[Batch[ItemT]]:
+        done = self._progress.state.rows
+        parse: Callable[[Row], ItemT | None] = self._job.parse
+        return batches((row for row in rows if row.number > done), parse)
+
+    async def _outcome(self, batch: Batch[ItemT]) -> Outcome:
+        return await self._send(batch.items) if batch.items else Outcome()
+
+    async def _send(self, items: Sequence[tuple[Row, ItemT]]) -> Outcome:
+        """Sends items, without those that the service does not take: it names them, or they are found by halving."""
+        try:
+            statuses = await self._job.send([item for _, item in items])
+        except Refused as refusal:
+            if refusal.reasons:
+                return await self._without(items, refusal.reasons)
+            if refusal.status not in _BODY_IS_AT_FAULT | {HTTPStatus.GATEWAY_TIMEOUT}:
+                raise
+            if len(items) > 1:
+                middle = len(items) // 2
+                return await self._send(items[:middle]) + await self._send(items[middle:])
+            return self._rejected(items[0][0], refusal)
+        self._failures = 0
+        return Outcome(Counter(statuses))
+
+    async def _without(self, items: Sequence[tuple[Row, ItemT]], reasons: dict[int, str]) -> Outcome:
+        rejects = [Reject(items[position][0], reason) for position, reason in reasons.items()]
+        others = [item for position, item in enumerate(items) if position not in reasons]
+        return Outcome(rejects=rejects) + (await self._send(others) if others else Outcome())
+
+    def _rejected(self, row: Row, refusal: Refused) -> Outcome:
+        if refusal.status == HTTPStatus.GATEWAY_TIMEOUT:
+            raise refusal
+        if refusal.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._failures += 1
+            if self._failures >= MAX_FAILURES_IN_A_ROW:
+                raise CommandError(
+                    f"the service failed on {self._failures} notes in a row, last with: {refusal}. See its log; the same command goes on"
+                ) from refusal
+        return Outcome(rejects=[Reject(row, str(refusal))])

@@ -1,0 +1,101 @@
+"""`/admin`: the index as a whole, for backups."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from notellm.note import Note
+from service.archive import ArchivedNote, NoteArchive, Restored, archived
+from service.routes.common import check_caller, problems
+from service.schemas import EXAMPLE_NOTE, MAX_NOTES
+
+router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(check_caller)])
+
+
+class NotesPage(BaseModel):
+    """A part of the index."""
+
+    vector_name: str = Field(description="Whose vectors these are.", examples=["smollm2-135m-stackexchange-1f0c2b8d5e6a7934"])
+    dimensions: int = Field(examples=[128])
+    total: int | None = Field(default=None, description="Notes in the index; with the first page only.")
+    next: UUID | None = Field(default=None, description="`start` of the following page; missing after the last.")
+    notes: list[dict[str, JsonValue]] = Field(
+        description="`note`, `content_hash` and `vector`, as `POST /admin/notes` takes them."
+    )
+
+
+class RestoreRequest(BaseModel):
+    """Notes of a backup."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "example": {
+                "vector_name": "smollm2-135m-stackexchange-1f0c2b8d5e6a7934",
+                "notes": [
+                    {
+                        "note": EXAMPLE_NOTE,
+                        "content_hash": Note.model_validate(EXAMPLE_NOTE).content_hash,
+                        "vector": "mpkZP83MTD8=",
+                    }
+                ],
+            }
+        },
+    )
+
+    vector_name: str = Field(description="Whose vectors these are: must be the served model's.")
+    notes: list[ArchivedNote] = Field(min_length=1, max_length=MAX_NOTES, description="No id may stand twice.")
+
+
+class RestoredNote(BaseModel):
+    """What became of one note."""
+
+    id: str
+    status: Restored = Field(
+        description="`stored`: it is in the index now. `unchanged`: it was already. `kept`: the index holds another state of it that "
+        "is not known to be older, and keeps it."
+    )
+
+
+class RestoreResponse(BaseModel):
+    """Every note of the request, in its order. It arrives only when all of them are on disk."""
+
+    notes: list[RestoredNote]
+
+
+async def get_archive(request: Request) -> NoteArchive:
+    """The archive of the application's index."""
+    archive: NoteArchive = request.app.state.archive
+    return archive
+
+
+ArchiveDep = Annotated[NoteArchive, Depends(get_archive)]
+
+
+@router.get("/notes", responses=problems(422, 503, 504), response_model_exclude_none=True)
+async def export_notes(
+    archive: ArchiveDep,
+    start: Annotated[UUID | None, Query(description="`next` of the page before; the first page without.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_NOTES, description="Most notes of the page.")] = 100,
+) -> NotesPage:
+    """Returns all notes with their vectors, page by page. Notes written meanwhile may be missing; all others are there once."""
+    page = await archive.page(str(start) if start else None, limit)
+    return NotesPage(
+        vector_name=archive.vector_name,
+        dimensions=archive.dimensions,
+        total=await archive.count() if start is None else None,
+        next=UUID(page.next) if page.next else None,
+        notes=[archived(note) for note in page.notes],
+    )
+
+
+@router.post("/notes", responses=problems(400, 413, 422, 503, 504))
+async def import_notes(body: RestoreRequest, archive: ArchiveDep) -> RestoreResponse:
+    """Stores notes with the vectors that they bring, without embedding them. Never replaces what may be newer."""
+    statuses = await archive.restore(body.notes, body.vector_name)
+    return RestoreResponse(
+        notes=[RestoredNote(id=note.id, status=status) for note, status in zip(body.notes, statuses, strict=True)]
+    )

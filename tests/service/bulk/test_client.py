@@ -1,0 +1,102 @@
+"""What the client makes of a service that is busy, away or refuses: spoken by a server of the test's own."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from service.bulk.client import Refused, ServiceClient
+from service.errors import CommandError
+from tests.serving import free_port
+
+Answer = tuple[int, dict[str, str], object]
+
+
+@asynccontextmanager
+async def answering(answers: list[Answer], *, patience: float = 5) -> AsyncIterator[tuple[ServiceClient, list[bytes]]]:
+    """A server that gives one answer after another, the last one for ever; and the requests that it has got."""
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        content = json.dumps(body).encode() if not isinstance(body, bytes) else body
+        lines = [f"HTTP/1.1 {status} x", f"content-length: {len(content)}", "connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        yield ServiceClient(http, patience=patience), requests
+
+
+async def test_it_waits_as_long_as_it_is_told_and_comes_back() -> None:
+    busy: Answer = (429, {"retry-after": "1"}, {"detail": "full"})
+    async with answering([busy, (503, {"retry-after": "0"}, {"detail": "starting"}), (200, {}, {"ok": 1})]) as (
+        client,
+        requests,
+    ):
+        start = time.monotonic()
+        assert await client.get("/model") == {"ok": 1}
+        assert 1 <= time.monotonic() - start < 3
+    assert len(requests) == 3
+    assert b"x-priority: bulk" in requests[0].lower()
+    assert b"x-request-timeout: 600" in requests[0].lower()
+
+
+async def test_its_patience_ends() -> None:
+    async with answering([(503, {"retry-after": "0"}, {"detail": "starting"})], patience=0.3) as (client, _):
+        with pytest.raises(CommandError, match=r"gave up after 0\.3 seconds of waiting: the service answers 503: starting"):
+            await client.get("/model")
+
+
+async def test_a_service_that_is_away_for_a_moment_is_waited_for() -> None:
+    port = free_port()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        asking = asyncio.create_task(ServiceClient(http, patience=20).get("/model"))
+        await asyncio.sleep(0.3)
+        assert not asking.done()
+        async with await asyncio.start_server(serve, "127.0.0.1", port):
+            assert await asking == {}
+
+
+async def test_a_refusal_names_the_notes() -> None:
+    errors = [
+        {"field": "notes[3].title", "rule": "x", "message": "is too long"},
+        {"field": "notes[3].content", "rule": "x", "message": "is too long, too"},
+        {"field": "notes[12]", "rule": "x", "message": "is no note"},
+        {"field": "notes", "rule": "x", "message": "are too many"},
+    ]
+    async with answering([(422, {}, {"detail": "wrong", "errors": errors})]) as (client, requests):
+        with pytest.raises(Refused, match="the service answers 422: wrong") as refused:
+            await client.post("/notes/embed", {})
+    assert refused.value.reasons == {3: "title: is too long", 12: "is no note"}
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((401, {}, {"detail": "no key"}), "refuses the API key: no key. Set NOTELLM_API_KEY"),
+        ((502, {}, b"<html>bad gateway</html>"), "answers 502: <html>bad gateway"),
+        ((404, {}, [1]), "answers 404"),
+    ],
+)
+async def test_other_answers_end_it(answer: Answer, message: str) -> None:
+    async with answering([answer]) as (client, _):
+        with pytest.raises(CommandError, match=message):
+            await client.get("/model")

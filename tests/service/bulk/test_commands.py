@@ -1,0 +1,100 @@
+"""The commands as an operator runs them: through a running service and without one."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.bulk.files import note, read_lines, run_command, write_lines
+from tests.serving import RunningService, free_port, running_service
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, tiny_path: Path) -> Iterator[RunningService]:
+    with running_service(tiny_path, tmp_path_factory.mktemp("data")) as service:
+        yield service
+
+
+def documented(command: str) -> list[list[str]]:
+    """The lines of docs/operations.md that run a command, as arguments."""
+    lines = (DOCS / "operations.md").read_text(encoding="utf-8").splitlines()
+    return [shlex.split(line, comments=True)[2:] for line in lines if line.startswith(f"notellm-serve {command}")]
+
+
+def test_the_documented_commands_through_a_service(running: RunningService, tmp_path: Path) -> None:
+    port = running.url.rpartition(":")[2]
+    write_lines(tmp_path / "notes.jsonl", [*(note(number) for number in range(100)), "{broken"])
+    [take_in, with_hashtags], [take_out], [bring_back, embed_again] = map(documented, ("ingest", "export", "import"))
+    assert (with_hashtags, embed_again) == (["notes.jsonl", "--hashtags"], ["backup.jsonl.gz", "--embed"])
+    for command, arguments, output in (
+        ("ingest", take_in, "100 stored, 1 rejected"),
+        ("ingest", with_hashtags, "100 unchanged, 1 rejected"),
+        ("export", take_out, "100 notes"),
+        ("import", bring_back, "100 unchanged"),
+        ("import", embed_again, "100 unchanged"),
+    ):
+        file, *options = arguments
+        outcome = run_command(command, tmp_path / file, *options, NOTELLM_PORT=port)
+        assert outcome.returncode == 0, outcome.stderr
+        assert output in outcome.stdout
+        assert f"through the service at {running.url}" in outcome.stderr
+    assert httpx.get(f"{running.url}/model").json()["notes"] == 100
+    again = run_command("ingest", tmp_path / "notes.jsonl", "--strict", "--url", running.url)
+    assert again.returncode == 1
+    assert "rejected rows: " in again.stdout
+    metrics = httpx.get(f"{running.url}/metrics").text
+    assert 'notellm_notes_total{status="stored"} 100.0' in metrics
+
+
+def test_without_a_service(tiny_path: Path, tmp_path: Path) -> None:
+    environment = {"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_ENGINE": "local", "NOTELLM_PORT": str(free_port())}
+    first, second = (environment | {"NOTELLM_DATA_DIR": str(tmp_path / name)} for name in ("first", "second"))
+    path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(100)])
+    backup, again = tmp_path / "backup.jsonl", tmp_path / "again.jsonl"
+    for arguments, data, output in (
+        (["ingest", path], first, "100 stored"),
+        (["export", backup], first, "100 notes"),
+        (["import", backup], second, "100 stored"),
+        (["export", again], second, "100 notes"),
+    ):
+        outcome = run_command(*arguments, **data)
+        assert outcome.returncode == 0, outcome.stderr
+        assert output in outcome.stdout
+        assert "opening the index itself" in outcome.stderr
+    assert [line.get("note") for line in read_lines(backup)] == [line.get("note") for line in read_lines(again)]
+
+
+def test_the_index_has_one_owner(running: RunningService, tiny_path: Path, tmp_path: Path) -> None:
+    environment = {
+        "NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_DATA_DIR": str(running.log.parent), "NOTELLM_PORT": str(free_port()),
+    }  # fmt: skip
+    outcome = run_command("export", tmp_path / "backup.jsonl", **environment)
+    assert outcome.returncode == 1
+    assert "another process has the index" in outcome.stderr
+    assert not (tmp_path / "backup.jsonl").exists()
+
+
+def test_what_is_wrong_is_one_line(running: RunningService, tiny_path: Path, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(1)])
+    backup = tmp_path / "backup.jsonl"
+    header = {"format": "notellm-backup", "format_version": 1, "vector_name": "other-1", "dimensions": 4}
+    write_lines(backup, [json.dumps(header), json.dumps({"notes": 0})])
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for arguments, environment, message in (
+        (["ingest", path, "--url", nobody], {}, f"nothing answers at {nobody}"),
+        (["ingest", path], {"NOTELLM_PORT": nobody.rpartition(":")[2]}, "NOTELLM_CHECKPOINT: Field required"),
+        (["ingest", tmp_path / "none.jsonl", "--url", running.url], {}, "none.jsonl cannot be read"),
+        (["import", backup, "--url", running.url], {}, "add --embed to embed the notes again"),
+        (["import", path, "--url", running.url], {}, "is no backup written by notellm-serve export"),
+    ):
+        outcome = run_command(*arguments, **environment)
+        assert outcome.returncode == 1
+        last = outcome.stderr.strip().splitlines()[-1]
+        assert last.startswith("notellm-serve: ")
+        assert message in last
+        assert "Traceback" not in outcome.stderr

@@ -1,0 +1,213 @@
+"""Runs over files against the service in this process."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from notellm import PromptSettings
+from notellm.note import Note
+from service.app import create_app
+from service.bulk.client import Refused, ServiceClient
+from service.bulk.ingest import IngestJob
+from service.bulk.progress import Progress
+from service.bulk.run import MAX_FAILURES_IN_A_ROW, BulkRun
+from service.errors import CommandError
+from service.runtime import Runtime, open_service
+from service.settings import Settings
+from tests.service.bulk.files import note, read_lines, write_lines
+from tests.service.test_suggestions import make_knowing
+
+
+async def ingest(path: Path, job: IngestJob, purpose: str = "ingest") -> Counter[str]:
+    with Progress(path, purpose, path.parent) as progress:
+        return await BulkRun(path, job, progress).run()
+
+
+def left_over(path: Path) -> set[str]:
+    return {file.name for file in path.parent.iterdir() if file.is_file()} - {path.name}
+
+
+async def test_every_good_row_is_stored_and_every_bad_one_told(service: ServiceClient, tmp_path: Path) -> None:
+    rows: list[dict[str, object] | str] = [note(number) for number in range(200)]
+    rows[6] = "{broken"
+    rows[77] = note(77, title="x" * 3000)
+    rows.append(note(5, title="again"))
+    path = write_lines(tmp_path / "notes.jsonl", rows)
+    assert await ingest(path, IngestJob(service)) == {"stored": 199, "rejected": 2}
+    rejects = read_lines(tmp_path / "notes.jsonl.rejects.jsonl")
+    assert [reject["row"] for reject in rejects] == [7, 78]
+    assert rejects[1]["note"]["id"] == "n77"
+    assert (await service.get("/model"))["notes"] == 198
+    assert (await service.get("/notes/n5"))["title"] == "again"
+    assert left_over(path) == {"notes.jsonl.rejects.jsonl"}
+
+
+async def test_unchanged_notes_are_not_embedded_again(service: ServiceClient, runtime: Runtime, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(number, version=2) for number in range(100)])
+    await ingest(path, IngestJob(service))
+    computed = batches_of(runtime)
+    assert await ingest(path, IngestJob(service)) == {"unchanged": 100}
+    assert batches_of(runtime) == computed
+    assert left_over(path) == set()
+    write_lines(path, [note(number, version=1) for number in range(3)])
+    assert await ingest(path, IngestJob(service)) == {"stale": 3}
+
+
+def batches_of(runtime: Runtime) -> float | None:
+    return runtime.metrics.registry.get_sample_value("notellm_batch_notes_sum", {"queue": "embed"})
+
+
+class Stops(IngestJob):
+    """Fails like a killed process after some requests, of which the last was answered and never noted down."""
+
+    def __init__(self, client: ServiceClient, after: int) -> None:
+        super().__init__(client)
+        self._left = after
+
+    async def send(self, items: Sequence[Note]) -> list[str]:
+        answer = await super().send(items)
+        self._left -= 1
+        if self._left <= 0:
+            raise CommandError("stopped")
+        return answer
+
+
+async def test_a_second_run_goes_on_where_the_first_was_stopped(service: ServiceClient, tmp_path: Path) -> None:
+    rows: list[dict[str, object] | str] = [note(number) for number in range(448)]
+    rows[3] = rows[100] = rows[400] = "{broken"
+    path = write_lines(tmp_path / "notes.jsonl", rows)
+    with pytest.raises(CommandError, match="stopped"):
+        await ingest(path, Stops(service, after=6))
+    assert left_over(path) == {"notes.jsonl.progress.json", "notes.jsonl.rejects.jsonl"}
+    counting = Counting(service)
+    counts = await ingest(path, counting)
+    assert counts["stored"] + counts["unchanged"] == 445
+    assert counts["rejected"] == 3
+    assert counting.sent <= 448 - 4 * 64 + 64  # five batches were noted down, of which the last is sent again, to see
+    assert [reject["row"] for reject in read_lines(tmp_path / "notes.jsonl.rejects.jsonl")] == [4, 101, 401]
+    assert (await service.get("/model"))["notes"] == 445
+
+
+class Counting(IngestJob):
+    """Counts notes that are sent."""
+
+    sent = 0
+
+    async def send(self, items: Sequence[Note]) -> list[str]:
+        self.sent += len(items)
+        return await super().send(items)
+
+
+@pytest.mark.parametrize("change", ["file", "purpose", "index"])
+async def test_it_starts_from_the_beginning_where_going_on_would_lose_notes(
+    change: str, service: ServiceClient, other: ServiceClient, tmp_path: Path
+) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(448)])
+    with pytest.raises(CommandError, match="stopped"):
+        await ingest(path, Stops(service, after=6))
+    if change == "file":
+        write_lines(path, [note(number, title=f"new {number}") for number in range(448)])
+    target = other if change == "index" else service
+    await ingest(path, IngestJob(target), "another" if change == "purpose" else "ingest")
+    assert (await target.get("/model"))["notes"] == 448
+    if change == "file":
+        assert (await target.get("/notes/n1"))["title"] == "new 1"
+
+
+async def test_two_runs_over_one_file_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(1)])
+    with Progress(path, "ingest", tmp_path), pytest.raises(CommandError, match="another command"):
+        Progress(path, "ingest", tmp_path)
+
+
+async def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(1)])
+    with pytest.raises(CommandError, match="Give another place as --state-dir"):
+        Progress(path, "ingest", tmp_path / "missing")
+
+
+def client_of(runtime: Runtime, settings: Settings) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(runtime, settings), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+async def test_smaller_limits_of_the_service_are_kept(
+    runtime: Runtime, settings_for: Callable[..., Settings], tmp_path: Path
+) -> None:
+    long = [note(number, content="x" * 1500) for number in range(10)]
+    path = write_lines(tmp_path / "notes.jsonl", [*long, note(10), note(11)])
+    async with client_of(runtime, settings_for(max_notes_per_request=3, max_body_bytes=2048)) as http:
+        counts = await ingest(path, IngestJob(ServiceClient(http, patience=5)))
+    assert counts == {"stored": 12}
+    write_lines(path, [note(1, content="x" * 3000), note(2, content="new")])
+    async with client_of(runtime, settings_for(max_body_bytes=2048)) as http:
+        assert await ingest(path, IngestJob(ServiceClient(http, patience=5))) == {"stored": 1, "rejected": 1}
+    assert "413" in read_lines(tmp_path / "notes.jsonl.rejects.jsonl")[0]["reason"]
+
+
+class Poisoned(IngestJob):
+    """The service fails on some notes, as it does where the model gives a vector that is not finite."""
+
+    def __init__(self, client: ServiceClient, poison: set[str]) -> None:
+        super().__init__(client)
+        self._poison = poison
+
+    async def send(self, items: Sequence[Note]) -> list[str]:
+        if any(one.id in self._poison for one in items):
+            raise Refused(500, {"detail": "the model failed"})
+        return await super().send(items)
+
+
+async def test_notes_on_which_the_model_fails_are_found(service: ServiceClient, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(100)])
+    assert await ingest(path, Poisoned(service, {"n7", "n64"})) == {"stored": 98, "rejected": 2}
+    assert [reject["note"]["id"] for reject in read_lines(tmp_path / "notes.jsonl.rejects.jsonl")] == ["n7", "n64"]
+
+
+async def test_a_service_that_fails_on_everything_does_not_reject_the_whole_file(
+    service: ServiceClient, tmp_path: Path
+) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(100)])
+    with pytest.raises(CommandError, match=f"failed on {MAX_FAILURES_IN_A_ROW} notes in a row"):
+        await ingest(path, Poisoned(service, {f"n{number}" for number in range(100)}))
+    assert await ingest(path, IngestJob(service)) == {"stored": 100}
+
+
+async def test_notes_without_hashtags_get_suggested_ones(
+    settings_for: Callable[..., Settings], tiny_base: Path, tmp_path: Path
+) -> None:
+    knowing = make_knowing(tmp_path / "knowing", tiny_base, PromptSettings())
+    path = write_lines(
+        tmp_path / "notes.jsonl", [note(1), note(2, hashtags=[]), note(3, hashtags=[], content="inline #espresso")]
+    )
+    settings = settings_for(checkpoint=knowing.path)
+    async with open_service(settings) as runtime, client_of(runtime, settings) as http:
+        service = ServiceClient(http, patience=5)
+        assert await ingest(path, IngestJob(service, hashtags=True)) == {"stored": 3}
+        text = {"title": "note 2", "content": "sour sour"}
+        asked = await service.post("/notes/hashtags", {"notes": [text], "category": False})
+        suggested = [tag["hashtag"] for tag in asked["notes"][0]["hashtags"]]
+        assert len(suggested) == 5
+        for number, expected in ((1, ["coffee"]), (2, suggested), (3, ["espresso"])):
+            assert (await service.get(f"/notes/n{number}"))["hashtags"] == expected
+        ranked = ranked_by(runtime)
+        assert await ingest(path, IngestJob(service, hashtags=True)) == {"unchanged": 3}
+        assert ranked_by(runtime) == ranked
+        write_lines(path, [note(2, hashtags=[], content="changed")])
+        assert await ingest(path, IngestJob(service, hashtags=True)) == {"stored": 1}
+        assert ranked_by(runtime) != ranked
+
+
+def ranked_by(runtime: Runtime) -> float | None:
+    return runtime.metrics.registry.get_sample_value("notellm_batch_notes_sum", {"queue": "rank"})
+
+
+async def test_progress_of_another_program_is_passed_over(service: ServiceClient, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "notes.jsonl", [note(1)])
+    for content in ("{", json.dumps({"job": 3}), json.dumps({"job": "ingest", "state": {"rows": 1}})):
+        (tmp_path / "notes.jsonl.progress.json").write_text(content)
+        assert (await ingest(path, IngestJob(service))).total() == 1
