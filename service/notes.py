@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from service.diversity import Page, search_page
 from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.metrics import Metrics
@@ -29,6 +30,14 @@ class EmbeddedText:
     vector: Vector
     tokens: int
     truncated: tuple[FieldName, ...]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What was found, best first, and the ids of the request that are not stored and were passed over."""
+
+    found: list[ScoredNote]
+    missing: list[str]
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ class NoteService:
         Raises:
             NoteNotFound: there is none under the id.
         """
-        return (await self._get_all([note_id], with_vectors=with_vector))[0]
+        return (await self._get_all([note_id], with_vectors=with_vector))[note_id]
 
     async def delete(self, note_id: str) -> None:
         """Forgets a note.
@@ -150,27 +159,27 @@ class NoteService:
             await self._index.delete([note_id])
 
     async def similar_to_stored(
-        self, ids: Sequence[str], where: NoteFilter, *, limit: int, offset: int, min_score: float | None
-    ) -> list[ScoredNote]:
+        self, ids: Sequence[str], where: NoteFilter, *, skip_missing: bool = False, **page: Unpack[Page]
+    ) -> Neighbours:
         """Neighbours of a stored note, or of several: of the mean of their vectors. They are not among the neighbours.
 
         Raises:
-            NoteNotFound: a note is not stored.
+            NoteNotFound: a note is not stored, or with `skip_missing` none of them is.
         """
-        found = await self._get_all(ids, with_vectors=True)
-        mean = np.mean([note.vector for note in found if note.vector is not None], axis=0)
+        found = await self._get_all(ids, with_vectors=True, skip_missing=skip_missing)
+        vectors = [found[note_id].vector for note_id in ids if note_id in found]
+        mean = np.mean([vector for vector in vectors if vector is not None], axis=0)
         length = float(np.linalg.norm(mean))
         if length < SHORTEST_MEAN:
             raise InvalidRequest.of("ids", "opposed", "the notes' vectors cancel out: ask for fewer of them")
         where = replace(where, exclude={*where.exclude, *ids})
-        return await self._search((mean / length).astype(np.float32), where, limit=limit, offset=offset, min_score=min_score)
+        neighbours = await self._search((mean / length).astype(np.float32), where, **page)
+        return Neighbours(neighbours, [note_id for note_id in dict.fromkeys(ids) if note_id not in found])
 
-    async def similar_to_text(
-        self, note: NoteText, where: NoteFilter, *, limit: int, offset: int, min_score: float | None
-    ) -> list[ScoredNote]:
+    async def similar_to_text(self, note: NoteText, where: NoteFilter, **page: Unpack[Page]) -> Neighbours:
         """Neighbours of a note that need not be stored (cold start)."""
         embedded = (await self.embed_texts([note], field="note"))[0]
-        return await self._search(embedded.vector, where, limit=limit, offset=offset, min_score=min_score)
+        return Neighbours(await self._search(embedded.vector, where, **page), [])
 
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
         """Up to `count` hashtags for each note that it does not have yet, and a category out of the checkpoint's list."""
@@ -229,18 +238,17 @@ class NoteService:
             raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")
         return vectors
 
-    async def _get_all(self, ids: Sequence[str], *, with_vectors: bool) -> list[IndexedNote]:
+    async def _get_all(self, ids: Sequence[str], *, with_vectors: bool, skip_missing: bool = False) -> dict[str, IndexedNote]:
         with self._metrics.index_operation("get"):
             found = await self._index.get(ids, with_vectors=with_vectors)
-        if missing := [note_id for note_id in ids if note_id not in found]:
+        missing = [note_id for note_id in ids if note_id not in found]
+        if missing and not (skip_missing and found):
             raise NoteNotFound(f"not stored: {', '.join(missing[:10])}. Send it to POST /notes/embed first")
-        return [found[note_id] for note_id in ids]
+        return found
 
-    async def _search(
-        self, vector: Vector, where: NoteFilter, *, limit: int, offset: int, min_score: float | None
-    ) -> list[ScoredNote]:
+    async def _search(self, vector: Vector, where: NoteFilter, **page: Unpack[Page]) -> list[ScoredNote]:
         with self._metrics.index_operation("search"):
-            return await self._index.search(vector, where=where, limit=limit, offset=offset, min_score=min_score)
+            return await search_page(self._index, vector, where=where, **page)
 
 
 def _plan(payload: dict[str, Any], stored: IndexedNote | None) -> tuple[Status, Vector | None]:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, Strict
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
+from service.diversity import CANDIDATES
 
 MAX_NOTES = 256
 MAX_LIMIT = 100
@@ -93,15 +94,25 @@ class NeighbourFilter(_Request):
     )
     created_after: UtcDatetime | None = Field(default=None, description="Only notes published after this time.")
     min_score: float | None = Field(default=None, ge=-1, le=1, description="Only notes with at least this cosine.")
+    diversity: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description=f"How much neighbours should differ from each other. 0: nearest first. More: of the {CANDIDATES} nearest, always the "
+        "one next with the largest λ·cos(it, query) - (1 - λ)·max cos(it, those before it), where λ = 1 - diversity.",
+    )
 
 
 class SimilarRequest(NeighbourFilter):
     """Either `note`, which need not be stored, or `ids` of stored notes, such as a user's last reads."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"note": EXAMPLE_TEXT, "limit": 5}})
+    model_config = ConfigDict(json_schema_extra={"example": {"note": EXAMPLE_TEXT, "limit": 5, "diversity": 0.3}})
 
     note: NoteText | None = None
     ids: list[NoteId] | None = Field(default=None, min_length=1, max_length=MAX_HISTORY)
+    skip_missing: StrictBool = Field(
+        default=False, description="True passes over `ids` that are not stored, and names them in the answer, instead of a 404."
+    )
     exclude: list[NoteId] = Field(default=[], max_length=1000, description="Ids that must not be returned.")
 
     @model_validator(mode="after")
@@ -137,10 +148,13 @@ class Neighbour(StoredNote):
 
 
 class SimilarResponse(_Model):
-    """The neighbours, nearest first."""
+    """The neighbours, nearest first, or in the order that the diversity asked for gives them."""
 
     model: str
     neighbours: list[Neighbour]
+    missing: list[str] | None = Field(
+        default=None, description="With `skip_missing`: the ids that are not stored.", examples=[["coffee-7"]]
+    )
 
 
 # ---- POST /notes/hashtags --------------------------------------------------------------------------------------------

@@ -45,10 +45,16 @@ class IndexedNote:
 
 @dataclass(frozen=True)
 class ScoredNote:
-    """A stored note and its cosine with what was asked for."""
+    """A stored note and its cosine with what was asked for; its unit vector where that was asked for, too."""
 
     payload: dict[str, Any]
     score: float
+    vector: Vector | None = None
+
+    @property
+    def id(self) -> str:
+        """The platform's id."""
+        return str(self.payload["id"])
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,9 @@ class NoteIndex(Protocol):
         ...
 
     async def search(
-        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None
-    ) -> list[ScoredNote]:
+        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
+        with_vectors: bool = False,
+    ) -> list[ScoredNote]:  # fmt: skip
         """The nearest notes by cosine, nearest first."""
         ...
 

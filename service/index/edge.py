@@ -77,8 +77,9 @@ class EdgeIndex:
         return {note.id: note for note in found}
 
     async def search(
-        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None
-    ) -> list[ScoredNote]:
+        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
+        with_vectors: bool = False,
+    ) -> list[ScoredNote]:  # fmt: skip
         """See `NoteIndex.search`."""
         request = edge.QueryRequest(
             limit=limit,
@@ -87,9 +88,9 @@ class EdgeIndex:
             filter=_filter(where),
             score_threshold=min_score,
             with_payload=True,
+            with_vector=[self._vector_name] if with_vectors else False,
         )
-        points = await self._call(lambda: self._shard.query(request))
-        return [ScoredNote(point.payload or {}, point.score) for point in points]
+        return await self._call(lambda: list(map(self._scored, self._shard.query(request))))
 
     async def delete(self, ids: Sequence[str]) -> None:
         """See `NoteIndex.delete`."""
@@ -150,6 +151,9 @@ class EdgeIndex:
         if note.vector is None:
             raise ValueError(f"note {note.id} has no vector")
         return edge.Point(UUID(point_id(note.id)), {self._vector_name: note.vector.tolist()}, note.payload)
+
+    def _scored(self, point: edge.ScoredPoint) -> ScoredNote:
+        return ScoredNote(point.payload or {}, point.score, self._vector_of(point.vector))
 
     def _vector_of(self, vectors: object) -> Vector | None:
         return np.asarray(vectors[self._vector_name], dtype=np.float32) if isinstance(vectors, dict) and vectors else None

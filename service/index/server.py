@@ -79,8 +79,9 @@ class ServerIndex:
         return {note.id: note for note in found}
 
     async def search(
-        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None
-    ) -> list[ScoredNote]:
+        self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
+        with_vectors: bool = False,
+    ) -> list[ScoredNote]:  # fmt: skip
         """See `NoteIndex.search`."""
         response = await self._calls.repeatable(
             lambda: self._client.query_points(
@@ -93,9 +94,10 @@ class ServerIndex:
                 offset=offset,
                 score_threshold=min_score,
                 with_payload=True,
+                with_vectors=[self._vector_name] if with_vectors else False,
             )
         )
-        return [ScoredNote(point.payload or {}, point.score) for point in response.points]
+        return [ScoredNote(point.payload or {}, point.score, self._vector_of(point.vector)) for point in response.points]
 
     async def delete(self, ids: Sequence[str]) -> None:
         """See `NoteIndex.delete`."""

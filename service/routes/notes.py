@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from notellm.note import NoteId, clean_hashtag, hashtag_key
 from notellm.prompt import FieldName
+from service.diversity import Page
 from service.errors import InvalidRequest
 from service.index import IndexedNote, NoteFilter, ScoredNote
 from service.routes.common import RuntimeDep, SettingsDep, check_caller, encode_vector, problems
@@ -67,10 +68,8 @@ async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) 
 @router.get("/{note_id}/similar", responses=problems(404, 422, 503, 504), response_model_exclude_none=True)
 async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], runtime: RuntimeDep) -> SimilarResponse:
     """Finds the notes nearest to a stored one, which is not among them."""
-    found = await runtime.notes.similar_to_stored(
-        [note_id], _filter(query, "query"), limit=query.limit, offset=query.offset, min_score=query.min_score
-    )
-    return _neighbours(runtime.notes.manifest.name, found)
+    neighbours = await runtime.notes.similar_to_stored([note_id], _filter(query, "query"), **_page(query))
+    return _neighbours(runtime.notes.manifest.name, neighbours.found)
 
 
 @router.post("/similar", responses=problems(400, 404, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
@@ -80,12 +79,11 @@ async def similar_to(body: SimilarRequest, runtime: RuntimeDep) -> SimilarRespon
     Several notes stand for the mean of their vectors. They and `exclude` are not among the neighbours.
     """
     where = _filter(body, "body", exclude=body.exclude)
-    window = {"limit": body.limit, "offset": body.offset}
     if body.note is not None:
-        found = await runtime.notes.similar_to_text(body.note, where, **window, min_score=body.min_score)
+        neighbours = await runtime.notes.similar_to_text(body.note, where, **_page(body))
     else:
-        found = await runtime.notes.similar_to_stored(body.ids or [], where, **window, min_score=body.min_score)
-    return _neighbours(runtime.notes.manifest.name, found)
+        neighbours = await runtime.notes.similar_to_stored(body.ids or [], where, skip_missing=body.skip_missing, **_page(body))
+    return _neighbours(runtime.notes.manifest.name, neighbours.found, neighbours.missing if body.skip_missing else None)
 
 
 @router.post("/hashtags", responses=problems(400, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
@@ -144,14 +142,18 @@ def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = Non
     return NoteFilter(category=wanted.category, hashtag_key=key, created_after=wanted.created_after, exclude=exclude or ())
 
 
+def _page(wanted: NeighbourFilter) -> Page:
+    return {"limit": wanted.limit, "offset": wanted.offset, "min_score": wanted.min_score, "diversity": wanted.diversity}
+
+
 def _cut_fields(truncated: Sequence[FieldName]) -> list[CutField]:
     """The prompt's fields under their names in requests."""
     return ["hashtags" if name == "topic" else name for name in truncated]
 
 
-def _neighbours(model: str, found: list[ScoredNote]) -> SimilarResponse:
+def _neighbours(model: str, found: list[ScoredNote], missing: list[str] | None = None) -> SimilarResponse:
     neighbours = [Neighbour(**_fields(note), score=min(max(note.score, -1.0), 1.0)) for note in found]
-    return SimilarResponse(model=model, neighbours=neighbours)
+    return SimilarResponse(model=model, neighbours=neighbours, missing=missing)
 
 
 def _fields(note: IndexedNote | ScoredNote) -> dict[str, Any]:

@@ -114,6 +114,14 @@ async def test_neighbours_are_ranked_by_cosine(index: NoteIndex) -> None:
     np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], atol=1e-4)
 
 
+async def test_neighbours_come_with_their_vectors_where_asked(index: NoteIndex) -> None:
+    await index.upsert(NOTES)
+    for hit in await index.search(vector(99), where=NoteFilter(), limit=5, with_vectors=True):
+        assert hit.vector is not None
+        np.testing.assert_allclose(hit.vector, vector(int(hit.id[1:])), atol=1e-6)
+    assert [hit.vector for hit in await index.search(vector(99), where=NoteFilter(), limit=5)] == [None] * 5
+
+
 async def test_pages_follow_each_other(index: NoteIndex) -> None:
     await index.upsert(NOTES)
     query = vector(99)
