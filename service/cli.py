@@ -15,16 +15,21 @@ import uvicorn
 
 from notellm.errors import NoteLLMError
 from service.errors import StartupError
+from service.head_limit import MAX_HEAD_BYTES
+from service.keygen import keygen
 from service.logs import configure_logging
 from service.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(keygen)
 
 
 @app.callback(invoke_without_command=True)
-def serve() -> None:
+def serve(context: typer.Context) -> None:
     """Serves the checkpoint of NOTELLM_CHECKPOINT. Settings are NOTELLM_* environment variables: docs/configuration.md."""
+    if context.invoked_subcommand:
+        return
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     asyncio.run(_serve(settings))
@@ -47,6 +52,10 @@ async def _serve(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            # The other parser takes heads of any size, and what there is to upgrade to is not here.
+            http="h11",
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            ws="none",
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=settings.shutdown_seconds,

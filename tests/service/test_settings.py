@@ -27,6 +27,10 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"NOTELLM_LOG_LEVEL": "LOUD"}, "NOTELLM_LOG_LEVEL"),
         ({"NOTELLM_QDRANT_API_KEY": "secret"}, "NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL"),
         ({"NOTELLM_MAX_QUEUE_TOKENS": "64"}, "no batch could ever fill up"),
+        ({"NOTELLM_HOST": "0.0.0.0"}, "NOTELLM_HOST=0.0.0.0 is reached by other machines"),
+        ({"NOTELLM_API_KEYS_FILE": "k", "NOTELLM_ALLOW_ANONYMOUS": "true"}, "contradict each other"),
+        ({"NOTELLM_CORS_ORIGINS": "*"}, r"NOTELLM_CORS_ORIGINS: \* is no origin"),
+        ({"NOTELLM_REQUESTS_PER_SECOND": "0"}, "NOTELLM_REQUESTS_PER_SECOND"),
     ],
 )
 def test_a_wrong_variable_is_named(variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +51,22 @@ def test_variables_of_the_test_suite_are_no_settings(monkeypatch: pytest.MonkeyP
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, NOTELLM_QDRANT_URL="http://q:6333", NOTELLM_QDRANT_API_KEY="s3cret")
     assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NOTELLM_REMOTE_URL": "http://h:8000", "NOTELLM_REMOTE_API_KEY": "s3cret\n"},
+        {"NOTELLM_QDRANT_URL": "http://h:6333", "NOTELLM_QDRANT_API_KEY": "s3cret s3cret"},
+        {"NOTELLM_REMOTE_URL": "http://user:s3cret@h:8000"},
+        {"NOTELLM_QDRANT_URL": "https://s3cret@h:6333"},
+    ],
+)
+def test_secrets_that_would_be_shown_later_are_refused(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By HTTP clients, which quote a header that they cannot send, and in messages that name an address."""
+    with pytest.raises(StartupError, match=r"NOTELLM_(REMOTE|QDRANT)_(URL|API_KEY): has a") as caught:
+        load(monkeypatch, **variables)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_the_documentation_is_up_to_date() -> None:
