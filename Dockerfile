@@ -52,6 +52,7 @@ CMD ["python", "-m", "demo.checkpoint", "/checkpoint/demo"]
 FROM environment AS service
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps --force-reinstall /wheels/*.whl
+# On all addresses, so that it starts only with NOTELLM_API_KEYS_FILE, or with NOTELLM_ALLOW_ANONYMOUS=true: docs/security.md.
 ENV NOTELLM_HOST=0.0.0.0 \
     NOTELLM_CHECKPOINT=/checkpoint \
     NOTELLM_DATA_DIR=/data

@@ -21,11 +21,12 @@ demo: $(VENV)/.demo  ## serve real notes on 127.0.0.1:8000; ARGS=--check asks, c
 
 test: lint test-unit test-integration test-faults  ## everything but the containers
 
-lint: $(VENV)/.dev  ## style, types, import rules
+lint: $(VENV)/.dev  ## style, types, import rules, a static scan for weaknesses
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive notellm service training demo
 
 test-unit: $(VENV)/.dev  ## the tiny model; a few minutes
 	$(BIN)/python -m pytest --cov --cov-report=term -m "not integration and not faults and not stack"

@@ -9,12 +9,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
+from service.access import Gate, describe_access
 from service.archive import NoteArchive
+from service.browsers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS, SecurityHeaders, docs_policy
 from service.draining import Drain, RefuseWhileDraining
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
+from service.exposure import read_origins
+from service.head_limit import HeadLimit
+from service.json_limits import JsonLimits
+from service.keys import Rates
 from service.lifetime import RequestLifetime
 from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response, request_id
+from service.rate_limit import RateLimits
 from service.routes import admin, notes, openai, operations
 from service.runtime import Runtime
 from service.settings import Settings
@@ -38,10 +46,21 @@ def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None)
     for routes in (notes, openai, operations, admin):
         app.include_router(routes.router)
     _handle_errors(app)
+    app.add_middleware(JsonLimits)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestLifetime, timeout_seconds=settings.request_timeout_seconds, drain=drain)
     app.add_middleware(RefuseWhileDraining, drain=drain)
+    rates = Rates(settings.requests_per_second, settings.tokens_per_second)
+    app.add_middleware(Gate, keys=runtime.keys, limits=RateLimits(runtime.metrics), rates=rates)
+    app.add_middleware(HeadLimit)
+    if origins := read_origins(settings.cors_origins):
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=CORS_METHODS, allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_ANSWER_HEADERS,
+        )  # fmt: skip
     app.add_middleware(RequestContext, metrics=runtime.metrics)
+    docs = docs_policy(app.openapi_url or "", f"{app.title} - Swagger UI", app.swagger_ui_oauth2_redirect_url)
+    app.add_middleware(SecurityHeaders, pages={"/docs": docs})
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -125,5 +144,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas["Problem"] = document
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        keyed, settings = app.state.runtime.keys is not None, app.state.settings
+        describe_access(schema, keyed=keyed, limited=keyed or bool(settings.requests_per_second or settings.tokens_per_second))
         app.openapi_schema = schema
     return app.openapi_schema

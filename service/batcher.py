@@ -109,6 +109,7 @@ class Batcher(Generic[Work, Result]):
         for item in waiting:
             item.request = waiting
         tickets = [self._queue.push(item, item.tokens, asking) for item in waiting]
+        asking.charge(sum(item.tokens for item in waiting))
         self._show_tokens()
         self._wake.set()
         self._asking += 1

@@ -2,13 +2,17 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
 MAX_TIMEOUT_SECONDS = 3600
+
+
+def _free(tokens: int) -> None:
+    """Charges nobody."""
 
 
 class Priority(StrEnum):
@@ -26,14 +30,22 @@ class Caller:
         client: among clients, queues are fair.
         priority: of the request.
         deadline: on the event loop's clock; after it nobody waits for an answer.
+        charge: is told how many tokens were queued.
     """
 
     client: str = ""
     priority: Priority = Priority.INTERACTIVE
     deadline: float = math.inf
+    charge: Callable[[int], None] = _free
 
     @classmethod
-    def of(cls, headers: Mapping[bytes, bytes], client: str, default_timeout: float) -> Self:
+    def of(
+        cls,
+        headers: Mapping[bytes, bytes],
+        client: str,
+        default_timeout: float,
+        charge: Callable[[int], None] | None = None,
+    ) -> Self:
         """Reads `X-Request-Timeout` and `X-Priority`. Wrong values count as not there: the routes refuse them."""
         try:
             timeout = float(headers[b"x-request-timeout"])
@@ -43,7 +55,7 @@ class Caller:
             timeout = default_timeout
         bulk = headers.get(b"x-priority") == Priority.BULK.encode()
         deadline = asyncio.get_running_loop().time() + timeout
-        return cls(client, Priority.BULK if bulk else Priority.INTERACTIVE, deadline)
+        return cls(client, Priority.BULK if bulk else Priority.INTERACTIVE, deadline, charge or _free)
 
     def seconds_left(self) -> float:
         """Time until the deadline; negative after it."""

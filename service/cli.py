@@ -17,11 +17,14 @@ import uvicorn
 from notellm.errors import NoteLLMError
 from service.bulk import commands
 from service.errors import CommandError, StartupError
+from service.head_limit import MAX_HEAD_BYTES
+from service.keygen import keygen
 from service.logs import configure_logging
 from service.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(keygen)
 
 
 @app.callback(invoke_without_command=True)
@@ -56,6 +59,10 @@ async def _serve(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            # The other parser takes heads of any size, and what there is to upgrade to is not here.
+            http="h11",
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            ws="none",
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=settings.shutdown_seconds,

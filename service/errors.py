@@ -4,8 +4,12 @@ ServiceError
 ├── InvalidRequest        422  a field breaks a rule; `errors` names each
 ├── UnreadableBody        400  the body is not JSON in UTF-8
 ├── BodyTooLarge          413  more bytes than the limit
+├── Unauthenticated       401  no API key, or one that is not known
+├── Forbidden             403  the key does not have the scope that the call needs
+├── HeadTooLarge          431  the request's line and headers are longer than the limit
 ├── NoteNotFound          404  no note under that id
 ├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to come back
+├── RateLimited           429  the client asks for more than it may; `Retry-After` says when to come back
 ├── ModelFailed           500  the forward pass of this request failed
 ├── DeadlineExceeded      504  the request's time was over before its answer was there
 ├── ShuttingDown          503  the process is draining
@@ -98,16 +102,50 @@ class BodyTooLarge(ServiceError):
     status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is over the limit"
 
 
+class Unauthenticated(ServiceError):
+    """The request has no API key, or one that is not known."""
+
+    status, kind, title = HTTPStatus.UNAUTHORIZED, "unauthenticated", "An API key is needed"
+
+    def __init__(self, detail: str, *, shown: bool) -> None:
+        super().__init__(detail)
+        self.shown = shown
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As RFC 6750 has it."""
+        return {"WWW-Authenticate": 'Bearer realm="notellm"' + (', error="invalid_token"' if self.shown else "")}
+
+
+class Forbidden(ServiceError):
+    """The key does not have the scope that the call needs."""
+
+    status, kind, title = HTTPStatus.FORBIDDEN, "forbidden", "The API key may not do this"
+
+    def __init__(self, detail: str, needed: str) -> None:
+        super().__init__(detail)
+        self.needed = needed
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """As RFC 6750 has it."""
+        return {"WWW-Authenticate": f'Bearer realm="notellm", error="insufficient_scope", scope="{self.needed}"'}
+
+
+class HeadTooLarge(ServiceError):
+    """The request's line and headers are longer than allowed."""
+
+    status, kind, title = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The head is over the limit"
+
+
 class NoteNotFound(ServiceError):
     """No note is stored under the id."""
 
     status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note under this id"
 
 
-class QueueFull(ServiceError):
-    """More tokens are waiting than allowed."""
-
-    status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "queue-full", "Too much work is waiting"
+class _TooMuch(ServiceError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -117,6 +155,18 @@ class QueueFull(ServiceError):
     def headers(self) -> dict[str, str]:
         """When to come back, in seconds."""
         return {"Retry-After": str(self.retry_after)}
+
+
+class QueueFull(_TooMuch):
+    """More tokens are waiting than allowed."""
+
+    kind, title = "queue-full", "Too much work is waiting"
+
+
+class RateLimited(_TooMuch):
+    """The client asks for more than it may."""
+
+    kind, title = "rate-limited", "The client asks for more than it may"
 
 
 class ModelFailed(ServiceError):

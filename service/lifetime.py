@@ -33,8 +33,9 @@ class RequestLifetime:
         if scope["type"] != "http" or scope["path"] in OPERATIONS:  # a probe that hangs up must not stop its canary
             await self._app(scope, receive, send)
             return
-        client = (scope.get("client") or ("",))[0]
-        asking = Caller.of(dict(scope["headers"]), client, self._timeout_seconds)
+        known = scope.get("state", {})
+        client = known.get("key") or (scope.get("client") or ("",))[0]
+        asking = Caller.of(dict(scope["headers"]), client, self._timeout_seconds, known.get("meter"))
         reset = caller.set(asking)
         try:
             await self._answer(asking, scope, receive, send)

@@ -1,12 +1,14 @@
-"""Logging: one JSON object a line with the request's id. No note text and no keys are logged at INFO."""
+"""Logging: one JSON object a line with the request's id. Neither text nor ids of notes nor keys are logged, at any level."""
 
 import logging
 import logging.config
 from typing import Any
 
+from pythonjsonlogger import json
 from pythonjsonlogger.core import RESERVED_ATTRS
 
 from service.middleware import request_id
+from service.tracebacks import format_exception
 
 
 class RequestIdFilter(logging.Filter):
@@ -18,6 +20,22 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class _Discreet(logging.Formatter):
+    """Formats exceptions without their messages."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802
+        """See `logging.Formatter.formatException`."""
+        return format_exception(ei[1]) if ei[1] else ""
+
+
+class JsonFormatter(_Discreet, json.JsonFormatter):
+    """One JSON object a line."""
+
+
+class TextFormatter(_Discreet):
+    """For a terminal."""
+
+
 def logging_config(level: str, log_format: str) -> dict[str, Any]:
     """A `dictConfig` for the service, uvicorn included."""
     return {
@@ -26,12 +44,12 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         "filters": {"request_id": {"()": RequestIdFilter}},
         "formatters": {
             "json": {
-                "()": "pythonjsonlogger.json.JsonFormatter",
+                "()": JsonFormatter,
                 "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
                 "reserved_attrs": [*RESERVED_ATTRS, "color_message"],
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
             },
-            "text": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
+            "text": {"()": TextFormatter, "format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request_id"]}},
         "root": {"level": level, "handlers": ["stderr"]},

@@ -69,6 +69,13 @@ class Metrics:
             buckets=_INDEX_LATENCY,
         )
         self.index_errors = Counter("notellm_index_errors", "Index operations that failed.", ["operation"], registry=registry)
+        self.rate_limited = Counter(
+            "notellm_rate_limited", "Requests of clients that asked for more than they may.", ["limit"], registry=registry
+        )
+        self.api_keys = Gauge("notellm_api_keys", "API keys that are accepted.", registry=registry)
+        self.api_keys_stale = Gauge(
+            "notellm_api_keys_stale", "1 while the key file cannot be read and the keys from before stay.", registry=registry
+        )
         self.model = Info("notellm_model", "What is served.", registry=registry)
 
     @contextmanager

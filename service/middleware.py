@@ -105,11 +105,10 @@ class RequestContext:
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
         level = logging.DEBUG if route in OPERATIONS else logging.INFO
-        logger.log(
-            level,
-            "request",
-            extra={"method": method, "route": route, "status": status, "milliseconds": round(seconds * 1000, 1)},
-        )
+        facts = {"method": method, "route": route, "status": status, "milliseconds": round(seconds * 1000, 1)}
+        if client := scope.get("state", {}).get("key"):
+            facts["client"] = client  # the name of its key, not its address
+        logger.log(level, "request", extra=facts)
 
 
 class BodyLimit:

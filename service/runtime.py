@@ -15,6 +15,7 @@ from service.health import Liveness
 from service.index import EdgeIndex, NoteIndex, ServerIndex
 from service.index.collection import CollectionSettings
 from service.index.connection import ServerAddress, connect
+from service.key_file import KeyFile
 from service.metrics import Metrics
 from service.notes import NoteService
 from service.opening import open_engine
@@ -38,6 +39,7 @@ class Runtime:
     archive: NoteArchive
     metrics: Metrics
     liveness: Liveness
+    keys: KeyFile | None
 
 
 @asynccontextmanager
@@ -46,12 +48,15 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
 
     Raises:
         CheckpointError: the checkpoint is not usable.
-        StartupError: the index is not usable.
+        StartupError: the index or the key file is not usable.
     """
     rules = await asyncio.to_thread(_rules, settings)
     checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint, verify=settings.verify_checkpoint)
     prompt = await asyncio.to_thread(checkpoint.prompt)
     async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        file = settings.api_keys_file
+        keys = await stack.enter_async_context(KeyFile.open(file, metrics)) if file else None
         index = await open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
         engine = await open_engine(settings, checkpoint, prompt)
@@ -59,7 +64,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         suggestions = await asyncio.to_thread(
             SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=rules
         )
-        metrics = Metrics()
         manifest = checkpoint.manifest
         metrics.model.info(
             {
@@ -87,6 +91,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             NoteArchive(index, checkpoint, metrics),
             metrics,
             queues.liveness,
+            keys,
         )
 
 

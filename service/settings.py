@@ -1,6 +1,7 @@
 """`Settings`: everything an operator can set, read from `NOTELLM_*` environment variables and checked together."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.caller import MAX_TIMEOUT_SECONDS
 from service.errors import StartupError
+from service.exposure import check_exposure, read_origins
 from service.schemas import MAX_NOTES
 
 PREFIX = "NOTELLM_"
@@ -76,12 +78,39 @@ class Settings(BaseSettings):
     remote_api_key: SecretStr | None = Field(default=None, description="API key of `remote_url`.")
     remote_timeout_seconds: float = Field(default=60, gt=0, le=3600, description="Longest wait for an answer of `remote_url`.")
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on. There is no authentication: keep it private.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. One that other machines reach needs `api_keys_file`, or `allow_anonymous`.",
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     trusted_proxies: str = Field(
         default="",
         description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` is believed. Clients share the "
         "queues fairly by address: behind a proxy that is not named here all are one.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of the API keys that are accepted, in TOML, by their hashes; `notellm-serve keygen` makes one, "
+        "docs/security.md describes it. It is read again when it changes. Without it everybody may do everything.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Whether to listen without API keys on an address that other machines reach: only where something else "
+        "decides who reaches it.",
+    )
+    requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="Requests a second of a client: of each key that has no limit of its own or, without keys, of each address. "
+        "Ten seconds' worth may come at once; more is a 429.",
+    )
+    tokens_per_second: float | None = Field(
+        default=None, gt=0, le=1e9, description="Prompt tokens a second of a client, in the same way."
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins of web pages that may call the service from a browser (`https://host`), separated by commas.",
     )
     shutdown_seconds: int = Field(
         default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM."
@@ -97,7 +126,7 @@ class Settings(BaseSettings):
     )
     qdrant_url: str | None = Field(
         default=None,
-        pattern=r"^https?://[^/\s@]+/?$",
+        pattern=r"^https?://[^/\s]+/?$",
         description="Address of a Qdrant server (`http://host:6333`, or `https://` for TLS). The embedded index is used if not set.",
     )
     qdrant_api_key: SecretStr | None = Field(
@@ -197,6 +226,32 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or text for a terminal.")
+
+    @field_validator("remote_url", "qdrant_url")
+    @classmethod
+    def _has_no_credentials(cls, url: str | None) -> str | None:
+        if url and "@" in urlsplit(url).netloc:
+            raise ValueError("has a name or password in it, and addresses are shown in logs: use the setting for the API key")
+        return url
+
+    @field_validator("remote_api_key", "qdrant_api_key")
+    @classmethod
+    def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        # HTTP clients complain about others in a message that repeats them.
+        if key and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            raise ValueError("has a character that no HTTP header can carry: a line break at its end, a space?")
+        return key
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        read_origins(origins)
+        return origins
+
+    @model_validator(mode="after")
+    def _lets_in_who_is_meant(self) -> Self:
+        check_exposure(self.host, keys=bool(self.api_keys_file), anonymous=self.allow_anonymous)
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

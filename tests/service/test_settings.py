@@ -35,6 +35,10 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"NOTELLM_QDRANT_URL": "http://qdrant:6333", "NOTELLM_QDRANT_CA_FILE": "/ca"}, "without an https://"),
         ({"NOTELLM_QDRANT_REPLICATION": "2", "NOTELLM_QDRANT_WRITE_CONSISTENCY": "3"}, "no write could be acknowledged"),
         ({"NOTELLM_MAX_QUEUE_TOKENS": "64"}, "no batch could ever fill up"),
+        ({"NOTELLM_HOST": "0.0.0.0"}, "NOTELLM_HOST=0.0.0.0 is reached by other machines"),
+        ({"NOTELLM_API_KEYS_FILE": "k", "NOTELLM_ALLOW_ANONYMOUS": "true"}, "contradict each other"),
+        ({"NOTELLM_CORS_ORIGINS": "*"}, r"NOTELLM_CORS_ORIGINS: \* is no origin"),
+        ({"NOTELLM_REQUESTS_PER_SECOND": "0"}, "NOTELLM_REQUESTS_PER_SECOND"),
     ],
 )
 def test_a_wrong_variable_is_named(variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +75,22 @@ def test_a_key_for_qdrant_is_accepted_where_nobody_can_read_it(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load(monkeypatch, NOTELLM_QDRANT_API_KEY="s3cret", **variables).qdrant_api_key
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NOTELLM_REMOTE_URL": "http://h:8000", "NOTELLM_REMOTE_API_KEY": "s3cret\n"},
+        {"NOTELLM_QDRANT_URL": "http://h:6333", "NOTELLM_QDRANT_API_KEY": "s3cret s3cret"},
+        {"NOTELLM_REMOTE_URL": "http://user:s3cret@h:8000"},
+        {"NOTELLM_QDRANT_URL": "https://s3cret@h:6333"},
+    ],
+)
+def test_secrets_that_would_be_shown_later_are_refused(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By HTTP clients, which quote a header that they cannot send, and in messages that name an address."""
+    with pytest.raises(StartupError, match=r"NOTELLM_(REMOTE|QDRANT)_(URL|API_KEY): has a") as caught:
+        load(monkeypatch, **variables)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_the_documentation_is_up_to_date() -> None:

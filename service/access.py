@@ -1,0 +1,161 @@
+"""Who may call what: the table of scopes, and `Gate`, which reads a request's key before anything else of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any, Protocol
+
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import Forbidden, ServiceError, Unauthenticated
+from service.keys import ApiKey, KeyRing, Rates
+from service.keys import Scope as KeyScope
+from service.middleware import OPERATIONS, problem_response
+from service.rate_limit import RateLimits
+
+OPEN = None
+# A route that is not here needs `admin`, so that one that was forgotten is closed.
+ACCESS: Mapping[str, KeyScope | None] = {
+    "/health/live": OPEN,
+    "/health/ready": OPEN,
+    "/docs": OPEN,
+    "/docs/oauth2-redirect": OPEN,
+    "/openapi.json": OPEN,
+    "/metrics": KeyScope.METRICS,
+    "/model": KeyScope.READ,
+    "GET /notes/{note_id}": KeyScope.READ,
+    "/notes/{note_id}/similar": KeyScope.READ,
+    "/notes/similar": KeyScope.READ,
+    "/notes/hashtags": KeyScope.READ,
+    "/v1/embeddings": KeyScope.READ,
+    "/notes/embed": KeyScope.WRITE,
+    "DELETE /notes/{note_id}": KeyScope.WRITE,
+}
+
+
+def needed_scope(method: str, template: str) -> KeyScope | None:
+    """The scope that a route needs; None if anybody may call it."""
+    by_path = ACCESS.get(template, KeyScope.ADMIN)
+    return ACCESS.get(f"{method} {template}", by_path)
+
+
+class HasKeys(Protocol):
+    """Whatever holds the keys of the moment."""
+
+    ring: KeyRing
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Charges a request's tokens to its client."""
+
+    limits: RateLimits
+    client: str
+    rates: Rates
+
+    def __call__(self, tokens: int) -> None:
+        """Called when the tokens are queued."""
+        self.limits.spend(self.client, self.rates, tokens)
+
+
+class Gate:
+    """Answers 401, 403 or 429 before the body is read, and tells the rest whose request it is: `scope["state"]`.
+
+    Args:
+        app: the application inside.
+        keys: None lets everybody do everything.
+        limits: of requests and tokens.
+        rates: of keys that have none of their own, and of each address without keys.
+    """
+
+    def __init__(self, app: ASGIApp, keys: HasKeys | None, limits: RateLimits, rates: Rates) -> None:
+        self._app = app
+        self._keys = keys
+        self._limits = limits
+        self._rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] == "http":
+            try:
+                self._admit(scope)
+            except ServiceError as error:
+                await problem_response(error, scope)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        # Known in metrics and logs also where it is refused.
+        scope["route"] = route = _route(scope)
+        template = getattr(route, "path", None)
+        needed = needed_scope(scope["method"], template) if template else None
+        if template and needed is OPEN:
+            return
+        key = self._key(scope, needed)
+        client, rates = (key.name, self._rates_of(key)) if key else (_address(scope), self._rates)
+        if scope["path"] not in OPERATIONS:
+            self._limits.admit(client, rates)
+        scope.setdefault("state", {}).update(key=key.name if key else None, meter=Meter(self._limits, client, rates))
+
+    def _key(self, scope: Scope, needed: KeyScope | None) -> ApiKey | None:
+        """None where keys are not asked for. What does not exist may be asked for with any key."""
+        if self._keys is None:
+            return None
+        key = _find_key(self._keys.ring, dict(scope["headers"]))
+        if needed and needed not in key.scopes:
+            raise Forbidden(f"the key of {key.name} does not have the scope {needed}", needed)
+        return key
+
+    def _rates_of(self, key: ApiKey) -> Rates:
+        own, other = key.rates, self._rates
+        return Rates(own.requests_per_second or other.requests_per_second, own.tokens_per_second or other.tokens_per_second)
+
+
+def _route(scope: Scope) -> BaseRoute | None:
+    """The route that will answer; None where the answer is 404 or 405."""
+    routes: list[BaseRoute] = scope["app"].routes
+    return next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
+
+
+def _find_key(ring: KeyRing, headers: Mapping[bytes, bytes]) -> ApiKey:
+    scheme, _, bearer = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    shown = bearer.strip() if scheme.lower() == "bearer" else headers.get(b"x-api-key", b"").decode("latin-1").strip()
+    if not shown:
+        raise Unauthenticated("send an API key in the header `Authorization: Bearer <key>`", shown=False)
+    if (key := ring.find(shown)) is None:
+        raise Unauthenticated("the API key is not known here: it is misspelt, or has been taken back", shown=True)
+    return key
+
+
+def _address(scope: Scope) -> str:
+    """Of a client; of an IPv6 one its network, since a client has as many addresses there as it likes."""
+    host = str((scope.get("client") or ("",))[0])
+    try:
+        return str(ip_network(f"{host}/64", strict=False)) if ip_address(host).version == 6 else host  # noqa: PLR2004
+    except ValueError:
+        return host
+
+
+_DESCRIPTIONS = {
+    "401": "No key, or one that is not known.",
+    "403": "The key does not have the scope that the call needs.",
+    "429": "Too much work is waiting, or more was asked for than the client may; come back after `Retry-After` seconds.",
+}
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def describe_access(schema: dict[str, Any], *, keyed: bool, limited: bool) -> None:
+    """Adds keys and limits to an OpenAPI description, as far as there are any."""
+    if keyed:
+        schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, item in schema["paths"].items():
+        for method, operation in item.items():
+            needed = needed_scope(method.upper(), path)
+            statuses = ["401", "403"] if keyed and needed else []
+            if limited and needed and path not in OPERATIONS:
+                statuses.append("429")
+            if keyed and needed:
+                operation["security"] = [{"key": [needed.value]}]
+            for status in statuses:
+                operation["responses"][status] = {"description": _DESCRIPTIONS[status], "content": _PROBLEM}

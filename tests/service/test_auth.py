@@ -1,0 +1,307 @@
+"""Keys and scopes: who gets in, who does not, and what they are told."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI
+
+from service.access import ACCESS, needed_scope
+from service.app import create_app
+from service.caller import caller
+from service.fair_queue import FairQueue
+from service.keys import Scope, hash_key
+from service.runtime import Runtime, open_service
+from service.settings import Settings
+from tests.service.calls import NOTES
+from tests.service.keyed import KEYS, asking, bearer, speaking_to, write_keys
+from tests.serving import running_service
+
+NOTE = {"notes": [{"id": "n1", "title": "cold brew"}]}
+TEXT = {"title": "cold brew"}
+CALLS: list[tuple[str, str, Any, Scope | None]] = [
+    ("POST", "/notes/embed", NOTE, Scope.WRITE),
+    ("GET", "/notes/n1", None, Scope.READ),
+    ("GET", "/notes/n1/similar", None, Scope.READ),
+    ("POST", "/notes/similar", {"ids": ["n1"]}, Scope.READ),
+    ("POST", "/notes/similar", {"note": TEXT}, Scope.READ),
+    ("POST", "/notes/hashtags", {"notes": [TEXT]}, Scope.READ),
+    ("POST", "/v1/embeddings", {"input": "cold brew"}, Scope.READ),
+    ("GET", "/model", None, Scope.READ),
+    ("GET", "/metrics", None, Scope.METRICS),
+    ("DELETE", "/notes/n1", None, Scope.WRITE),
+    ("GET", "/health/live", None, None),
+    ("GET", "/health/ready", None, None),
+    ("GET", "/openapi.json", None, None),
+    ("GET", "/docs", None, None),
+]
+
+
+@pytest.fixture
+def keyed_settings(settings_for: Callable[..., Settings], tmp_path: Path) -> Settings:
+    return settings_for(api_keys_file=write_keys(tmp_path / "keys.toml"), data_dir=tmp_path / "keyed")
+
+
+@pytest.fixture
+async def keyed(keyed_settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with asking(keyed_settings) as client:
+        yield client
+
+
+def problem(response: httpx.Response) -> str:
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["request_id"] == response.headers["X-Request-Id"]
+    return str(response.json()["type"]).removeprefix("urn:notellm:problem:")
+
+
+async def test_each_call_needs_its_scope(keyed: httpx.AsyncClient) -> None:
+    for method, path, body, needed in CALLS:
+        for scope in Scope:
+            if scope != needed and needed:
+                refused = await keyed.request(method, path, json=body, headers=bearer(scope))
+                assert (refused.status_code, problem(refused)) == (403, "forbidden"), (method, path, scope)
+                challenge = f'Bearer realm="notellm", error="insufficient_scope", scope="{needed}"'
+                assert refused.headers["WWW-Authenticate"] == challenge
+        headers = bearer(needed) if needed else {}
+        response = await keyed.request(method, path, json=body, headers=headers)
+        assert response.is_success, (method, path, response.text)
+
+
+async def test_without_a_key_nothing_but_health_and_description(keyed: httpx.AsyncClient) -> None:
+    for method, path, body, needed in [*CALLS, ("GET", "/nope", None, Scope.READ), ("PUT", "/model", None, Scope.READ)]:
+        if needed:
+            response = await keyed.request(method, path, json=body)
+            assert (response.status_code, problem(response)) == (401, "unauthenticated"), (method, path)
+            assert response.headers["WWW-Authenticate"] == 'Bearer realm="notellm"'
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer nlm_wrong"},
+        {"Authorization": "Bearer " + "x" * 10_000},
+        {"Authorization": f"Bearer {hash_key(KEYS[Scope.READ])}"},
+        {"Authorization": f"Bearer {KEYS[Scope.READ]}x"},
+        {"X-API-Key": "nlm_wrong"},
+        {"Authorization": "Bearer \xff"},
+        {"Authorization": "Bearer nlm_wrong", "X-API-Key": KEYS[Scope.READ]},
+    ],
+)
+async def test_a_key_that_is_not_known(headers: dict[str, str], keyed: httpx.AsyncClient) -> None:
+    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    response = await keyed.get("/model", headers=raw)  # type: ignore[arg-type]
+    assert (response.status_code, problem(response)) == (401, "unauthenticated")
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
+    for value in headers.values():
+        assert value.removeprefix("Bearer ") not in response.text
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic bmxtOg==", "nlm_marked-key-read"])
+async def test_an_authorization_without_a_key(value: str, keyed: httpx.AsyncClient) -> None:
+    assert (await keyed.get("/model", headers={"Authorization": value})).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["authorization", "X-API-Key"])
+async def test_where_a_key_may_stand(name: str, keyed: httpx.AsyncClient) -> None:
+    value = KEYS[Scope.READ] if name == "X-API-Key" else f"bearer {KEYS[Scope.READ]}"
+    assert (await keyed.get("/model", headers={name: value})).status_code == 200
+
+
+async def test_what_does_not_exist_is_said_to_those_who_have_a_key(keyed: httpx.AsyncClient) -> None:
+    assert problem(await keyed.get("/nope", headers=bearer("read"))) == "not-found"
+    assert problem(await keyed.put("/model", headers=bearer("read"))) == "method-not-allowed"
+
+
+async def test_the_body_of_a_stranger_is_not_read(keyed: httpx.AsyncClient) -> None:
+    read: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for number in range(3):
+            read.append(number)
+            yield b"{"
+
+    for headers in ({}, bearer("read")):
+        response = await keyed.post("/notes/embed", content=body(), headers=headers)
+        assert response.status_code in {401, 403}
+    assert not read
+
+
+async def test_refusals_are_counted_under_their_route(keyed: httpx.AsyncClient) -> None:
+    await keyed.get("/notes/n1")
+    await keyed.get("/notes/n1", headers=bearer("write"))
+    metrics = (await keyed.get("/metrics", headers=bearer("metrics"))).text
+    for status in (401, 403):
+        line = f'notellm_http_requests_total{{method="GET",route="/notes/{{note_id}}",status="{status}"}} 1.0'
+        assert line in metrics
+
+
+async def test_errors_under_v1_have_openai_s_form(keyed: httpx.AsyncClient) -> None:
+    error = (await keyed.post("/v1/embeddings", json={"input": "x"})).json()["error"]
+    assert error["type"] == "urn:notellm:problem:unauthenticated"
+
+
+async def test_a_route_that_nobody_thought_of_needs_admin(keyed_settings: Settings) -> None:
+    async with open_service(keyed_settings) as runtime:
+        app = create_app(runtime, keyed_settings)
+
+        @app.get("/forgotten")
+        async def forgotten() -> str:
+            return "open"
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            assert (await client.get("/forgotten")).status_code == 401
+            for scope in Scope:
+                expected = 200 if scope is Scope.ADMIN else 403
+                assert (await client.get("/forgotten", headers=bearer(scope))).status_code == expected
+
+
+async def test_the_queues_are_fair_between_keys(keyed: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    push = FairQueue.push
+
+    def watched(self: Any, item: Any, tokens: int, client: Any) -> Any:
+        asked.append(client.client)
+        return push(self, item, tokens, client)
+
+    monkeypatch.setattr(FairQueue, "push", watched)
+    await keyed.post("/v1/embeddings", json={"input": "x"}, headers=bearer("read"))
+    await keyed.post("/notes/embed", json=NOTE, headers=bearer("write"))
+    assert asked == ["read", "write"]
+    assert caller.get().client == ""
+
+
+def routes(app: FastAPI) -> list[tuple[str, str]]:
+    return [(method, path) for path, item in app.openapi()["paths"].items() for method in (name.upper() for name in item)]
+
+
+async def test_the_table_of_scopes_is_whole_and_documented(runtime: Runtime, settings_for: Callable[..., Settings]) -> None:
+    app = create_app(runtime, settings_for())
+    described = routes(app)
+    for entry in ACCESS:
+        method, _, path = entry.rpartition(" ")
+        assert any(path == known and method in {"", verb} for verb, known in described) or path in {
+            "/docs", "/docs/oauth2-redirect", "/openapi.json",
+        }, entry  # fmt: skip
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    for method, path in described:
+        row = re.search(rf"^\|.*`{re.escape(f'{method} {path}')}`.*\| (\S+) \|$", page, re.MULTILINE)
+        assert row, f"docs/security.md does not say what {method} {path} needs"
+        assert row[1].strip("`") == (needed_scope(method, path) or "open"), (method, path)
+
+
+async def test_the_description_names_keys_only_where_there_are_any(keyed: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+    described = (await keyed.get("/openapi.json")).json()
+    assert described["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    embed = described["paths"]["/notes/embed"]["post"]
+    assert embed["security"] == [{"key": ["write"]}]
+    assert {"401", "403", "429"} <= set(embed["responses"])
+    assert "security" not in described["paths"]["/health/live"]["get"]
+    open_to_all = (await client.get("/openapi.json")).text
+    assert "securitySchemes" not in open_to_all
+
+
+async def test_without_keys_a_key_is_not_looked_at(client: httpx.AsyncClient) -> None:
+    response = await client.post("/notes/embed", json={"notes": NOTES[:1]}, headers={"Authorization": "Bearer none"})
+    assert response.status_code == 200
+
+
+@pytest.fixture
+def limited(settings_for: Callable[..., Settings]) -> Callable[..., Settings]:
+    return lambda **changes: settings_for(requests_per_second=0.2, **changes)
+
+
+async def test_each_address_has_its_rate(runtime: Runtime, limited: Callable[..., Settings]) -> None:
+    settings = limited()
+    app = create_app(runtime, settings)
+
+    async def statuses(address: str) -> list[int]:
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return [(await client.get("/model")).status_code for _ in range(3)]
+
+    assert await statuses("192.0.2.1") == [200, 200, 429]
+    assert await statuses("192.0.2.2") == [200, 200, 429]
+    assert await statuses("2001:db8::1") == [200, 200, 429]
+    assert await statuses("2001:db8::2:3:4:5") == [429, 429, 429], "one network is one client"
+    assert await statuses("2001:db8:0:1::1") == [200, 200, 429]
+
+
+async def test_what_a_client_over_its_rate_is_told(runtime: Runtime, limited: Callable[..., Settings]) -> None:
+    async with speaking_to(runtime, limited()) as client:
+        refused = [await client.get("/notes/x") for _ in range(3)][-1]
+        assert (refused.status_code, problem(refused)) == (429, "rate-limited")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 5
+        for path in ("/health/live", "/health/ready", "/metrics", "/docs"):
+            assert (await client.get(path)).status_code == 200
+        assert (await client.get("/nope")).status_code == 429
+        assert 'notellm_rate_limited_total{limit="requests"} 2.0' in (await client.get("/metrics")).text
+
+
+async def test_keys_have_rates_of_their_own(limited: Callable[..., Settings], tmp_path: Path) -> None:
+    rapid = f'["rapid"]\nsha256 = ["{hash_key("rapid-key")}"]\nscopes = ["read"]\nrequests_per_second = 1\n'
+    async with asking(limited(api_keys_file=write_keys(tmp_path / "keys.toml", rapid))) as client:
+        for headers, allowed in ((bearer("read"), 2), ({"X-API-Key": "rapid-key"}, 10)):
+            answers = [(await client.get("/model", headers=headers)).status_code for _ in range(allowed + 1)]
+            assert answers == [200] * allowed + [429]
+        assert (await client.get("/model")).status_code == 401
+
+
+async def test_tokens_are_charged_for_what_was_queued(runtime: Runtime, settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for(tokens_per_second=1)
+    async with speaking_to(runtime, settings) as client:
+        assert (await client.get("/model")).status_code == 200
+        first = await client.post("/notes/embed", json={"notes": NOTES[:1]})
+        assert first.status_code == 200
+        refused = await client.post("/notes/embed", json={"notes": NOTES[:1]})
+        assert (refused.status_code, problem(refused)) == (429, "rate-limited")
+        tokens = first.json()["notes"][0]["tokens"]
+        assert abs(int(refused.headers["Retry-After"]) - (tokens - 10)) <= 2
+
+
+def test_keys_of_a_running_service(tiny_path: Path, tmp_path: Path) -> None:
+    """Over HTTP, with an OpenAI client, on all addresses; and a key taken back."""
+    file = write_keys(tmp_path / "keys.toml")
+    data = tmp_path / "data"
+    with running_service(tiny_path, data, NOTELLM_HOST="0.0.0.0", NOTELLM_API_KEYS_FILE=str(file)) as service:
+        http_client = openai.DefaultHttpxClient(trust_env=False)
+        speaking = openai.OpenAI(base_url=f"{service.url}/v1", api_key=KEYS[Scope.READ], max_retries=0, http_client=http_client)
+        assert len(speaking.embeddings.create(model="tiny", input="cold brew").data) == 1
+        with pytest.raises(openai.AuthenticationError):
+            speaking.with_options(api_key="nlm_wrong").embeddings.create(model="tiny", input="x")
+        with pytest.raises(openai.PermissionDeniedError):
+            speaking.with_options(api_key=KEYS[Scope.WRITE]).embeddings.create(model="tiny", input="x")
+        file.write_text(f'[other]\nsha256 = ["{hash_key("other-key")}"]\nscopes = ["read"]\n')
+        asyncio.run(_until(lambda: httpx.get(f"{service.url}/model", headers=bearer("read"), trust_env=False), 401))
+        assert httpx.get(f"{service.url}/model", headers={"X-API-Key": "other-key"}, trust_env=False).status_code == 200
+        speaking.close()
+
+
+async def _until(ask: Callable[[], httpx.Response], status: int) -> None:
+    async with asyncio.timeout(30):
+        while ask().status_code != status:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"NOTELLM_HOST": "0.0.0.0"}, "NOTELLM_HOST=0.0.0.0 is reached by other machines"),
+        ({"NOTELLM_API_KEYS_FILE": "/nowhere/keys.toml"}, "NOTELLM_API_KEYS_FILE: /nowhere/keys.toml cannot be read"),
+    ],
+)
+def test_a_service_that_would_let_everybody_in_does_not_start(
+    variables: dict[str, str], message: str, tiny_path: Path, tmp_path: Path
+) -> None:
+    environment = os.environ | {"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_DATA_DIR": str(tmp_path), **variables}
+    command = [Path(sys.executable).with_name("notellm-serve")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    assert message in ended.stderr
