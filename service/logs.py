@@ -53,7 +53,9 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request_id"]}},
         "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "qdrant_client", "transformers")},
+        "loggers": {
+            name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "qdrant_client", "grpc", "transformers")
+        },
     }
 
 

@@ -1,6 +1,7 @@
 """`ServerCalls`: how a Qdrant server is asked: patiently, for a limited time, and not at all while it is away."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from service.breaker import CircuitBreaker
 from service.caller import caller
 from service.errors import IndexUnavailable
 
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Call = Callable[[], Awaitable[Result]]
 
@@ -78,13 +80,16 @@ async def _translated(call: Call[Result]) -> Result:
     try:
         return await call()
     except ResourceExhaustedResponse as error:  # a limit of its strict mode: it is well, and says when to come back
-        raise IndexUnavailable(f"the Qdrant server limits requests: {_line(str(error))}", error.retry_after_s) from error
+        raise IndexUnavailable("the Qdrant server limits how often it is asked", error.retry_after_s) from error
     except grpc.aio.AioRpcError as error:
-        reason = _line(error.details() or error.code().name)
+        # Addresses and the like are for the log, not for clients.
+        logger.warning("the Qdrant server failed", extra={"code": error.code().name, "reason": reason(error)})
         if error.code() in _PASSING:
-            raise NoAnswer(f"the Qdrant server does not answer ({reason})") from error
-        raise IndexUnavailable(f"the Qdrant server refuses: {error.code().name}, {reason}") from error
+            raise NoAnswer(f"the Qdrant server does not answer ({error.code().name})") from error
+        raise IndexUnavailable(f"the Qdrant server refuses ({error.code().name}): the log has its reason") from error
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())[:300]
+def reason(error: BaseException | None) -> str:
+    """What a server or the network has said, in one line; nothing where they have not."""
+    text = error.details() if isinstance(error, grpc.aio.AioRpcError) else ""
+    return " ".join((text or "").split())[:300]

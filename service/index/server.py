@@ -7,7 +7,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
 from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
-from service.index.calls import NoAnswer, ServerCalls
+from service.index.calls import NoAnswer, ServerCalls, reason
 from service.index.collection import CollectionSettings, prepare
 
 TIMEOUT_SECONDS = 10
@@ -60,7 +60,7 @@ class ServerIndex:
             await prepare(client, index._calls, collection, (vector_name, dimensions), settings)
         except IndexUnavailable as error:
             raise StartupError(
-                f"{error.detail}. Check NOTELLM_QDRANT_URL, NOTELLM_QDRANT_GRPC_PORT and NOTELLM_QDRANT_API_KEY"
+                f"{error.detail}. {reason(error.__cause__)} Check NOTELLM_QDRANT_URL, NOTELLM_QDRANT_GRPC_PORT and NOTELLM_QDRANT_API_KEY"
             ) from error
         return index
 

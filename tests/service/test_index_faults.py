@@ -57,10 +57,12 @@ class Service:
             assert response.status_code == 503, (method, path)
             assert response.headers["Content-Type"] == PROBLEM_JSON
             assert response.json()["type"] == "urn:notellm:problem:index-unavailable"
+            assert "127.0.0.1" not in response.text
             assert 1 <= int(response.headers["Retry-After"]) <= 5
         ready = await self.client.get("/health/ready")
         assert ready.status_code == 503
         assert "Qdrant server" in ready.json()["detail"]
+        assert "127.0.0.1" not in ready.text
         assert (await self.client.get("/health/live")).status_code == 200
         await embed(self.client, NOTES, store=False)
 

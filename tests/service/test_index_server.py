@@ -113,7 +113,7 @@ async def test_payload_indexes_are_there_before_the_first_note(stand_in: QdrantS
 
 async def test_a_start_that_ended_half_way_is_made_good(stand_in: QdrantStandIn, client: AsyncQdrantClient) -> None:
     failing(stand_in, "CreateFieldIndex", grpc.StatusCode.INVALID_ARGUMENT)
-    with pytest.raises(StartupError, match="refuses: INVALID_ARGUMENT"):
+    with pytest.raises(StartupError, match=r"refuses \(INVALID_ARGUMENT\).*as the test wants it"):
         await open_index(client)
     stand_in.fault = lambda _name, _request: None
     stand_in.requests.clear()
@@ -188,7 +188,7 @@ async def test_a_refusal_is_neither_repeated_nor_held_against_the_server(stand_i
     failing(stand_in, "Get", grpc.StatusCode.INVALID_ARGUMENT, times=10)
     stand_in.requests.clear()
     for _ in range(10):
-        with pytest.raises(IndexUnavailable, match="refuses: INVALID_ARGUMENT, as the test wants it"):
+        with pytest.raises(IndexUnavailable, match=r"refuses \(INVALID_ARGUMENT\)"):
             await index.get(["n1"])
     assert len(stand_in.calls("Get")) == 10
     assert await index.get(["n1"]) == {}
@@ -207,7 +207,7 @@ async def test_a_server_says_itself_when_to_come_back(stand_in: QdrantStandIn, i
     failing(stand_in, "Get", grpc.StatusCode.RESOURCE_EXHAUSTED)
     stand_in.trailing = (("retry-after", "7"),)
     stand_in.requests.clear()
-    with pytest.raises(IndexUnavailable, match="limits requests") as limited:
+    with pytest.raises(IndexUnavailable, match="limits how often") as limited:
         await index.get(["n1"])
     assert limited.value.headers == {"Retry-After": "7"}
     assert len(stand_in.calls("Get")) == 1
