@@ -150,7 +150,7 @@ async def test_a_file_that_is_not_whole_is_refused(service: ServiceClient, tmp_p
             read_header(path)
     for other in (b"", b"{}\n", json.dumps(note(1)).encode(), whole.replace(b'"format_version": 1', b'"format_version": 2')):
         path.write_bytes(other)
-        with pytest.raises(CommandError, match="is no backup"):
+        with pytest.raises(CommandError, match="is no backup that this release reads"):
             read_header(path)
 
 
