@@ -1,9 +1,8 @@
 """How large the embedded index may get: queries, stalls of the event loop, memory and disk.
 
-    python -m benchmarks.edge_index [--notes 100000] [--optimize] [--output FILE.json]
+    python -m benchmarks.edge_index [--notes 100000] [--output FILE.json]
 
-The vectors are the demo's, of real notes, perturbed to make up the number; so are the texts. `--optimize` builds the graph of
-`notellm-serve optimize` afterwards, and measures again, with recall against the exact scan.
+The vectors are the demo's, of real notes, perturbed to make up the number; so are the texts.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from benchmarks.machine import machine
 from demo.checkpoint import NOTES
 from demo.vectors import VECTORS
 from notellm.note import Note
-from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector
+from service.index import EdgeIndex, IndexedNote, NoteFilter
 from training.data.notes import read_notes
 
 VECTOR_NAME = "benchmark"
@@ -139,7 +138,11 @@ async def measure(directory: Path, count: int) -> Figures:
     vectors, queries = perturbed(count, seed=1), perturbed(QUERIES, seed=2)
     before = resident_mib()
     opened = EdgeIndex.open(directory, vector_name=VECTOR_NAME, dimensions=vectors.shape[1])
-    figures: Figures = {"notes": count, "dimensions": vectors.shape[1], "fill seconds": round(await fill(opened, notes, vectors), 1)}
+    figures: Figures = {
+        "notes": count,
+        "dimensions": vectors.shape[1],
+        "fill seconds": round(await fill(opened, notes, vectors), 1),
+    }
     await opened.close()
     start = time.perf_counter()
     opened = EdgeIndex.open(directory, vector_name=VECTOR_NAME, dimensions=vectors.shape[1])

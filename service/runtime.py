@@ -14,7 +14,7 @@ from service.archive import NoteArchive, vector_name_of
 from service.engines import Engine
 from service.errors import StartupError
 from service.health import Liveness
-from service.index import EdgeIndex, NoteIndex, ServerIndex
+from service.index import EdgeIndex, NoteIndex, ServerIndex, size_warning
 from service.metrics import Metrics
 from service.notes import NoteService
 from service.opening import open_engine
@@ -52,6 +52,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         index = await open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
+        if warning := size_warning(index, await index.count(), settings.embedded_index_notes):
+            logger.warning(warning)
         engine = await open_engine(settings, checkpoint, prompt)
         stack.push_async_callback(engine.close)
         suggestions = await asyncio.to_thread(

@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default=Path("data"), description="Where the embedded index lives. Not used with `qdrant_url`.")
+    embedded_index_notes: int = Field(
+        default=200_000,
+        ge=1,
+        description="Notes above which the embedded index is too slow for its way, a scan of all vectors: there is a warning at "
+        "start and in `/health/ready` then.",
+    )
     qdrant_url: str | None = Field(
         default=None,
         description="Address of a Qdrant server (`http://host:6333`). The embedded index is used if not set.",

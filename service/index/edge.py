@@ -145,9 +145,7 @@ def _load(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
         edge.EdgeShard.create(str(partial), config).close()
         partial.rename(path)
     try:
-        shard = edge.EdgeShard.load(str(path))
-        _index_payloads(shard)
-        return shard
+        return _with_payload_indexes(edge.EdgeShard.load(str(path)))
     except Exception as error:  # the library has no exception type of its own
         if "lock" in str(error).lower():
             raise StartupError(
@@ -156,12 +154,13 @@ def _load(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
         raise StartupError(f"the index {path} cannot be opened: {error}. Restore it from a backup, or move it away") from error
 
 
-def _index_payloads(shard: edge.EdgeShard) -> None:
+def _with_payload_indexes(shard: edge.EdgeShard) -> edge.EdgeShard:
     missing = _PAYLOAD_INDEXES.keys() - shard.info().payload_schema.keys()
     for field in sorted(missing):
         shard.update(edge.UpdateOperation.create_field_index(field, _PAYLOAD_INDEXES[field]))
     if missing:
         shard.flush()
+    return shard
 
 
 def _check_description(path: Path, vector_name: str, dimensions: int) -> None:
