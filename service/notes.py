@@ -205,15 +205,6 @@ class NoteService:
         with self._metrics.index_operation("count"):
             return await self._index.count()
 
-    async def ping(self) -> None:
-        """Asks the index for no note in particular, which costs it little however many it holds.
-
-        Raises:
-            IndexUnavailable: it does not answer.
-        """
-        with self._metrics.index_operation("get"):
-            await self._index.get([""])
-
     @property
     def max_tokens(self) -> int:
         """Length of the longest embedding prompt."""

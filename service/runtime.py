@@ -12,7 +12,7 @@ from service.archive import NoteArchive, vector_name_of
 from service.engines import Engine
 from service.errors import StartupError
 from service.health import Liveness
-from service.index import EdgeIndex, NoteIndex, ServerIndex
+from service.index import EdgeIndex, NoteIndex, ServerIndex, size_warning
 from service.index.collection import CollectionSettings
 from service.index.connection import ServerAddress, connect
 from service.key_file import KeyFile
@@ -59,6 +59,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         keys = await stack.enter_async_context(KeyFile.open(file, metrics)) if file else None
         index = await open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
+        if warning := size_warning(index, await index.count(), settings.embedded_index_notes):
+            logger.warning(warning)
         engine = await open_engine(settings, checkpoint, prompt)
         stack.push_async_callback(engine.close)
         suggestions = await asyncio.to_thread(

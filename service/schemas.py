@@ -254,7 +254,7 @@ class OpenAIEmbeddingsResponse(_Model):
 
 
 class Health(_Model):
-    """`ok`, or what is wrong."""
+    """`ok`, perhaps with a warning, or what is wrong."""
 
     status: Literal["ok", "failing"]
     detail: str | None = None

@@ -124,6 +124,12 @@ class Settings(BaseSettings):
         description="With less free on its disk, the embedded index takes no writes (507) and goes on reading. A disk that runs full "
         "under it ends the process; it adds files of 32 MiB at a time.",
     )
+    embedded_index_notes: int = Field(
+        default=200_000,
+        ge=1,
+        description="Notes above which the embedded index is too slow for its way, a scan of all vectors: there is a warning at "
+        "start and in `/health/ready` then.",
+    )
     qdrant_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^/\s]+/?$",

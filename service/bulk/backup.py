@@ -72,8 +72,10 @@ def read_header(path: Path) -> Header:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             header = Header.model_validate_json(stream.readline())
             last, lines = _last_line(stream)
-    except (OSError, EOFError, ValidationError) as error:
-        raise CommandError(f"{path} is no backup written by notellm-serve export: {error}") from error
+    except ValidationError as error:
+        raise CommandError(f"{path} is no backup that this release reads: its first line is no header of one") from error
+    except (OSError, EOFError) as error:
+        raise CommandError(f"{path} cannot be read: {error}") from error
     with suppress(ValidationError):
         if Footer.model_validate_json(last).notes == lines - 1:
             return header

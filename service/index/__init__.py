@@ -3,5 +3,16 @@
 from service.index.base import IndexedNote, NoteFilter, NoteIndex, NotePage, ScoredNote, Vector
 from service.index.edge import EdgeIndex
 from service.index.server import ServerIndex
+from service.index.size import size_warning
 
-__all__ = ["EdgeIndex", "IndexedNote", "NoteFilter", "NoteIndex", "NotePage", "ScoredNote", "ServerIndex", "Vector"]
+__all__ = [
+    "EdgeIndex",
+    "IndexedNote",
+    "NoteFilter",
+    "NoteIndex",
+    "NotePage",
+    "ScoredNote",
+    "ServerIndex",
+    "Vector",
+    "size_warning",
+]

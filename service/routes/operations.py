@@ -4,7 +4,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import ServiceError
-from service.routes.common import RuntimeDep, problems
+from service.index import size_warning
+from service.routes.common import RuntimeDep, SettingsDep, problems
 from service.schemas import Health, ModelInfo
 
 router = APIRouter(tags=["operations"])
@@ -29,8 +30,11 @@ async def live(runtime: RuntimeDep, response: Response) -> Health:
     responses={503: {"model": Health, "description": "Send no traffic."}},
     response_model_exclude_none=True,
 )
-async def ready(runtime: RuntimeDep, request: Request, response: Response) -> Health:
-    """Whether requests can be answered: the model is loaded, the index answers, and the process is not about to end."""
+async def ready(runtime: RuntimeDep, settings: SettingsDep, request: Request, response: Response) -> Health:
+    """Whether requests can be answered: the model is loaded, the index answers, and the process is not about to end.
+
+    With `ok`, `detail` says if the embedded index has become too large for its way.
+    """
     if request.app.state.drain.begun:
         response.status_code = 503
         return Health(status="failing", detail="the process is ending: accepted requests are answered, new ones refused")
@@ -38,11 +42,11 @@ async def ready(runtime: RuntimeDep, request: Request, response: Response) -> He
         response.status_code = 503
         return Health(status="failing", detail=failure)
     try:
-        await runtime.notes.ping()
+        count = await runtime.notes.count()
     except ServiceError as error:
         response.status_code = 503
         return Health(status="failing", detail=error.detail)
-    return Health(status="ok")
+    return Health(status="ok", detail=size_warning(runtime.index, count, settings.embedded_index_notes))
 
 
 @router.get(

@@ -39,7 +39,8 @@ def check(path: Path, url: str) -> None:
     assert [reject["row"] for reject in read_lines(path.with_name("notes.jsonl.rejects.jsonl"))] == [row + 1 for row in BAD]
     with httpx.Client(base_url=url) as client:
         assert client.get("/model").json()["notes"] == NOTES - len(BAD)
-        ids, start = [], {}
+        ids: list[str] = []
+        start: dict[str, str] = {}
         while True:
             page = client.get("/admin/notes", params={"limit": 256, **start}).json()
             ids += [line["note"]["id"] for line in page["notes"]]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
 from qdrant_client import AsyncQdrantClient
 
 from notellm import Note
@@ -280,6 +281,22 @@ async def test_edge_survives_being_opened_again(tmp_path: Path) -> None:
     assert await second.count() == len(NOTES)
     assert (await second.get(["n7"]))["n7"].payload == NOTES[7].payload
     await second.close()
+
+
+async def test_edge_filters_by_payload_indexes_also_in_an_index_of_an_earlier_release(tmp_path: Path) -> None:
+    first = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
+    await first.upsert(NOTES)
+    for field in ("category", "hashtag_keys", "created_at"):
+        first._shard.update(edge.UpdateOperation.delete_field_index(field))
+    assert not first._shard.info().payload_schema
+    await first.close()
+    again = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
+    indexed = again._shard.info().payload_schema
+    assert {field: of.points for field, of in indexed.items()} == dict.fromkeys(("category", "hashtag_keys", "created_at"), 20)
+    where = NoteFilter(category="odd", hashtag_key="kingglory", created_after=datetime(2026, 1, 5, tzinfo=UTC))
+    found = await again.search(vector(1), where=where, limit=10)
+    assert {hit.payload["id"] for hit in found} == {"n9", "n15"}
+    await again.close()
 
 
 async def test_edge_has_one_owner(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from qdrant_client import AsyncQdrantClient
 
 from notellm import Note
+from service.app import create_app
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
-from service.index import EdgeIndex
+from service.index import EdgeIndex, ServerIndex, size_warning
 from service.logs import configure_logging
 from service.runtime import Runtime, open_service
 from service.settings import Settings
@@ -156,3 +158,22 @@ async def test_an_unexpected_error_keeps_its_request_id(client: httpx.AsyncClien
     assert (response.status_code, response.json()["type"]) == (500, "urn:notellm:problem:unexpected")
     assert response.json()["request_id"] == response.headers["X-Request-Id"] == "r7"
     assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_an_embedded_index_that_is_too_large_is_told(
+    settings_for: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_for(embedded_index_notes=3)
+    async with open_service(settings) as running:
+        transport = httpx.ASGITransport(create_app(running, settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            await embed(client, NOTES[:3])
+            assert (await client.get("/health/ready")).json() == {"status": "ok"}
+            await embed(client, NOTES[3:])
+            ready = await client.get("/health/ready")
+            assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+            assert "holds 4 notes, more than NOTELLM_EMBEDDED_INDEX_NOTES=3" in ready.json()["detail"]
+    assert "NOTELLM_EMBEDDED_INDEX_NOTES" not in caplog.text
+    async with open_service(settings):
+        assert "set NOTELLM_QDRANT_URL" in caplog.text
+    assert size_warning(ServerIndex(AsyncQdrantClient(":memory:"), "notes", "m"), 4, 3) is None

@@ -12,10 +12,11 @@ import pytest
 
 from notellm.note import Note
 from service.bulk.backup import export, read_header
+from service.bulk.batches import ItemT
 from service.bulk.client import Refused, ServiceClient
 from service.bulk.progress import Progress
 from service.bulk.restore import EmbedJob, RestoreJob
-from service.bulk.run import BulkRun
+from service.bulk.run import BulkRun, Job
 from service.errors import CommandError
 from service.index import IndexedNote
 from service.runtime import Runtime
@@ -39,9 +40,9 @@ async def contents(runtime: Runtime) -> dict[str, IndexedNote]:
     return {one.id: one for one in page.notes}
 
 
-async def run(path: Path, job: RestoreJob | EmbedJob) -> Counter[str]:
+async def run(path: Path, job: Job[ItemT]) -> Counter[str]:
     with Progress(path, job.name, path.parent) as progress:
-        return await BulkRun(path, job, progress).run()  # type: ignore[arg-type]
+        return await BulkRun(path, job, progress).run()
 
 
 async def vector_name(service: ServiceClient) -> str:
@@ -150,11 +151,13 @@ async def test_a_file_that_is_not_whole_is_refused(service: ServiceClient, tmp_p
             read_header(path)
     for other in (b"", b"{}\n", json.dumps(note(1)).encode(), whole.replace(b'"format_version": 1', b'"format_version": 2')):
         path.write_bytes(other)
-        with pytest.raises(CommandError, match="is no backup"):
+        with pytest.raises(CommandError, match="is no backup that this release reads"):
             read_header(path)
 
 
-async def test_a_backup_that_fails_leaves_the_last_one(service: ServiceClient, tmp_path: Path) -> None:
+async def test_a_backup_that_fails_leaves_the_last_one(
+    service: ServiceClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await filled(service)
     path = tmp_path / "backup.jsonl"
     path.write_text("the last one")
@@ -168,7 +171,7 @@ async def test_a_backup_that_fails_leaves_the_last_one(service: ServiceClient, t
             raise CommandError("away")
         return await ask(where, **query)
 
-    service.get = failing  # type: ignore[method-assign]
+    monkeypatch.setattr(service, "get", failing)
     with pytest.raises(CommandError, match="away"):
         await export(service, path)
     assert path.read_text() == "the last one"

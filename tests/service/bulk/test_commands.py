@@ -1,17 +1,42 @@
 """The commands as an operator runs them: through a running service and without one."""
 
 import json
+import os
 import shlex
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.service.bulk.files import note, read_lines, run_command, write_lines
+from service.cli import main
+from tests.service.bulk.files import note, read_lines, write_lines
 from tests.serving import RunningService, free_port, running_service
 
 DOCS = Path(__file__).parents[3] / "docs"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `notellm-serve ARGUMENTS` in this process, which has loaded torch already."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["notellm-serve", *map(str, arguments)]
+        with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("NOTELLM_")]:
+                patch.delenv(name)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", command)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        output = capsys.readouterr()
+        return subprocess.CompletedProcess(command, int(ended.value.code or 0), output.out, output.err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +51,7 @@ def documented(command: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[2:] for line in lines if line.startswith(f"notellm-serve {command}")]
 
 
-def test_the_documented_commands_through_a_service(running: RunningService, tmp_path: Path) -> None:
+def test_the_documented_commands_through_a_service(run_command: Run, running: RunningService, tmp_path: Path) -> None:
     port = running.url.rpartition(":")[2]
     write_lines(tmp_path / "notes.jsonl", [*(note(number) for number in range(100)), "{broken"])
     [take_in, with_hashtags], [take_out], [bring_back, embed_again] = map(documented, ("ingest", "export", "import"))
@@ -49,9 +74,10 @@ def test_the_documented_commands_through_a_service(running: RunningService, tmp_
     assert "rejected rows: " in again.stdout
     metrics = httpx.get(f"{running.url}/metrics").text
     assert 'notellm_notes_total{status="stored"} 100.0' in metrics
+    assert 'notellm_notes_total{status="unchanged"}' in metrics
 
 
-def test_without_a_service(tiny_path: Path, tmp_path: Path) -> None:
+def test_without_a_service(run_command: Run, tiny_path: Path, tmp_path: Path) -> None:
     environment = {"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_ENGINE": "local", "NOTELLM_PORT": str(free_port())}
     first, second = (environment | {"NOTELLM_DATA_DIR": str(tmp_path / name)} for name in ("first", "second"))
     path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(100)])
@@ -69,7 +95,7 @@ def test_without_a_service(tiny_path: Path, tmp_path: Path) -> None:
     assert [line.get("note") for line in read_lines(backup)] == [line.get("note") for line in read_lines(again)]
 
 
-def test_the_index_has_one_owner(running: RunningService, tiny_path: Path, tmp_path: Path) -> None:
+def test_the_index_has_one_owner(run_command: Run, running: RunningService, tiny_path: Path, tmp_path: Path) -> None:
     environment = {
         "NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_DATA_DIR": str(running.log.parent), "NOTELLM_PORT": str(free_port()),
     }  # fmt: skip
@@ -79,7 +105,7 @@ def test_the_index_has_one_owner(running: RunningService, tiny_path: Path, tmp_p
     assert not (tmp_path / "backup.jsonl").exists()
 
 
-def test_what_is_wrong_is_one_line(running: RunningService, tiny_path: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_one_line(run_command: Run, running: RunningService, tiny_path: Path, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "notes.jsonl", [note(1)])
     backup = tmp_path / "backup.jsonl"
     header = {"format": "notellm-backup", "format_version": 1, "vector_name": "other-1", "dimensions": 4}
@@ -90,7 +116,7 @@ def test_what_is_wrong_is_one_line(running: RunningService, tiny_path: Path, tmp
         (["ingest", path], {"NOTELLM_PORT": nobody.rpartition(":")[2]}, "NOTELLM_CHECKPOINT: Field required"),
         (["ingest", tmp_path / "none.jsonl", "--url", running.url], {}, "none.jsonl cannot be read"),
         (["import", backup, "--url", running.url], {}, "add --embed to embed the notes again"),
-        (["import", path, "--url", running.url], {}, "is no backup written by notellm-serve export"),
+        (["import", path, "--url", running.url], {}, "is no backup that this release reads"),
     ):
         outcome = run_command(*arguments, **environment)
         assert outcome.returncode == 1

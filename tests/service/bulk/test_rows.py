@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,14 +15,13 @@ import pytest
 from notellm.note import Note
 from service.bulk import rows as module
 from service.bulk.batches import MAX_ITEMS, Batch, Reject, batches
+from service.bulk.client import ServiceClient
 from service.bulk.ingest import IngestJob
-from service.bulk.rows import Row, open_rows
+from service.bulk.rows import open_rows
 from service.errors import CommandError
 from tests.service.bulk.files import note, write_lines
 
-
-def parse(row: Row) -> Note | None:
-    return IngestJob(None).parse(row)  # type: ignore[arg-type] - reading asks no service
+parse = IngestJob(ServiceClient(httpx.AsyncClient(), patience=0)).parse
 
 
 def read(path: Path) -> tuple[list[Note], list[Reject], list[Batch[Note]]]:

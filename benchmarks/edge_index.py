@@ -1,0 +1,176 @@
+"""How large the embedded index may get: queries, stalls of the event loop, memory and disk.
+
+    python -m benchmarks.edge_index [--notes 100000] [--output FILE.json]
+
+The vectors are the demo's, of real notes, perturbed to make up the number; so are the texts.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import machine
+from demo.checkpoint import NOTES
+from demo.vectors import VECTORS
+from notellm.note import Note
+from service.index import EdgeIndex, IndexedNote, NoteFilter
+from training.data.notes import read_notes
+
+VECTOR_NAME = "benchmark"
+# Of the length of a vector: a perturbed one is nearer to its original (cosine 0.89) than to most others.
+NOISE = 0.5
+BATCH = 1000
+QUERIES = 1000
+TICK_SECONDS = 0.001
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Figures = dict[str, Any]
+
+
+def perturbed(count: int, seed: int) -> Matrix:
+    """Unit vectors, (count, dimensions)."""
+    with np.load(VECTORS) as kept:
+        real = kept["vectors"].astype(np.float32)
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((count, real.shape[1]), dtype=np.float32) * np.float32(NOISE / np.sqrt(real.shape[1]))
+    vectors = real[rng.integers(len(real), size=count)]
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) + noise
+    unit: Matrix = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+class Stalls:
+    """How long the event loop was held up, by a task that wants to run every millisecond."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def watch(self, work: Awaitable[object]) -> None:
+        """Waits for some work and watches meanwhile."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            await work
+        finally:
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            start = time.perf_counter()
+            await asyncio.sleep(TICK_SECONDS)
+            self.seconds.append(time.perf_counter() - start - TICK_SECONDS)
+
+
+async def timed(calls: Sequence[Callable[[], Awaitable[object]]]) -> Figures:
+    """Milliseconds of each call, one after another, and of the event loop's stalls meanwhile."""
+    taken: list[float] = []
+
+    async def run() -> None:
+        for call in calls:
+            start = time.perf_counter()
+            await call()
+            taken.append(time.perf_counter() - start)
+
+    stalls = Stalls()
+    await stalls.watch(run())
+    return {"call": _spread(taken), "stall": _spread(stalls.seconds)}
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    milliseconds = np.array(seconds) * 1000
+    found = {f"p{share}": float(np.percentile(milliseconds, share)) for share in (50, 99)}
+    return {name: round(value, 2) for name, value in (found | {"max": float(milliseconds.max())}).items()}
+
+
+async def fill(index: EdgeIndex, notes: Sequence[Note], vectors: Matrix) -> float:
+    """Stores as many notes as there are vectors, and returns the seconds."""
+    payloads = [note.payload() for note in notes]
+    start = time.perf_counter()
+    for first in range(0, len(vectors), BATCH):
+        numbers = range(first, min(first + BATCH, len(vectors)))
+        await index.upsert(
+            [IndexedNote(payloads[number % len(payloads)] | {"id": f"n{number}"}, vectors[number]) for number in numbers]
+        )
+    return time.perf_counter() - start
+
+
+async def ask(index: EdgeIndex, queries: Matrix, writes: Sequence[IndexedNote]) -> Figures:
+    """Queries with and without a filter, and writes of 64 notes."""
+    beer = NoteFilter(category="beer")
+    return {
+        "query": await timed([lambda q=q: index.search(q, where=NoteFilter(), limit=10) for q in queries]),  # type: ignore[misc]
+        "filtered query": await timed([lambda q=q: index.search(q, where=beer, limit=10) for q in queries]),  # type: ignore[misc]
+        "write of 64 notes": await timed(
+            [lambda part=writes[start : start + 64]: index.upsert(part) for start in range(0, len(writes), 64)]  # type: ignore[misc]
+        ),
+    }
+
+
+async def recall(index: EdgeIndex, vectors: Matrix, queries: Matrix) -> float:
+    """Share of the ten exact neighbours that are found."""
+    hits = 0
+    for query in queries:
+        exact = {f"n{number}" for number in np.argpartition(-(vectors @ query), 10)[:10]}
+        hits += len(exact & {str(found.payload["id"]) for found in await index.search(query, where=NoteFilter(), limit=10)})
+    return hits / (10 * len(queries))
+
+
+def disk_mib(directory: Path) -> float:
+    """What the files take on the disk."""
+    return round(sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file()) / 2**20, 1)
+
+
+def resident_mib() -> dict[str, float]:
+    """Of this process: anonymous memory, and mapped files, which the kernel may drop."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: round(int(fields[name].split()[0]) / 1024, 1) for name in ("RssAnon", "RssFile")}
+
+
+async def measure(directory: Path, count: int) -> Figures:
+    """All figures of an index of so many notes, made in a directory."""
+    notes = list(read_notes(NOTES))
+    vectors, queries = perturbed(count, seed=1), perturbed(QUERIES, seed=2)
+    before = resident_mib()
+    opened = EdgeIndex.open(directory, vector_name=VECTOR_NAME, dimensions=vectors.shape[1])
+    figures: Figures = {
+        "notes": count,
+        "dimensions": vectors.shape[1],
+        "fill seconds": round(await fill(opened, notes, vectors), 1),
+    }
+    await opened.close()
+    start = time.perf_counter()
+    opened = EdgeIndex.open(directory, vector_name=VECTOR_NAME, dimensions=vectors.shape[1])
+    figures["open seconds"] = round(time.perf_counter() - start, 2)
+    writes = [IndexedNote(notes[n % len(notes)].payload() | {"id": f"n{n}"}, vectors[n]) for n in range(min(count, 3200))]
+    figures |= await ask(opened, queries, writes)
+    figures["recall@10"] = await recall(opened, vectors, queries[:200])
+    after = resident_mib()
+    await opened.close()
+    figures["memory MiB"] = {name: round(after[name] - before[name], 1) for name in after}
+    figures["disk MiB"] = disk_mib(directory)
+    figures["peak MiB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    return figures
+
+
+def main() -> None:
+    """Measures, prints, and writes a file if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--notes", type=int, default=100_000)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = {"machine": machine(), "index": asyncio.run(measure(Path(folder), arguments.notes))}
+    text = json.dumps(figures, indent=1)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
