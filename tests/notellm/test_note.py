@@ -122,7 +122,29 @@ def test_payload_can_be_read_back_as_the_same_note() -> None:
     assert again.payload() == payload
 
 
-@given(st.text(max_size=300), st.text(max_size=300), st.lists(st.text(max_size=30), max_size=5))
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.datetimes(timezones=st.timezones()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Note.model_fields, "other"]), _anything), st.booleans())
+def test_anything_at_all_is_a_note_or_a_validation_error(fields: dict[str, object], strings: bool) -> None:
+    if strings:
+        fields |= {"id": "a", "title": f"t{fields.get('title')}"}
+    try:
+        note = Note.model_validate(fields)
+    except ValidationError:  # nothing else may be raised
+        return
+    payload = note.payload()
+    assert Note.model_validate({name: payload[name] for name in Note.model_fields}).payload() == payload
+
+
+_characters = st.text(st.characters(), max_size=300)  # lone surrogates, too
+
+
+@given(_characters, _characters, st.lists(st.text(st.characters(), max_size=30), max_size=5))
 def test_any_text_is_a_note_or_a_validation_error(title: str, content: str, hashtags: list[str]) -> None:
     try:
         note = NoteText(title=title, content=content, hashtags=tuple(hashtags))

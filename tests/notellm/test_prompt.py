@@ -2,8 +2,9 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerBase
 
 from notellm import NotePrompt, NoteText, PromptError, PromptSettings, TokenizerError
@@ -139,6 +140,33 @@ def test_no_text_becomes_a_control_token(data: st.DataObject, bpe_tokenizer: Any
     for tokenizer in (bpe_tokenizer, sentencepiece_tokenizer):
         plain = PlainTokenizer(with_emb(tokenizer)[0])
         assert not plain.control_ids.intersection(plain.encode(text))
+
+
+any_text = st.lists(
+    st.one_of(st.sampled_from([*HOSTILE, "\x00", "\ud800", "#", "\u202e", " "]), st.text(st.characters(), max_size=20)), max_size=20
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(title=any_text, content=any_text, hashtags=st.lists(any_text, max_size=3))
+def test_whatever_is_written_a_prompt_has_the_control_tokens_of_its_template(
+    title: str, content: str, hashtags: list[str], prompt: NotePrompt, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    try:
+        note = NoteText(title=title, content=content, hashtags=tuple(hashtags))
+    except ValidationError:  # nothing else may be raised
+        return
+    tokenized = prompt.tokenize([note])[0]
+    bos, emb, eos = tokenizer.bos_token_id, prompt.emb_token_id, tokenizer.eos_token_id
+    for ids, expected in (
+        (prompt.embedding(tokenized), [bos]),
+        (prompt.category(tokenized), [bos, emb]),
+        (prompt.hashtags(tokenized, 3), [bos, emb]),
+        (prompt.category_example(tokenized, title).ids, [bos, emb, eos]),
+        (prompt.hashtags_example(tokenized, [title, content]).ids, [bos, emb, eos]),
+    ):
+        assert [token for token in ids if token in prompt.plain.control_ids] == expected
+    assert len(prompt.embedding(tokenized)) <= prompt.max_embedding_tokens
 
 
 @settings(max_examples=100, deadline=None)
