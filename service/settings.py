@@ -143,7 +143,8 @@ class Settings(BaseSettings):
         description="Whether to send the key without TLS to another machine, too: on a network that others cannot read.",
     )
     qdrant_ca_file: Path | None = Field(
-        default=None, description="Certificates (PEM) to trust instead of the system's, with an `https://` address."
+        default=None,
+        description="Certificates (PEM) to trust instead of those of public authorities, with an `https://` address.",
     )
     qdrant_grpc_port: int = Field(
         default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; all calls go there."

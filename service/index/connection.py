@@ -31,7 +31,7 @@ class ServerAddress:
         url: `http://host:6333`, or https for TLS.
         grpc_port: all calls go there.
         api_key: sent with every call.
-        ca_file: certificates (PEM) to trust instead of the system's.
+        ca_file: certificates (PEM) to trust instead of those of public authorities, which gRPC brings along.
     """
 
     url: str
