@@ -52,7 +52,7 @@ bench: $(VENV)/.vllm .venv-infinity/.done checkpoints/demo  ## measure against t
 	$(BIN)/python -m benchmarks.speed checkpoints/demo docs/results/speed $(ARGS)
 
 docs: $(VENV)/.dev  ## rewrite docs/configuration.md from the settings
-	$(BIN)/python -m service.settings > docs/configuration.md
+	$(BIN)/python -m service.settings_page > docs/configuration.md
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -313,23 +312,3 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             variable = PREFIX + "_".join(map(str, item["loc"])).upper() if item["loc"] else "settings"
             problems.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}")
         raise StartupError("; ".join(problems) + ". See docs/configuration.md") from error
-
-
-def as_markdown() -> str:
-    """The table of docs/configuration.md, made from the fields themselves."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.default}`" if field.default is not None else "not set"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-PAGE = """# Configuration
-
-`notellm-serve` reads environment variables. An unknown `NOTELLM_*` variable is refused, so a misspelt one is noticed.
-This page is made from `service/settings.py`: run `make docs` after a change.
-
-"""
-
-if __name__ == "__main__":
-    sys.stdout.write(PAGE + as_markdown())

@@ -13,5 +13,8 @@ def indexed_notes(count: int) -> list[IndexedNote]:
     rng = np.random.default_rng(3)
     vectors = rng.standard_normal((count, DIMENSIONS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    notes = [Note(id=f"n{number}", title=f"title {number}", content="sour " * (number % 40)) for number in range(count)]
+    notes = [
+        Note(id=f"n{number}", title=f"title {number}", content="sour " * (number % 40), category="coffee")
+        for number in range(count)
+    ]
     return [IndexedNote(note.payload(), vector) for note, vector in zip(notes, vectors, strict=True)]

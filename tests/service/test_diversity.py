@@ -10,15 +10,14 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qdrant_client import AsyncQdrantClient
 
 from service import diversity as diversity_module
 from service.app import create_app
 from service.diversity import rank_diversely
 from service.runtime import open_service
 from service.settings import Settings
+from tests.qdrant import QdrantStandIn
 from tests.service.calls import Json, embed, neighbours
-from tests.service.test_index import LOCAL_MODE_WARNING
 
 Array = npt.NDArray[np.float64]
 ROUNDING = 1e-6
@@ -93,20 +92,19 @@ def test_rounding_errors_do_not_choose(seed: int) -> None:
     assert list(rank_diversely(relevances.astype(np.float32), vectors.astype(np.float32), 0.5, 2)) == [0, 1]
 
 
-@pytest.fixture(params=["edge", pytest.param("client-local", marks=pytest.mark.filterwarnings(LOCAL_MODE_WARNING))])
-async def client(
-    request: pytest.FixtureRequest, settings_for: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(params=["edge", "client-grpc"])
+async def client(request: pytest.FixtureRequest, settings_for: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
     """The service over each kind of index."""
-    settings = settings_for()
-    if request.param == "client-local":
-        monkeypatch.setattr("service.runtime.AsyncQdrantClient", lambda **_: AsyncQdrantClient(":memory:"))
-        settings = settings_for(qdrant_url="http://unused")
+    server = QdrantStandIn()
+    await server.start()
+    on_server = {"qdrant_url": "http://127.0.0.1", "qdrant_grpc_port": server.port}
+    settings = settings_for(**(on_server if request.param == "client-grpc" else {}))
     async with open_service(settings) as running:
         assert running.index.name == ("qdrant-edge" if request.param == "edge" else "qdrant-server")
         transport = httpx.ASGITransport(create_app(running, settings))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
             yield speaking
+    await server.stop()
 
 
 WORDS = ["sour", "grind", "qubit", "brew", "hops", "steep", "gate", "finer", "beer", "coffee", "noisy", "home"]

@@ -56,6 +56,9 @@ async def assert_whole(index: EdgeIndex, stored: list[IndexedNote]) -> None:
         assert kept.vector is not None
         assert note.vector is not None
         np.testing.assert_allclose(kept.vector, note.vector, atol=1e-6)
+    assert stored[0].vector is not None
+    matching = await index.search(stored[0].vector, where=NoteFilter(category="coffee"), limit=len(stored))
+    assert len(matching) == len(stored)
 
 
 async def test_whichever_file_is_cut_off_nothing_is_lost_in_silence(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupError
-from service.settings import Settings, as_markdown, load_settings
+from service.settings import Settings, load_settings
+from service.settings_page import as_markdown
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
