@@ -16,11 +16,12 @@ import uvicorn
 
 from notellm.errors import NoteLLMError
 from service.bulk import commands
+from service.environment import load_settings
 from service.errors import CommandError, StartupError
 from service.head_limit import MAX_HEAD_BYTES
 from service.keygen import keygen
 from service.logs import configure_logging
-from service.settings import Settings, load_settings
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -1,27 +1,19 @@
 """`Settings`: everything an operator can set, read from `NOTELLM_*` environment variables and checked together."""
 
-import os
 import re
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.caller import MAX_TIMEOUT_SECONDS
-from service.errors import StartupError
 from service.exposure import check_exposure, read_origins
 from service.schemas import MAX_NOTES
 
 PREFIX = "NOTELLM_"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# Read by the test-suite, not by the service.
-_FOREIGN_PREFIX = "NOTELLM_TEST_"
-# Read by the commands that are clients of a running service.
-CLIENT_KEY = "NOTELLM_API_KEY"
 
 
 class Settings(BaseSettings):
@@ -290,25 +282,3 @@ class Settings(BaseSettings):
         """Whether nobody else can read what is said to the Qdrant server."""
         address = urlsplit(self.qdrant_url or "")
         return address.scheme == "https" or address.hostname in _LOOPBACK
-
-
-def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process.
-
-    Raises:
-        StartupError: a variable is unknown, missing or wrong; the message names it and what it may be.
-    """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted(environment):
-        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in {*known, CLIENT_KEY}:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise StartupError(f"{name} is not a setting{hint} (see docs/configuration.md)")
-    try:
-        return Settings()
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            variable = PREFIX + "_".join(map(str, item["loc"])).upper() if item["loc"] else "settings"
-            problems.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}")
-        raise StartupError("; ".join(problems) + ". See docs/configuration.md") from error

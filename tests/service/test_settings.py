@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from service.environment import load_settings
 from service.errors import StartupError
-from service.settings import Settings, load_settings
+from service.settings import Settings
 from service.settings_page import as_markdown
 
 

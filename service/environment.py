@@ -1,0 +1,37 @@
+"""`load_settings`: the settings from this process's environment, or one line about what is wrong there."""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+
+from service.errors import StartupError
+from service.settings import PREFIX, Settings
+
+# Read by the test-suite, not by the service.
+_FOREIGN_PREFIX = "NOTELLM_TEST_"
+# Read by the commands that are clients of a running service.
+CLIENT_KEY = "NOTELLM_API_KEY"
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        StartupError: a variable is unknown, missing or wrong; the message names it and what it may be.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in {*known, CLIENT_KEY}:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise StartupError(f"{name} is not a setting{hint} (see docs/configuration.md)")
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            variable = PREFIX + "_".join(map(str, item["loc"])).upper() if item["loc"] else "settings"
+            problems.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}")
+        raise StartupError("; ".join(problems) + ". See docs/configuration.md") from error
