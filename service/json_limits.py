@@ -4,9 +4,10 @@ A parser makes an object of every bracket: 4 MiB of them become a hundred megaby
 making it, by passes in C.
 """
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidRequest, ServiceError, UnreadableBody
+from service.errors import BodyTooLarge, InvalidRequest, ServiceError, UnreadableBody
 from service.middleware import problem_response
 
 # A request with 256 notes of 100 hashtags each has 4 and 28,000.
@@ -64,15 +65,17 @@ class JsonLimits:
         if scope["type"] != "http" or scope["method"] not in _METHODS:
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
-        if body is None:
-            return
         try:
+            body = await _read(receive)
+            if body is None:
+                return
             check_json(body)
         except ServiceError as error:
             await problem_response(error, scope)(scope, receive, send)
-            return
-        await self._app(scope, _replay(body, receive), send)
+        except HTTPException as error:  # of `BodyLimit`, for the framework
+            await problem_response(BodyTooLarge(error.detail), scope)(scope, receive, send)
+        else:
+            await self._app(scope, _replay(body, receive), send)
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -40,6 +40,7 @@ def test_what_is_no_key_is_not_known() -> None:
     ring = KeyRing.parse(entry("feed", key))
     for wrong in ("", key[:-1], key + "x", key.upper(), hash_key(key), "ключ", "\udcff"):
         assert ring.find(wrong) is None
+    assert not any(ring.find(new_key()) for _ in range(200))
 
 
 def test_keys_are_long_and_differ() -> None:

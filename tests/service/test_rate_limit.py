@@ -115,6 +115,15 @@ def test_buckets_of_ever_new_clients_do_not_pile_up(limits: RateLimits, monkeypa
     assert len(limits._full_at) == 100
 
 
+def test_who_goes_on_asking_is_not_forgotten(limits: RateLimits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "MAX_BUCKETS", 100)
+    rates = Rates(tokens_per_second=1)
+    for number in range(1000):
+        limits.spend("anna", rates, 1)
+        limits.spend(f"client {number}", rates, 1)
+    assert admitted(limits, rates, "anna") == 0
+
+
 def test_without_rates_everything_is_let_in(limits: RateLimits) -> None:
     assert admitted(limits, Rates()) == 100
     limits.spend("anna", Rates(), 10**9)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from notellm.errors import NoteError
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, IndexedNote
@@ -141,6 +142,7 @@ def test_tracebacks_keep_what_is_harmless() -> None:
     assert "which led to" in both
     assert "in fail" in both
     assert TEXT not in both
+    assert TEXT not in format_exception(fail(NoteError(TEXT))), "pydantic gives them what was sent"
     told = format_exception(fail(ExceptionGroup(TEXT, [fail(ValueError(TEXT)), fail(OSError("a disk"))])))
     assert TEXT not in told
     assert "a disk" in told
