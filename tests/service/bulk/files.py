@@ -40,7 +40,7 @@ def run_command(*arguments: str | Path, **environment: str) -> subprocess.Comple
     """Runs `notellm-serve ARGUMENTS` to its end."""
     process = start_command(*arguments, **environment)
     try:
-        output, errors = process.communicate(timeout=180)
+        output, errors = process.communicate(timeout=300)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
