@@ -48,6 +48,7 @@ async def _serve(settings: Settings) -> None:
 
     from service.app import create_app  # torch takes seconds to import: a wrong setting is told before that
     from service.draining import Drain, DrainingServer
+    from service.prompt_heads import PromptHeads
     from service.runtime import open_service
 
     disable_progress_bar()
@@ -60,8 +61,8 @@ async def _serve(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # The other parser takes heads of any size, and what there is to upgrade to is not here.
-            http="h11",
+            # uvicorn's other parser keeps heads of any size. There is nothing to upgrade to.
+            http=PromptHeads,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             proxy_headers=bool(settings.trusted_proxies),

@@ -29,6 +29,13 @@ def speaking_to(runtime: Runtime, settings: Settings, client: tuple[str, int] = 
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
+def problem(response: httpx.Response) -> str:
+    """The kind of an error."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["request_id"] == response.headers["X-Request-Id"]
+    return str(response.json()["type"]).removeprefix("urn:notellm:problem:")
+
+
 @asynccontextmanager
 async def asking(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with open_service(settings) as runtime, speaking_to(runtime, settings) as client:

@@ -22,7 +22,7 @@ from service.keys import Scope, hash_key
 from service.runtime import Runtime, open_service
 from service.settings import Settings
 from tests.service.calls import NOTES
-from tests.service.keyed import KEYS, asking, bearer, speaking_to, write_keys
+from tests.service.keyed import KEYS, asking, bearer, problem, write_keys
 from tests.serving import running_service
 
 NOTE = {"notes": [{"id": "n1", "title": "cold brew"}]}
@@ -54,12 +54,6 @@ def keyed_settings(settings_for: Callable[..., Settings], tmp_path: Path) -> Set
 async def keyed(keyed_settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with asking(keyed_settings) as client:
         yield client
-
-
-def problem(response: httpx.Response) -> str:
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.json()["request_id"] == response.headers["X-Request-Id"]
-    return str(response.json()["type"]).removeprefix("urn:notellm:problem:")
 
 
 async def test_each_call_needs_its_scope(keyed: httpx.AsyncClient) -> None:
@@ -211,59 +205,6 @@ async def test_the_description_names_keys_only_where_there_are_any(keyed: httpx.
 async def test_without_keys_a_key_is_not_looked_at(client: httpx.AsyncClient) -> None:
     response = await client.post("/notes/embed", json={"notes": NOTES[:1]}, headers={"Authorization": "Bearer none"})
     assert response.status_code == 200
-
-
-@pytest.fixture
-def limited(settings_for: Callable[..., Settings]) -> Callable[..., Settings]:
-    return lambda **changes: settings_for(requests_per_second=0.2, **changes)
-
-
-async def test_each_address_has_its_rate(runtime: Runtime, limited: Callable[..., Settings]) -> None:
-    settings = limited()
-    app = create_app(runtime, settings)
-
-    async def statuses(address: str) -> list[int]:
-        transport = httpx.ASGITransport(app, client=(address, 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return [(await client.get("/model")).status_code for _ in range(3)]
-
-    assert await statuses("192.0.2.1") == [200, 200, 429]
-    assert await statuses("192.0.2.2") == [200, 200, 429]
-    assert await statuses("2001:db8::1") == [200, 200, 429]
-    assert await statuses("2001:db8::2:3:4:5") == [429, 429, 429], "one network is one client"
-    assert await statuses("2001:db8:0:1::1") == [200, 200, 429]
-
-
-async def test_what_a_client_over_its_rate_is_told(runtime: Runtime, limited: Callable[..., Settings]) -> None:
-    async with speaking_to(runtime, limited()) as client:
-        refused = [await client.get("/notes/x") for _ in range(3)][-1]
-        assert (refused.status_code, problem(refused)) == (429, "rate-limited")
-        assert 1 <= int(refused.headers["Retry-After"]) <= 5
-        for path in ("/health/live", "/health/ready", "/metrics", "/docs"):
-            assert (await client.get(path)).status_code == 200
-        assert (await client.get("/nope")).status_code == 429
-        assert 'notellm_rate_limited_total{limit="requests"} 2.0' in (await client.get("/metrics")).text
-
-
-async def test_keys_have_rates_of_their_own(limited: Callable[..., Settings], tmp_path: Path) -> None:
-    rapid = f'["rapid"]\nsha256 = ["{hash_key("rapid-key")}"]\nscopes = ["read"]\nrequests_per_second = 1\n'
-    async with asking(limited(api_keys_file=write_keys(tmp_path / "keys.toml", rapid))) as client:
-        for headers, allowed in ((bearer("read"), 2), ({"X-API-Key": "rapid-key"}, 10)):
-            answers = [(await client.get("/model", headers=headers)).status_code for _ in range(allowed + 1)]
-            assert answers == [200] * allowed + [429]
-        assert (await client.get("/model")).status_code == 401
-
-
-async def test_tokens_are_charged_for_what_was_queued(runtime: Runtime, settings_for: Callable[..., Settings]) -> None:
-    settings = settings_for(tokens_per_second=1)
-    async with speaking_to(runtime, settings) as client:
-        assert (await client.get("/model")).status_code == 200
-        first = await client.post("/notes/embed", json={"notes": NOTES[:1]})
-        assert first.status_code == 200
-        refused = await client.post("/notes/embed", json={"notes": NOTES[:1]})
-        assert (refused.status_code, problem(refused)) == (429, "rate-limited")
-        tokens = first.json()["notes"][0]["tokens"]
-        assert abs(int(refused.headers["Retry-After"]) - (tokens - 10)) <= 2
 
 
 def test_keys_of_a_running_service(tiny_path: Path, tmp_path: Path) -> None:
