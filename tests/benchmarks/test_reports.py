@@ -51,7 +51,7 @@ def test_a_longer_note_costs_more(tiny_path: Path) -> None:
 def test_steps_give_the_same_vectors(tiny_path: Path) -> None:
     content = json.loads(json.dumps(steps.measure(tiny_path, quick=True)))
     rows = steps.markdown(content).splitlines()[4:]
-    assert len(rows) == 4 + len(steps.OTHER_BUDGETS)
+    assert len(rows) == steps.STEPS + len(steps.OTHER_BUDGETS)
     assert "| 1.00×" in rows[0]
     assert list(steps.figures(content)) == ["steps"]
 
