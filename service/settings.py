@@ -87,7 +87,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path("data"), description="Where the embedded index lives. Not used with `qdrant_url`.")
     embedded_index_notes: int = Field(
-        default=200_000,
+        default=100_000,
         ge=1,
         description="Notes above which the embedded index is too slow for its way, a scan of all vectors: there is a warning at "
         "start and in `/health/ready` then.",
