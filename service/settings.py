@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         "under it ends the process; it adds files of 32 MiB at a time.",
     )
     embedded_index_notes: int = Field(
-        default=200_000,
+        default=100_000,
         ge=1,
         description="Notes above which the embedded index is too slow for its way, a scan of all vectors: there is a warning at "
         "start and in `/health/ready` then.",
