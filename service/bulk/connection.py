@@ -90,8 +90,10 @@ async def _own_app(settings: Settings, *, model: bool) -> AsyncIterator[FastAPI]
     from service.runtime import open_index, open_service
 
     if model:
-        async with open_service(settings) as runtime:
-            yield create_app(runtime, settings)
+        # Keys and rates are for those who reach a service: whoever runs this command has the index itself.
+        own = settings.model_copy(update={"api_keys_file": None, "requests_per_second": None, "tokens_per_second": None})
+        async with open_service(own) as runtime:
+            yield create_app(runtime, own)
         return
     checkpoint = Checkpoint.open(settings.checkpoint, verify="size")
     index = await open_index(settings, checkpoint)

@@ -78,7 +78,13 @@ def test_the_documented_commands_through_a_service(run_command: Run, running: Ru
 
 
 def test_without_a_service(run_command: Run, tiny_path: Path, tmp_path: Path) -> None:
-    environment = {"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_ENGINE": "local", "NOTELLM_PORT": str(free_port())}
+    # Keys and rates are for those who reach a service.
+    keys = tmp_path / "keys.toml"
+    keys.write_text(run_command("keygen", "feed", "--scope", "read").stdout)
+    environment = {
+        "NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_ENGINE": "local", "NOTELLM_PORT": str(free_port()),
+        "NOTELLM_API_KEYS_FILE": str(keys), "NOTELLM_REQUESTS_PER_SECOND": "0.1",
+    }  # fmt: skip
     first, second = (environment | {"NOTELLM_DATA_DIR": str(tmp_path / name)} for name in ("first", "second"))
     path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(100)])
     backup, again = tmp_path / "backup.jsonl", tmp_path / "again.jsonl"
