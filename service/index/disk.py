@@ -3,9 +3,11 @@
 import shutil
 from pathlib import Path
 
-from service.errors import StorageFull
+from service.errors import StartupError, StorageFull
 
 MIB = 2**20
+# Opening an index touches the files that it maps, and lays out a new piece of the write-ahead log.
+OPENING_BYTES = 64 * MIB
 
 
 class DiskReserve:
@@ -22,6 +24,15 @@ class DiskReserve:
     def __init__(self, directory: Path, least_bytes: int) -> None:
         self._directory = directory
         self._least_bytes = least_bytes
+
+    def check_opening(self) -> None:
+        """Raises `StartupError` where too little is free to open an index."""
+        free = shutil.disk_usage(self._directory).free
+        if free < OPENING_BYTES:
+            raise StartupError(
+                f"the index {self._directory} cannot be opened: No space left on device, {free // MIB} MiB are free and "
+                f"{OPENING_BYTES // MIB} are needed. Free disk space, or set NOTELLM_DATA_DIR to another disk"
+            )
 
     def check(self) -> None:
         """Raises `StorageFull` where less is free."""

@@ -60,6 +60,8 @@ class EdgeIndex:
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            reserve = DiskReserve(directory, min_free_bytes)
+            reserve.check_opening()
             _check_description(directory / "index.json", vector_name, dimensions)
             shard = _load(directory / "shard", vector_name, dimensions)
             ledger = Ledger(directory / "notes.ledger")
@@ -69,7 +71,7 @@ class EdgeIndex:
             ) from error
         with _refused(directory):
             check_integrity(shard, vector_name, directory, ledger)
-        return cls(shard, vector_name, ledger, DiskReserve(directory, min_free_bytes))
+        return cls(shard, vector_name, ledger, reserve)
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.upsert`."""

@@ -122,7 +122,7 @@ def test_a_full_disk_is_told_at_start(tiny_path: Path, disk: Path) -> None:
 def test_a_disk_that_cannot_be_written_is_told_at_start(tiny_path: Path, tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()
-    with mounted(place, "ro,size=8m"):
+    with mounted(place, "ro,size=80m"):
         outcome = run_serve(NOTELLM_CHECKPOINT=str(tiny_path), NOTELLM_DATA_DIR=str(place), NOTELLM_PORT="0")
     assert outcome.returncode == 1
     last = outcome.stderr.strip().splitlines()[-1]
