@@ -14,6 +14,10 @@ from qdrant_client import AsyncQdrantClient
 from qdrant_client import grpc as protocol
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
+# grpc ends its asyncio engine when its last object is collected, and waits there, for ever where another loop's call is still open: it
+# is kept until the process ends.
+grpc.aio.init_grpc_aio()
+
 Message = Any
 Answer = Callable[[Any, Any, Any], Awaitable[Message]]
 Fault = Callable[[str, Message], tuple[grpc.StatusCode, str] | None]

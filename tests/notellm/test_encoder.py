@@ -219,6 +219,7 @@ def test_lanes_give_the_same_vectors(
 ) -> None:  # fmt: skip
     monkeypatch.setattr("notellm.encoder._LANE_TOKENS", 1)
     monkeypatch.setattr("notellm.encoder._UNEVEN", 10)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # whatever other tests have set
     used: list[int] = []
     plain_map = Lanes.map
 
