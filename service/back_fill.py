@@ -64,9 +64,13 @@ class BackFill:
                 failed += await self._paced(page.notes)
                 start, first = page.next, False
         except ServiceError as error:
-            self.complete = False
             self.error = error.detail
             logger.warning("back-filling has stopped for now", extra={"reason": error.detail})
+        except Exception as error:  # nobody waits for it: it must not end without a word
+            self.error = str(error) or type(error).__name__
+            logger.exception("back-filling has stopped for now")
+        if self.error is not None:
+            self.complete = False
             return 0
         self.failed = failed
         self.complete = self.filled == before and not failed

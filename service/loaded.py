@@ -58,6 +58,7 @@ class LoadedModels:
         self._index = index
         self._home = home
         self._loaded: dict[str, Loaded] = {}
+        self._loading = asyncio.Lock()
 
     @property
     def all(self) -> list[Loaded]:
@@ -74,8 +75,10 @@ class LoadedModels:
         Raises:
             CheckpointError, StartupError: it cannot be loaded.
         """
-        if loaded := self._loaded.get(model.vector):
-            return loaded
+        async with self._loading:
+            return self._loaded.get(model.vector) or await self._load(model)
+
+    async def _load(self, model: ModelVectors) -> Loaded:
         at_home = model.vector == vector_name_of(self._home)
         checkpoint = self._home if at_home else await asyncio.to_thread(self._opener.read, model.checkpoint or "")
         if vector_name_of(checkpoint) != model.vector:

@@ -183,8 +183,13 @@ class Migration:
 
         task = asyncio.create_task(alone())
         self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
+        task.add_done_callback(self._changed)
         await asyncio.shield(task)
+
+    def _changed(self, task: asyncio.Task[None]) -> None:
+        self._changes.discard(task)
+        if not task.cancelled():
+            task.exception()  # the request that it was for may be gone
 
     async def _answer_by(self, which: Literal["source", "target"], *, force: bool) -> None:
         move = self._underway()
@@ -301,5 +306,5 @@ class Migration:
                 async with self._lock:
                     if description != self._description:
                         await self._follow_to(description)
-            except (ServiceError, StartupError, NoteLLMError):
+            except Exception:  # nobody waits for it: it must not end without a word
                 logger.exception("the state of the migration cannot be followed")
