@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from notellm.checkpoint import Checkpoint
 from service.archive import vector_name_of
 from service.back_fill import BackFill
-from service.errors import StartupError
+from service.errors import MigrationConflict, StartupError
 from service.index import NoteIndex
 from service.index.description import ModelVectors
 from service.served import ModelOpener, ServedModel
@@ -88,6 +88,23 @@ class LoadedModels:
         served = await stack.enter_async_context(self._opener.open(checkpoint, index, at_home=at_home))
         loaded = self._loaded[model.vector] = Loaded(served, BackFill(served.notes, index), stack)
         return loaded
+
+    def check_complete(self, model: ModelVectors, *, force: bool, reason: str | None) -> None:
+        """Whether a model can answer.
+
+        Raises:
+            MigrationConflict: it is not loaded (`reason` says why), or notes lack a vector of it (unless `force`).
+        """
+        loaded = self._loaded.get(model.vector)
+        if loaded is None:
+            raise MigrationConflict(f"{model.vector} is not loaded here: {reason or 'it is being loaded'}")
+        fill = loaded.back_fill
+        if not fill.complete and not force:
+            failed = f", and {fill.failed} of them cannot be embedded" if fill.failed else ""
+            raise MigrationConflict(
+                f"notes lack a vector of {model.vector}{failed}, and would not be found: wait until the back-fill is complete, or "
+                "force it"
+            )
 
     async def keep_only(self, vector_names: Collection[str]) -> None:
         """Closes all other models."""

@@ -195,20 +195,8 @@ class Migration:
         move = self._underway()
         model = move.source if which == "source" else move.target
         if self._description.vector != model.vector:
-            self._check_complete(model, force=force)
+            self._models.check_complete(model, force=force, reason=self._error)
             await self._become(self._description.answering(model))
-
-    def _check_complete(self, model: ModelVectors, *, force: bool) -> None:
-        loaded = self._models.find(model.vector)
-        if loaded is None:
-            raise MigrationConflict(f"{model.vector} is not loaded here: {self._error or 'it is being loaded'}")
-        fill = loaded.back_fill
-        if not fill.complete and not force:
-            failed = f", and {fill.failed} of them cannot be embedded" if fill.failed else ""
-            raise MigrationConflict(
-                f"notes lack a vector of {model.vector}{failed}, and would not be found: wait until the back-fill is complete, or "
-                "force it"
-            )
 
     async def _begin(self) -> None:
         description = await self._index.describe()
