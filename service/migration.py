@@ -10,7 +10,7 @@ from typing import Literal
 from notellm.checkpoint import Checkpoint
 from notellm.errors import NoteLLMError
 from service.archive import vector_name_of
-from service.errors import InvalidRequest, MigrationConflict, ServiceError, StartupError
+from service.errors import InvalidRequest, MigrationConflict, StartupError
 from service.index import NoteIndex
 from service.index.description import Description, ModelVectors, Move
 from service.loaded import LoadedModels, cancel
@@ -24,8 +24,10 @@ FOLLOW_SECONDS = 5.0
 
 
 class Migration:
-    """While it lasts, both models are loaded: notes are stored with vectors of both, a back-fill adds what is missing, and either
-    can answer. Where it stands is noted down in the index, so that it outlives the process.
+    """Which model answers; while there are two, both are loaded.
+
+    Notes are stored with vectors of both then, a back-fill adds what is missing, and either can answer. Where it stands is noted down in
+    the index, so that it outlives the process.
 
     Make one with `Migration.open`.
 
@@ -100,11 +102,11 @@ class Migration:
             MigrationConflict: another migration is under way.
         """
         try:
-            checkpoint = await asyncio.to_thread(Checkpoint.open, path, verify="size")
+            checkpoint = await asyncio.to_thread(lambda: Checkpoint.open(path.resolve(), verify="size"))
         except NoteLLMError as error:
             raise InvalidRequest.of("checkpoint", "not_a_checkpoint", str(error)) from error
         target = ModelVectors(
-            vector=vector_name_of(checkpoint), dimensions=checkpoint.manifest.dimensions, checkpoint=str(path.resolve())
+            vector=vector_name_of(checkpoint), dimensions=checkpoint.manifest.dimensions, checkpoint=str(checkpoint.path)
         )
         async with self._lock:
             move = self._description.migration
@@ -229,7 +231,9 @@ class Migration:
         """From here on no note gets a vector of the other model; those that lack one of the model that stays are filled in first."""
         move = self._underway()
         if self._description.switched != switched:
-            wrong = "does not answer yet: switch first, or cancel" if switched else "answers already: roll back first, or finish"
+            wrong = (
+                "does not answer yet: switch first, or cancel" if switched else "answers already: roll back first, or finish"
+            )
             raise MigrationConflict(f"the new model {wrong}")
         keep, drop = (move.target, move.source) if switched else (move.source, move.target)
         await self._become(

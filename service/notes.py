@@ -188,7 +188,9 @@ class NoteService:
         found = await self._get_all(ids, with_vectors=True, skip_missing=skip_missing)
         vectors = [found[note_id].vector for note_id in ids if note_id in found]
         if not (known := [vector for vector in vectors if vector is not None]):
-            raise NoteNotFound("there is no vector of the served model yet for these notes: a migration is under way, try again")
+            raise NoteNotFound(
+                "there is no vector of the served model yet for these notes: a migration is under way, try again"
+            )
         mean = np.mean(known, axis=0)
         length = float(np.linalg.norm(mean))
         if length < SHORTEST_MEAN:

@@ -26,7 +26,8 @@ async def neighbour_overlap(first: NoteIndex, second: NoteIndex, *, sample: int,
     """Compares the nearest notes of a sample, which is random, since points lie in the order of hashes.
 
     Args:
-        first, second: the same notes by the vectors of two models.
+        first: the notes by the vectors of one model.
+        second: the same by those of the other.
         sample: notes to compare.
         k: neighbours of each.
     """

@@ -71,7 +71,9 @@ async def connect_running(url: str | None, *, patience: float) -> AsyncIterator[
     """
     address = url or _Address().url
     if not await _answers(address):
-        raise CommandError(f"no service runs at {address}: start it with the checkpoint that its index was made with, or give --url")
+        raise CommandError(
+            f"no service runs at {address}: start it with the checkpoint that its index was made with, or give --url"
+        )
     async with _client(address, trust_env=url is not None) as http:
         yield ServiceClient(http, patience=patience)
 

@@ -19,7 +19,8 @@ PLACE = "/admin/migration"
 
 def migrate(
     to: Annotated[
-        Path | None, typer.Option("--to", help="Checkpoint of the new model, on the machine of the service.", show_default=False)
+        Path | None,
+        typer.Option("--to", help="Checkpoint of the new model, on the machine of the service.", show_default=False),
     ] = None,
     switch: Annotated[
         bool, typer.Option("--switch/--no-switch", help="Whether the new model answers as soon as every note has its vector.")
@@ -28,14 +29,16 @@ def migrate(
         float, typer.Option(min=0, max=1, help="Least share of common neighbours of the two models, or there is no switch.")
     ] = 0.0,
     share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of the time that the back-fill works; the rest is left to the traffic.")
+        float,
+        typer.Option(min=0.01, max=1, help="Share of the time that the back-fill works; the rest is left to the traffic."),
     ] = DEFAULT_SHARE,
     roll_back: Annotated[bool, typer.Option("--roll-back", help="Let the old model answer again.")] = False,
     finish: Annotated[bool, typer.Option("--finish", help="Drop the old model and its vectors, after the switch.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Drop the new model and its vectors, before the switch.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say where the migration stands.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Switch or roll back also where notes lack a vector: they are not found until they have.")
+        bool,
+        typer.Option("--force", help="Switch or roll back also where notes lack a vector: they are not found until they have."),
     ] = False,
     url: UrlOption = None,
     patience: PatienceOption = PATIENCE_SECONDS,
@@ -71,7 +74,9 @@ async def _move(
         return
     overlap = await client.get(f"{PLACE}/overlap")
     if overlap["mean"] is not None:
-        typer.echo(f"of the {overlap['k']} nearest of {overlap['notes']} notes, {overlap['mean']:.0%} are the same by both models")
+        typer.echo(
+            f"of the {overlap['k']} nearest of {overlap['notes']} notes, {overlap['mean']:.0%} are the same by both models"
+        )
     if not switch:
         typer.echo("not switched, as asked for: the same command without --no-switch does it")
     elif overlap["mean"] is not None and overlap["mean"] < min_overlap:
@@ -82,24 +87,27 @@ async def _move(
 
 async def _filled(client: ServiceClient, state: Json, *, force: bool) -> Json:
     """Waits until every note has a vector of the new model."""
-    with tqdm(total=state["notes"], unit=" notes", smoothing=0.1, disable=None) as bar:
+    with tqdm(unit=" notes", smoothing=0.1, disable=None) as bar:
         while state["phase"] in {"none", "loading", "filling"}:
-            if state["phase"] == "none" or (state.get("error") and state["phase"] != "filling"):
-                raise CommandError(f"the migration does not begin: {state.get('error', 'somebody has cancelled it')}")
-            if state["failed"] and not force:
-                raise CommandError(
-                    f"{state['failed']} notes cannot be embedded by the new model: the service's log says why. --force switches "
-                    "without them"
-                )
-            bar.set_postfix_str(state.get("error", state["phase"]))
-            bar.total = state["notes"]
-            bar.update(max(0, state["notes"] - state["lacking"] - bar.n) if state["phase"] == "filling" else 0)
-            if state["failed"] and state["lacking"] <= state["failed"]:
-                break
+            _check(state, force=force)
+            if state["phase"] == "filling":
+                bar.total = state["notes"]
+                bar.set_postfix_str(str(state.get("error", "")))
+                bar.update(max(0, state["notes"] - state["lacking"] - bar.n))
+                if force and state["failed"] and state["lacking"] <= state["failed"]:
+                    break
             await asyncio.sleep(POLL_SECONDS)
             state = await client.get(PLACE)
-        bar.update(max(0, bar.total - bar.n))
     return state
+
+
+def _check(state: Json, *, force: bool) -> None:
+    if state["phase"] == "none":
+        raise CommandError(f"the migration has not begun: {state.get('error', 'somebody has cancelled it')}")
+    if state["failed"] and not force:
+        raise CommandError(
+            f"{state['failed']} notes cannot be embedded by the new model: the service's log says why. --force switches without them"
+        )
 
 
 def _say(state: Json) -> None:

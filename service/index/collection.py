@@ -125,9 +125,7 @@ class Collection:
         rest = models.VectorParamsDiff(
             on_disk=settings.vectors_on_disk, quantization_config=_INT8 if settings.quantization == "int8" else None
         )
-        await self._calls.repeatable(
-            lambda: self._client.update_collection(self.name, vectors_config={model.vector: rest})
-        )
+        await self._calls.repeatable(lambda: self._client.update_collection(self.name, vectors_config={model.vector: rest}))
 
     async def _create(self, vector_name: str, dimensions: int) -> None:
         settings = self._settings

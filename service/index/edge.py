@@ -5,7 +5,7 @@ import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -213,7 +213,7 @@ class EdgeIndex:
     def _point(self, note: IndexedNote) -> edge.Point:
         if note.vector is None:
             raise ValueError(f"note {note.id} has no vector")
-        vectors = self._vectors.held({self.vector_name: note.vector, **note.others})
+        vectors: dict[str, Any] = {**self._vectors.held({self.vector_name: note.vector, **note.others})}
         return edge.Point(UUID(point_id(note.id)), vectors, note.payload)
 
     def _notes(self, records: "Sequence[edge.Record]") -> list[IndexedNote]:

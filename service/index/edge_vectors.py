@@ -58,9 +58,7 @@ class EdgeVectors:
 
     def _add(self, model: ModelVectors) -> None:
         if not self._has(model.vector):
-            self.shard.update(
-                edge.UpdateOperation.create_dense_vector(model.vector, model.dimensions, edge.Distance.Cosine)
-            )
+            self.shard.update(edge.UpdateOperation.create_dense_vector(model.vector, model.dimensions, edge.Distance.Cosine))
             self.shard.flush()
 
     def _has(self, vector_name: str) -> bool:
@@ -68,7 +66,12 @@ class EdgeVectors:
         nobody: set[edge.PointId] = {UUID(int=0)}
         condition = edge.Filter(must=[edge.HasIdCondition(nobody), edge.HasVectorCondition(vector_name)])
         request = edge.QueryRequest(
-            limit=1, offset=0, query=edge.Query.Nearest([1.0], using=vector_name), filter=condition, with_payload=False, with_vector=False
+            limit=1,
+            offset=0,
+            query=edge.Query.Nearest([1.0], using=vector_name),
+            filter=condition,
+            with_payload=False,
+            with_vector=False,
         )
         try:
             self.shard.query(request)

@@ -48,7 +48,9 @@ class ChangeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    force: bool = Field(default=False, description="Also where notes lack a vector of it: these are not found until they have one.")
+    force: bool = Field(
+        default=False, description="Also where notes lack a vector of it: these are not found until they have one."
+    )
 
 
 class OverlapInfo(BaseModel):

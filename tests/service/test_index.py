@@ -12,7 +12,7 @@ from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Vector
 from service.index.base import point_id
 from tests.service.index_backends import DIMENSIONS, NOTES, indexed, vector
 
-FIELDS = ("category", "hashtag_keys", "created_at")
+FIELDS = ("category", "hashtag_keys", "created_at", "deleted_version")
 
 
 def ranked(query: Vector, notes: list[IndexedNote]) -> list[tuple[str, float]]:
