@@ -23,7 +23,7 @@ from service.keys import Rates
 from service.lifetime import RequestLifetime
 from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response, request_id
 from service.rate_limit import RateLimits
-from service.routes import admin, notes, openai, operations
+from service.routes import admin, migration, notes, openai, operations
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -42,8 +42,8 @@ def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None)
     app.state.runtime = runtime
     app.state.settings = settings
     app.state.drain = drain
-    app.state.archive = runtime.archive
-    for routes in (notes, openai, operations, admin):
+    app.state.archive = lambda: runtime.archive  # another one after a migration
+    for routes in (notes, openai, operations, admin, migration):
         app.include_router(routes.router)
     _handle_errors(app)
     app.add_middleware(JsonLimits)
@@ -68,7 +68,7 @@ def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None)
 def create_archive_app(archive: NoteArchive) -> FastAPI:
     """Only `/admin/notes`, over an index without a model: what backups need where no service runs."""
     app = FastAPI(openapi_url=None)
-    app.state.archive = archive
+    app.state.archive = lambda: archive
     app.include_router(admin.router)
     _handle_errors(app)
     return app

@@ -69,6 +69,7 @@ class Batcher(Generic[Work, Result]):
         self._name = name
         self._run = run
         self._metrics = metrics
+        self._shown = 0
         self._health = health
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_size = max_batch_size
@@ -163,7 +164,9 @@ class Batcher(Generic[Work, Result]):
         raise QueueFull(detail, retry_after=min(max(math.ceil(seconds), 1), 600))
 
     def _show_tokens(self) -> None:
-        self._metrics.queue_tokens.labels(self._name).set(self._queue.tokens)
+        tokens = self._queue.tokens
+        self._metrics.queue_tokens.labels(self._name).inc(tokens - self._shown)  # two models may have a queue of this name
+        self._shown = tokens
 
     async def _work(self) -> None:
         while True:

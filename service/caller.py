@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
@@ -60,6 +60,11 @@ class Caller:
     def seconds_left(self) -> float:
         """Time until the deadline; negative after it."""
         return self.deadline - asyncio.get_running_loop().time()
+
+
+def unbilled(asking: Caller) -> Caller:
+    """The same caller for work that the service does for itself on the way."""
+    return replace(asking, charge=_free)
 
 
 caller: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039 - frozen

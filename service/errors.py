@@ -8,6 +8,7 @@ ServiceError
 ├── Forbidden             403  the key does not have the scope that the call needs
 ├── HeadTooLarge          431  the request's line and headers are longer than the limit
 ├── NoteNotFound          404  no note under that id
+├── MigrationConflict     409  a migration is in another state than the call needs
 ├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to come back
 ├── RateLimited           429  the client asks for more than it may; `Retry-After` says when to come back
 ├── ModelFailed           500  the forward pass of this request failed
@@ -142,6 +143,12 @@ class NoteNotFound(ServiceError):
     """No note is stored under the id."""
 
     status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note under this id"
+
+
+class MigrationConflict(ServiceError):
+    """The migration is in another state than the call needs."""
+
+    status, kind, title = HTTPStatus.CONFLICT, "migration-conflict", "The migration is in another state"
 
 
 class _TooMuch(ServiceError):

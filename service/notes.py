@@ -1,26 +1,29 @@
 """`NoteService`: what the service does with notes. Prompt → engine → index; routes only translate to and from HTTP."""
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from service.caller import caller, unbilled
 from service.diversity import Page, search_page
-from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound
+from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.metrics import Metrics
 from service.queues import EngineQueues, Ids
+from service.storing import StoredResult, plan, refuse_repeated_ids
 from service.suggestions import SuggestionPrompts, Suggestions
 
+logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
-Status = Literal["stored", "unchanged", "stale", "embedded"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,6 @@ class Neighbours:
     missing: list[str]
 
 
-@dataclass(frozen=True)
-class StoredResult:
-    """What became of a note. No vector if a newer version was kept."""
-
-    status: Status
-    tokens: int
-    truncated: tuple[FieldName, ...]
-    vector: Vector | None
-
-
 class NoteService:
     """The service over one checkpoint, one engine behind its queues, and one index.
 
@@ -59,6 +52,9 @@ class NoteService:
         queues: in front of the engine.
         suggestions: how it is asked for hashtags and categories.
         index: where notes are stored; its calls are timed in `metrics`.
+
+    Attributes:
+        companion: the other model of a migration, for whose vectors are cared, too.
     """
 
     def __init__(
@@ -76,6 +72,7 @@ class NoteService:
         self._index = index
         self._metrics = metrics
         self._suggestions = suggestions
+        self.companion: NoteService | None = None
         self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
@@ -97,22 +94,28 @@ class NoteService:
             InvalidRequest: an id stands twice, or `strict` and a note is too long.
             QueueFull, ModelFailed, IndexUnavailable: notes of the request may be stored, each of them whole.
         """
-        _refuse_repeated_ids(notes)
+        refuse_repeated_ids(notes)
         tokenized = await self._tokenize(notes, field="notes", strict=strict)
         prompts = [self._prompt.embedding(note) for note in tokenized]
         payloads = await asyncio.to_thread(lambda: [note.payload() for note in notes])
         with self._metrics.index_operation("get"):
             stored = await self._index.get([note.id for note in notes], with_vectors=True)
-        plans = [_plan(payload, stored.get(payload["id"])) for payload in payloads]
+        plans = [plan(payload, stored.get(payload["id"])) for payload in payloads]
         wanted = [position for position, (_, kept) in enumerate(plans) if kept is None]
-        fresh = dict(zip(wanted, await self._embed([prompts[position] for position in wanted]), strict=True))
+        changed = [note for note, (status, _) in zip(notes, plans, strict=True) if status == "stored"]
+        beside = asyncio.create_task(self._embed_beside(changed))
+        try:
+            fresh = dict(zip(wanted, await self._embed([prompts[position] for position in wanted]), strict=True))
+            others = await beside
+        finally:
+            beside.cancel()
         results = [
             StoredResult(status, len(prompt), ids.truncated, fresh[position] if kept is None else kept)
             for position, ((status, kept), prompt, ids) in enumerate(zip(plans, prompts, tokenized, strict=True))
         ]
         overtaken = await self._write(
             [
-                IndexedNote(payload, result.vector)
+                IndexedNote(payload, result.vector, others.get(payload["id"], {}))
                 for payload, result in zip(payloads, results, strict=True)
                 if result.status == "stored"
             ]
@@ -125,20 +128,36 @@ class NoteService:
             self._metrics.notes.labels(status).inc(count)
         return results
 
+    async def vectors(self, notes: Sequence[NoteText]) -> list[Vector]:
+        """The embeddings of notes, for those who store them: a migration."""
+        tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
+        return await self._embed([self._prompt.embedding(note) for note in tokenized])
+
+    async def _embed_beside(self, notes: Sequence[Note]) -> dict[str, Mapping[str, Vector]]:
+        """The vectors of the other model of a migration, by note. What fails is left to the back-fill, and fails no request."""
+        if (companion := self.companion) is None or not notes:
+            return {}
+        caller.set(unbilled(caller.get()))
+        try:
+            vectors = await companion.vectors(notes)
+        except ServiceError as error:
+            logger.warning("notes are stored without the other model's vector", extra={"reason": error.detail})
+            return {}
+        return {note.id: {companion.vector_name: vector} for note, vector in zip(notes, vectors, strict=True)}
+
     async def _write(self, writes: Sequence[IndexedNote]) -> set[str]:
-        """Upserts, and returns the ids for which a concurrent request has stored a higher version meanwhile."""
+        """Upserts, and returns the ids for which there is a higher version meanwhile, or the deletion of this or a higher one."""
         if not writes:
             return set()
         with self._metrics.index_operation("upsert"):
             await self._index.upsert(writes)
-        versions = {note.id: note.version for note in writes if note.version is not None}
+        versions = {note.id: version for note in writes if (version := note.version) is not None}
         if not versions:
             return set()
         with self._metrics.index_operation("get"):
             found = await self._index.get(list(versions))
-        return {
-            note_id for note_id, note in found.items() if note.version is not None and note.version > (versions[note_id] or 0)
-        }
+        kept = {note_id for note_id, note in found.items() if note.version is None or note.version <= versions[note_id]}
+        return versions.keys() - kept
 
     async def get(self, note_id: str, *, with_vector: bool = False) -> IndexedNote:
         """A stored note.
@@ -168,7 +187,11 @@ class NoteService:
         """
         found = await self._get_all(ids, with_vectors=True, skip_missing=skip_missing)
         vectors = [found[note_id].vector for note_id in ids if note_id in found]
-        mean = np.mean([vector for vector in vectors if vector is not None], axis=0)
+        if not (known := [vector for vector in vectors if vector is not None]):
+            raise NoteNotFound(
+                "there is no vector of the served model yet for these notes: a migration is under way, try again"
+            )
+        mean = np.mean(known, axis=0)
         length = float(np.linalg.norm(mean))
         if length < SHORTEST_MEAN:
             raise InvalidRequest.of("ids", "opposed", "the notes' vectors cancel out: ask for fewer of them")
@@ -206,6 +229,11 @@ class NoteService:
             return await self._index.count()
 
     @property
+    def vector_name(self) -> str:
+        """Of the vectors in the index."""
+        return self._index.vector_name
+
+    @property
     def max_tokens(self) -> int:
         """Length of the longest embedding prompt."""
         return self._prompt.max_embedding_tokens
@@ -240,24 +268,6 @@ class NoteService:
     async def _search(self, vector: Vector, where: NoteFilter, **page: Unpack[Page]) -> list[ScoredNote]:
         with self._metrics.index_operation("search"):
             return await search_page(self._index, vector, where=where, **page)
-
-
-def _plan(payload: dict[str, Any], stored: IndexedNote | None) -> tuple[Status, Vector | None]:
-    """What to do with a note, and the vector that can be kept; no vector means that it has to be embedded."""
-    if stored is None or stored.vector is None:
-        return "stored", None
-    if payload["version"] is not None and stored.version is not None and stored.version > payload["version"]:
-        return "stale", stored.vector
-    if stored.payload == payload:
-        return "unchanged", stored.vector
-    return "stored", stored.vector if stored.payload["content_hash"] == payload["content_hash"] else None
-
-
-def _refuse_repeated_ids(notes: Sequence[Note]) -> None:
-    first: dict[str, int] = {}
-    for position, note in enumerate(notes):
-        if (earlier := first.setdefault(note.id, position)) != position:
-            raise InvalidRequest.of(f"notes[{position}].id", "unique", f"{note.id} is the id of notes[{earlier}] too")
 
 
 def _too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:

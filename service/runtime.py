@@ -15,13 +15,13 @@ from service.health import Liveness
 from service.index import EdgeIndex, NoteIndex, ServerIndex, size_warning
 from service.index.collection import CollectionSettings
 from service.index.connection import ServerAddress, connect
+from service.index.description import AnotherModel
 from service.key_file import KeyFile
 from service.metrics import Metrics
+from service.migration import Migration
 from service.notes import NoteService
-from service.opening import open_engine
-from service.queues import open_queues
+from service.served import ModelOpener, ServedModel
 from service.settings import Settings
-from service.suggestions import SuggestionPrompts
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +30,45 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Runtime:
-    """A running service and what the operations endpoints show of it."""
+    """A running service and what the operations endpoints show of it.
 
-    notes: NoteService
-    checkpoint: Checkpoint
-    engine: Engine
+    A request that works with the model takes `served` once: the next look may find another.
+    """
+
     index: NoteIndex
-    archive: NoteArchive
+    migration: Migration
     metrics: Metrics
-    liveness: Liveness
     keys: KeyFile | None
+
+    @property
+    def served(self) -> ServedModel:
+        """The model that answers."""
+        return self.migration.served
+
+    @property
+    def notes(self) -> NoteService:
+        """What it does with notes."""
+        return self.served.notes
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where it comes from."""
+        return self.served.checkpoint
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it."""
+        return self.served.engine
+
+    @property
+    def archive(self) -> NoteArchive:
+        """The index, for backups."""
+        return self.served.archive
+
+    @property
+    def liveness(self) -> Liveness:
+        """Whether it still runs."""
+        return self.served.liveness
 
 
 @asynccontextmanager
@@ -52,7 +81,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
     """
     rules = await asyncio.to_thread(_rules, settings)
     checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint, verify=settings.verify_checkpoint)
-    prompt = await asyncio.to_thread(checkpoint.prompt)
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         file = settings.api_keys_file
@@ -61,40 +89,20 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         stack.push_async_callback(index.close)
         if warning := size_warning(index, await index.count(), settings.embedded_index_notes):
             logger.warning(warning)
-        engine = await open_engine(settings, checkpoint, prompt)
-        stack.push_async_callback(engine.close)
-        suggestions = await asyncio.to_thread(
-            SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=rules
+        migration = await stack.enter_async_context(
+            Migration.open(ModelOpener(settings, rules, metrics), index, checkpoint, metrics)
         )
-        manifest = checkpoint.manifest
-        metrics.model.info(
-            {
-                "name": manifest.name,
-                "fingerprint": checkpoint.fingerprint,
-                "prompt": manifest.prompt.version,
-                "engine": engine.name,
-            }
-        )
-        queues = await stack.enter_async_context(open_queues(engine, prompt, settings, metrics))
+        manifest = migration.served.checkpoint.manifest
         logger.info(
             "ready",
             extra={
                 "model": manifest.name,
-                "fingerprint": checkpoint.fingerprint,
+                "fingerprint": migration.served.checkpoint.fingerprint,
                 "index": index.name,
-                "hashtags": suggestions.vocabulary_size,
+                "hashtags": migration.served.hashtags,
             },
         )
-        yield Runtime(
-            NoteService(manifest, prompt, queues, suggestions, index, metrics),
-            checkpoint,
-            engine,
-            index,
-            NoteArchive(index, checkpoint, metrics),
-            metrics,
-            queues.liveness,
-            keys,
-        )
+        yield Runtime(index, migration, metrics, keys)
 
 
 def _rules(settings: Settings) -> HashtagRules:
@@ -113,6 +121,13 @@ async def open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
     Raises:
         StartupError: it is not usable.
     """
+    try:
+        return await _open_index(settings, checkpoint)
+    except AnotherModel as error:
+        raise error.naming(settings.checkpoint) from error
+
+
+async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
     manifest = checkpoint.manifest
     vector_name = vector_name_of(checkpoint)
     if settings.qdrant_url is None:

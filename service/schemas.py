@@ -65,7 +65,7 @@ class EmbeddedNote(_Model):
     id: str = Field(examples=["coffee-1024"])
     status: Literal["stored", "unchanged", "stale", "embedded"] = Field(
         description="`stored`: new or changed, now in the index. `unchanged`: it was there already. `stale`: the index holds a "
-        "higher `version`, which was kept. `embedded`: not stored, as asked."
+        "higher `version`, which was kept, or the note was deleted in this version or a higher one. `embedded`: not stored, as asked."
     )
     tokens: int = Field(ge=1, description="Length of the prompt, after the cut.", examples=[72])
     truncated: list[CutField] = Field(description="Fields that were too long and lost their end.", examples=[["content"]])

@@ -103,6 +103,14 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path
 
 
 @pytest.fixture(scope="session")
+def next_path(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """The checkpoint directory of another model, of fewer dimensions."""
+    path = tmp_path_factory.mktemp("checkpoints") / "next"
+    InitialCheckpoint(base=str(tiny_base), output=path, name="next", dim=16, categories=CATEGORIES).make()
+    return path
+
+
+@pytest.fixture(scope="session")
 def tiny(tiny_path: Path) -> Checkpoint:
     return Checkpoint.open(tiny_path)
 

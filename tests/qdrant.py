@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 import grpc
-from qdrant_client import AsyncQdrantClient
+from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as protocol
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
@@ -119,6 +119,13 @@ class _Collections(_Servicer, protocol.CollectionsServicer):
         return protocol.CollectionOperationResponse(result=result)
 
     @answers
+    async def Update(self, request: Any, _context: Any) -> Message:
+        if request.metadata:
+            metadata = GrpcToRest.convert_payload(request.metadata)
+            await self.store.update_collection(request.collection_name, metadata=metadata)
+        return protocol.CollectionOperationResponse(result=True)
+
+    @answers
     async def Delete(self, request: Any, _context: Any) -> Message:
         return protocol.CollectionOperationResponse(result=await self.store.delete_collection(request.collection_name))
 
@@ -136,6 +143,19 @@ class _Points(_Servicer, protocol.PointsServicer):
 
     @answers
     async def CreateFieldIndex(self, _request: Any, _context: Any) -> Message:
+        return protocol.PointsOperationResponse(result=self._done())
+
+    @answers
+    async def CreateVectorName(self, request: Any, _context: Any) -> Message:
+        config = models.DenseVectorConfig(size=request.dense_config.size, distance=models.Distance.COSINE)
+        await self.store.create_vector_name(
+            request.collection_name, request.vector_name, models.DenseVectorNameConfig(dense=config)
+        )
+        return protocol.PointsOperationResponse(result=self._done())
+
+    @answers
+    async def DeleteVectorName(self, request: Any, _context: Any) -> Message:
+        await self.store.delete_vector_name(request.collection_name, request.vector_name)
         return protocol.PointsOperationResponse(result=self._done())
 
     @answers
@@ -160,6 +180,7 @@ class _Points(_Servicer, protocol.PointsServicer):
             request.collection_name,
             offset=GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None,
             limit=request.limit,
+            scroll_filter=GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None,
             with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
             with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
         )
@@ -180,4 +201,6 @@ class _Points(_Servicer, protocol.PointsServicer):
 
     @answers
     async def Count(self, request: Any, _context: Any) -> Message:
-        return protocol.CountResponse(result=RestToGrpc.convert_count_result(await self.store.count(request.collection_name)))
+        counted = GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None
+        result = await self.store.count(request.collection_name, count_filter=counted)
+        return protocol.CountResponse(result=RestToGrpc.convert_count_result(result))

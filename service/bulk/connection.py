@@ -48,12 +48,7 @@ async def connect(url: str | None, *, model: bool, patience: float) -> AsyncIter
     """
     address = url or _Address().url
     if await _answers(address):
-        typer.echo(f"through the service at {address}", err=True)
-        key = os.environ.get(CLIENT_KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with httpx.AsyncClient(
-            base_url=address, headers=headers, timeout=REQUEST_SECONDS + 30, trust_env=url is not None
-        ) as http:
+        async with _client(address, trust_env=url is not None) as http:
             yield ServiceClient(http, patience=patience)
         return
     if url is not None:
@@ -65,6 +60,29 @@ async def connect(url: str | None, *, model: bool, patience: float) -> AsyncIter
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://in-process", timeout=None) as http:  # noqa: S113
             yield ServiceClient(http, patience=patience)
+
+
+@asynccontextmanager
+async def connect_running(url: str | None, *, patience: float) -> AsyncIterator[ServiceClient]:
+    """A client of the running service, at `url` or where this environment's settings say; for what only a service can do.
+
+    Raises:
+        CommandError: none runs.
+    """
+    address = url or _Address().url
+    if not await _answers(address):
+        raise CommandError(
+            f"no service runs at {address}: start it with the checkpoint that its index was made with, or give --url"
+        )
+    async with _client(address, trust_env=url is not None) as http:
+        yield ServiceClient(http, patience=patience)
+
+
+def _client(address: str, *, trust_env: bool) -> httpx.AsyncClient:
+    typer.echo(f"through the service at {address}", err=True)
+    key = os.environ.get(CLIENT_KEY)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(base_url=address, headers=headers, timeout=REQUEST_SECONDS + 30, trust_env=trust_env)
 
 
 async def _answers(address: str) -> bool:

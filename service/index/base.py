@@ -1,15 +1,19 @@
 """`NoteIndex`: notes and their vectors, found by id or by nearness."""
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from service.index.description import Description
+
 Vector = npt.NDArray[np.float32]
+# Marks the payload of what is left of a deleted note: the version it had.
+DELETED = "deleted_version"
 # Qdrant takes numbers and UUIDs as ids only; the platform's id is in the payload.
 _NAMESPACE = uuid.UUID("5d2b6f0e-93a5-5c0f-8f0b-6f0f5a3f7c11")
 
@@ -25,11 +29,13 @@ class IndexedNote:
 
     Attributes:
         payload: `Note.payload()`.
-        vector: unit vector, (dimensions,); None where it was not asked for.
+        vector: unit vector, (dimensions,); None where it was not asked for, or the note has none of this model.
+        others: unit vectors of other models by their names, to be stored along.
     """
 
     payload: dict[str, Any]
     vector: Vector | None
+    others: Mapping[str, Vector] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -87,16 +93,25 @@ class NoteFilter:
 
 
 class NoteIndex(Protocol):
-    """Every method raises `IndexUnavailable` when the store does not answer or refuses."""
+    """Notes by the vectors of one model. Every method raises `IndexUnavailable` when the store does not answer or refuses.
+
+    Attributes:
+        name: of the kind of store.
+        vector_name: of the model's vectors.
+        shared: whether other processes may write to the store at the same time.
+    """
 
     name: str
+    vector_name: str
+    shared: bool
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """Stores notes with their vectors, durably, before it returns.
 
-        A stored note of a higher version is kept, so that a late write does no harm. One of the same version is replaced: it is the
+        A stored note of a higher version is kept, so that a late write does no harm, and so is a deletion of the same or a higher
+        one: a note that was deleted comes back by a new version only. One of the same version is replaced: it is the
         same note, or the client has numbered two alike and the last write counts. A note without a version replaces whatever is
-        stored, its version included, and is itself replaced by any.
+        stored, its version and its deletion included, and is itself replaced by any.
         """
         ...
 
@@ -112,19 +127,51 @@ class NoteIndex(Protocol):
         ...
 
     async def delete(self, ids: Sequence[str]) -> None:
-        """Forgets notes, durably, before it returns; ids that are not stored are passed over."""
+        """Forgets notes, durably, before it returns; ids that are not stored are passed over.
+
+        Of a note with a version its id and version stay, as a tombstone that `upsert` heeds.
+        """
         ...
 
-    async def scroll(self, *, start: str | None = None, limit: int) -> NotePage:
-        """All notes, page by page; `start` is the `next` of the page before. A note that stays is in exactly one page."""
+    async def scroll(self, *, start: str | None = None, limit: int, lacking: bool = False) -> NotePage:
+        """All notes, page by page; `start` is the `next` of the page before. A note that stays is in exactly one page.
+
+        With `lacking` only those that have no vector of this model, and without vectors.
+        """
         ...
 
     async def restore(self, notes: Sequence[IndexedNote]) -> None:
-        """Stores notes that are missing, durably, and replaces stored ones of a lower version; all others are kept."""
+        """Stores notes that are missing, durably, and replaces stored ones of a lower version; all others are kept.
+
+        A deleted note comes back only in a higher version than the deleted one.
+        """
         ...
 
-    async def count(self) -> int:
-        """Stored notes."""
+    async def count(self, *, lacking: bool = False) -> int:
+        """Stored notes; with `lacking` an estimate of those that have no vector of this model."""
+        ...
+
+    def of_model(self, vector_name: str) -> "NoteIndex":
+        """The same notes by the vectors of another model. It is closed with this one."""
+        ...
+
+    async def fill(self, notes: Sequence[IndexedNote]) -> None:
+        """Adds this model's vectors to notes that are stored with the text that was embedded, durably.
+
+        Never adds a note: one that was deleted meanwhile stays deleted, one that was changed keeps what it has.
+        """
+        ...
+
+    async def describe(self) -> Description:
+        """Whose vectors the index holds."""
+        ...
+
+    async def describe_as(self, description: Description) -> None:
+        """Notes that down, durably, before it returns. The vectors that it names exist then; those being dropped stay."""
+        ...
+
+    async def drop(self, vector_name: str) -> None:
+        """Removes a model's vectors from all notes, and the mark that they are being dropped."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`CollectionSettings` and `prepare`: the collection of a Qdrant server, made once and checked at every start."""
+"""`Collection`: the collection of a Qdrant server, made once and checked at every start, and whose vectors it holds."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from typing import Literal
 from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
+from service.index.base import DELETED
 from service.index.calls import ServerCalls
+from service.index.description import Description, ModelVectors, check_served
 
 # An older server ignores the condition of a write without a word, and a replay would overwrite what is newer.
 OLDEST_SERVER = (1, 16)
@@ -18,7 +20,13 @@ _PAYLOAD_INDEXES: Mapping[str, models.PayloadSchemaType] = {
     "hashtag_keys": models.PayloadSchemaType.KEYWORD,
     "created_at": models.PayloadSchemaType.DATETIME,
     "version": models.PayloadSchemaType.INTEGER,
+    DELETED: models.PayloadSchemaType.INTEGER,
 }
+# In the collection's metadata. As text, since servers and clients merge nested values in ways of their own.
+_DESCRIPTION = "notellm"
+_INT8 = models.ScalarQuantization(
+    scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+)
 
 
 @dataclass(frozen=True)
@@ -42,61 +50,111 @@ class CollectionSettings:
     shards: int | None = None
 
 
-async def prepare(
-    client: AsyncQdrantClient,
-    calls: ServerCalls,
-    collection: str,
-    vectors: tuple[str, int],
-    settings: CollectionSettings,
-) -> None:
-    """Makes the collection where it is missing, and its payload indexes, before there is anything in it.
+class Collection:
+    """The collection.
 
     Args:
         client: of the server.
         calls: how it is asked.
-        collection: its name.
-        vectors: their name and dimensions.
-        settings: of a new collection.
-
-    Raises:
-        StartupError: the server is too old, or the collection holds another model's vectors.
-        IndexUnavailable: the server does not answer, or refuses.
+        name: of the collection.
+        settings: of a new collection, and of vectors that are added.
     """
-    _check_version((await calls.repeatable(client.info)).version)
-    if not await calls.repeatable(lambda: client.collection_exists(collection)):
-        await _create(client, calls, collection, vectors, settings)
-    info = await calls.repeatable(lambda: client.get_collection(collection))
-    _check_vectors(collection, info.config.params.vectors, vectors)
-    for field, schema in _PAYLOAD_INDEXES.items():
-        if field not in info.payload_schema:  # the start that made the collection may have ended half-way
-            await calls.repeatable(partial(client.create_payload_index, collection, field, schema))
 
+    def __init__(self, client: AsyncQdrantClient, calls: ServerCalls, name: str, settings: CollectionSettings) -> None:
+        self.name = name
+        self._client = client
+        self._calls = calls
+        self._settings = settings
 
-async def _create(
-    client: AsyncQdrantClient, calls: ServerCalls, collection: str, vectors: tuple[str, int], settings: CollectionSettings
-) -> None:
-    name, dimensions = vectors
-    int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
-    params = models.VectorParams(
-        size=dimensions,
-        distance=models.Distance.COSINE,
-        on_disk=settings.vectors_on_disk,
-        quantization_config=models.ScalarQuantization(scalar=int8) if settings.quantization == "int8" else None,
-    )
-    try:
-        await calls.once(  # a second time it would be refused: the collection exists
-            lambda: client.create_collection(
-                collection,
-                vectors_config={name: params},
-                shard_number=settings.shards,
-                replication_factor=settings.replication,
-                write_consistency_factor=settings.write_consistency,
-                on_disk_payload=settings.payload_on_disk,
-            )
+    async def prepare(self, vector_name: str, dimensions: int) -> None:
+        """Makes the collection where it is missing, and its payload indexes, before there is anything in it.
+
+        Raises:
+            StartupError: the server is too old, or the collection holds another model's vectors.
+            IndexUnavailable: the server does not answer, or refuses.
+        """
+        ask = self._calls.repeatable
+        _check_version((await ask(self._client.info)).version)
+        if not await self._exists():
+            await self._create(vector_name, dimensions)
+        description = await self.read(vector_name)
+        check_served(
+            f"the collection {self.name}", description, vector_name, dimensions,
+            "set NOTELLM_QDRANT_COLLECTION to a new name and embed the notes again",
+        )  # fmt: skip
+        if description.dropping is not None:
+            await self.drop(description.dropping)
+        info = await self._info()
+        for field, schema in _PAYLOAD_INDEXES.items():
+            if field not in info.payload_schema:  # the start that made the collection may have ended half-way
+                await ask(partial(self._client.create_payload_index, self.name, field, schema))
+
+    async def read(self, vector_name: str) -> Description:
+        """Whose vectors it holds; where nobody has noted it down, since there was no migration yet, `vector_name`'s if it has some."""
+        info = await self._info()
+        if text := (info.config.metadata or {}).get(_DESCRIPTION):
+            return Description.read(str(text), f"the description of the collection {self.name}")
+        vectors = _vectors(info)
+        served = vector_name if vector_name in vectors else next(iter(vectors), "no named model")
+        return Description(vector=served, dimensions=vectors.get(served, 0))
+
+    async def write(self, description: Description) -> None:
+        """See `NoteIndex.describe_as`."""
+        held = _vectors(await self._info())
+        for model in description.models:
+            if model.vector not in held:
+                await self._add(model)
+        metadata = {_DESCRIPTION: description.write()}
+        await self._calls.repeatable(lambda: self._client.update_collection(self.name, metadata=metadata))
+
+    async def drop(self, vector_name: str) -> None:
+        """See `NoteIndex.drop`."""
+        info = await self._info()
+        if vector_name in _vectors(info):
+            await self._calls.once(lambda: self._client.delete_vector_name(self.name, vector_name))
+        description = await self.read(vector_name)
+        await self.write(description.model_copy(update={"dropping": None}))
+
+    async def _add(self, model: ModelVectors) -> None:
+        """As the first ones are: this call sets what cannot be changed, and the next the rest."""
+        config = models.DenseVectorNameConfig(
+            dense=models.DenseVectorConfig(size=model.dimensions, distance=models.Distance.COSINE)
         )
-    except IndexUnavailable:
-        if not await calls.repeatable(lambda: client.collection_exists(collection)):  # or another replica was faster
-            raise
+        await self._calls.once(lambda: self._client.create_vector_name(self.name, model.vector, config))
+        settings = self._settings
+        rest = models.VectorParamsDiff(
+            on_disk=settings.vectors_on_disk, quantization_config=_INT8 if settings.quantization == "int8" else None
+        )
+        await self._calls.repeatable(lambda: self._client.update_collection(self.name, vectors_config={model.vector: rest}))
+
+    async def _create(self, vector_name: str, dimensions: int) -> None:
+        settings = self._settings
+        params = models.VectorParams(
+            size=dimensions,
+            distance=models.Distance.COSINE,
+            on_disk=settings.vectors_on_disk,
+            quantization_config=_INT8 if settings.quantization == "int8" else None,
+        )
+        try:
+            await self._calls.once(  # a second time it would be refused: the collection exists
+                lambda: self._client.create_collection(
+                    self.name,
+                    vectors_config={vector_name: params},
+                    shard_number=settings.shards,
+                    replication_factor=settings.replication,
+                    write_consistency_factor=settings.write_consistency,
+                    on_disk_payload=settings.payload_on_disk,
+                )
+            )
+        except IndexUnavailable:
+            if not await self._exists():  # or another replica was faster
+                raise
+
+    async def _exists(self) -> bool:
+        return await self._calls.repeatable(lambda: self._client.collection_exists(self.name))
+
+    async def _info(self) -> models.CollectionInfo:
+        return await self._calls.repeatable(lambda: self._client.get_collection(self.name))
 
 
 def _check_version(version: str) -> None:
@@ -108,11 +166,7 @@ def _check_version(version: str) -> None:
         )
 
 
-def _check_vectors(collection: str, found: object, wanted: tuple[str, int]) -> None:
-    name, dimensions = wanted
-    named: Mapping[str, models.VectorParams] = found if isinstance(found, dict) else {}
-    if name not in named or named[name].size != dimensions:
-        raise StartupError(
-            f"the collection {collection} holds vectors of {', '.join(sorted(named)) or 'no named model'} and the checkpoint is "
-            f"{name}: serve the checkpoint it was made with, or set NOTELLM_QDRANT_COLLECTION to a new name and embed the notes again"
-        )
+def _vectors(info: models.CollectionInfo) -> dict[str, int]:
+    """The dimensions of the named vectors."""
+    found = info.config.params.vectors
+    return {name: params.size for name, params in found.items()} if isinstance(found, dict) else {}

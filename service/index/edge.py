@@ -1,31 +1,26 @@
 """`EdgeIndex`: Qdrant Edge, the server's own core in this process. The embedded default, by exact scan."""
 
 import asyncio
-import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
 import qdrant_edge as edge
 
 from service.errors import IndexUnavailable, ServiceError, StartupError
-from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import DELETED, IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.description import Description
 from service.index.disk import DiskReserve
+from service.index.edge_files import DescriptionFile, load_shard, refused
+from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones
+from service.index.edge_vectors import EdgeVectors
 from service.index.integrity import Ledger, check_integrity, count, failed
 
 Result = TypeVar("Result")
-_FORMAT = 1
-# Without them a filter reads the payload of every note, which takes forty times as long as the scan.
-_PAYLOAD_INDEXES = {
-    "category": edge.PayloadSchemaType.Keyword,
-    "hashtag_keys": edge.PayloadSchemaType.Keyword,
-    "created_at": edge.PayloadSchemaType.Datetime,
-}
 
 
 class EdgeIndex:
@@ -36,10 +31,12 @@ class EdgeIndex:
     """
 
     name = "qdrant-edge"
+    shared = False
 
-    def __init__(self, shard: edge.EdgeShard, vector_name: str, ledger: Ledger, reserve: DiskReserve) -> None:
-        self._shard = shard
-        self._vector_name = vector_name
+    def __init__(self, vectors: EdgeVectors, vector_name: str, ledger: Ledger, reserve: DiskReserve) -> None:
+        self.vector_name = vector_name
+        self._shard = vectors.shard
+        self._vectors = vectors
         self._ledger = ledger
         self._reserve = reserve
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
@@ -62,27 +59,34 @@ class EdgeIndex:
             directory.mkdir(parents=True, exist_ok=True)
             reserve = DiskReserve(directory, min_free_bytes)
             reserve.check_opening()
-            _check_description(directory / "index.json", vector_name, dimensions)
-            shard = _load(directory / "shard", vector_name, dimensions)
+            file = DescriptionFile(directory / "index.json")
+            description = file.admit(vector_name, dimensions)
+            shard = load_shard(directory / "shard", vector_name, dimensions)
             ledger = Ledger(directory / "notes.ledger")
         except OSError as error:
             raise StartupError(
                 f"the index directory {directory} cannot be used: {error}. Set NOTELLM_DATA_DIR to another"
             ) from error
-        with _refused(directory):
-            check_integrity(shard, vector_name, directory, ledger)
-        return cls(shard, vector_name, ledger, reserve)
+        with refused(directory):
+            vectors = EdgeVectors(shard, file, description)
+            check_integrity(shard, directory, ledger)
+        return cls(vectors, vector_name, ledger, reserve)
+
+    def of_model(self, vector_name: str) -> "EdgeIndex":
+        """See `NoteIndex.of_model`."""
+        view = copy.copy(self)
+        view.vector_name = vector_name
+        return view
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.upsert`."""
-        await self._call(lambda: self._upsert(notes, _not_newer_than))
+        await self._call(lambda: self._upsert(notes, not_newer_than))
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
         points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
         records = await self._call(lambda: self._shard.retrieve(points, True, with_vectors))
-        found = (IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records)
-        return {note.id: note for note in found}
+        return {note.id: note for note in self._notes(records)}
 
     async def search(
         self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
@@ -92,11 +96,11 @@ class EdgeIndex:
         request = edge.QueryRequest(
             limit=limit,
             offset=offset,
-            query=edge.Query.Nearest(vector.tolist(), using=self._vector_name),
-            filter=_filter(where),
+            query=edge.Query.Nearest(vector.tolist(), using=self.vector_name),
+            filter=matching(where),
             score_threshold=min_score,
             with_payload=True,
-            with_vector=[self._vector_name] if with_vectors else False,
+            with_vector=[self.vector_name] if with_vectors else False,
         )
         return await self._call(lambda: list(map(self._scored, self._shard.query(request))))
 
@@ -105,20 +109,41 @@ class EdgeIndex:
         points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
         await self._call(lambda: self._delete(points))
 
-    async def scroll(self, *, start: str | None = None, limit: int) -> NotePage:
+    async def scroll(self, *, start: str | None = None, limit: int, lacking: bool = False) -> NotePage:
         """See `NoteIndex.scroll`."""
-        request = edge.ScrollRequest(offset=UUID(start) if start else None, limit=limit, with_payload=True, with_vector=True)
+        request = edge.ScrollRequest(
+            offset=UUID(start) if start else None,
+            limit=limit,
+            filter=lacking_vector(self.vector_name) if lacking else None,
+            with_payload=True,
+            with_vector=not lacking,
+        )
         records, following = await self._call(lambda: self._shard.scroll(request))
-        notes = [IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records]
-        return NotePage(notes, str(following) if following is not None else None)
+        return NotePage(self._notes(records), str(following) if following is not None else None)
 
     async def restore(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.restore`."""
-        await self._call(lambda: self._upsert(notes, _older_than))
+        await self._call(lambda: self._upsert(notes, older_than))
 
-    async def count(self) -> int:
+    async def count(self, *, lacking: bool = False) -> int:
         """See `NoteIndex.count`."""
-        return await self._call(lambda: count(self._shard))
+        return await self._call(self._count_lacking if lacking else self._count)
+
+    async def fill(self, notes: Sequence[IndexedNote]) -> None:
+        """See `NoteIndex.fill`."""
+        await self._call(lambda: self._fill(notes))
+
+    async def describe(self) -> Description:
+        """See `NoteIndex.describe`."""
+        return await self._call(lambda: self._vectors.description)
+
+    async def describe_as(self, description: Description) -> None:
+        """See `NoteIndex.describe_as`."""
+        await self._call(lambda: self._describe_as(description))
+
+    async def drop(self, vector_name: str) -> None:
+        """See `NoteIndex.drop`."""
+        await self._call(lambda: self._vectors.drop(vector_name))
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""
@@ -129,7 +154,7 @@ class EdgeIndex:
     async def _call(self, function: Callable[[], Result]) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, function)
-        except ServiceError:
+        except (ServiceError, StartupError):
             raise
         except BaseException as error:
             if not failed(error):
@@ -145,8 +170,31 @@ class EdgeIndex:
 
     def _delete(self, points: "list[edge.PointId]") -> None:
         self._reserve.check()
-        self._ledger.write(max(0, count(self._shard) - len(points)))
-        self._write([edge.UpdateOperation.delete_points(points)])
+        records = [record for record in self._shard.retrieve(points, True, False) if DELETED not in (record.payload or {})]
+        if not records:
+            return
+        self._ledger.write(max(0, count(self._shard) - len(records)))
+        operations = [edge.UpdateOperation.delete_points([record.id for record in records])]
+        if left := [tombstone for record in records if (tombstone := _tombstone(record))]:
+            operations.append(edge.UpdateOperation.upsert_points(left))
+        self._write(operations)
+
+    def _fill(self, notes: Sequence[IndexedNote]) -> None:
+        by_point = {UUID(point_id(note.id)): note for note in notes}
+        ids: list[edge.PointId] = list(by_point)
+        filled = [
+            edge.PointVectors(record.id, {self.vector_name: note.vector.tolist()})
+            for record in self._shard.retrieve(ids, True, False)
+            if isinstance(record.id, UUID)
+            and (note := by_point[record.id]).vector is not None
+            and (record.payload or {}).get("content_hash") == note.payload["content_hash"]
+        ]
+        if filled:
+            self._write([edge.UpdateOperation.update_vectors(filled)])
+
+    def _describe_as(self, description: Description) -> None:
+        self._reserve.check()
+        self._vectors.describe_as(description)
 
     def _write(self, operations: Sequence[edge.UpdateOperation]) -> None:
         self._reserve.check()
@@ -155,96 +203,34 @@ class EdgeIndex:
         self._shard.flush()  # the write-ahead log alone is not synced to disk
         self._ledger.write(count(self._shard))
 
+    def _count(self) -> int:
+        """An exact count looks at each point that it counts: tombstones are few."""
+        return count(self._shard) - self._shard.count(edge.CountRequest(exact=True, filter=tombstones()))
+
+    def _count_lacking(self) -> int:
+        return self._shard.count(edge.CountRequest(exact=False, filter=lacking_vector(self.vector_name)))
+
     def _point(self, note: IndexedNote) -> edge.Point:
         if note.vector is None:
             raise ValueError(f"note {note.id} has no vector")
-        return edge.Point(UUID(point_id(note.id)), {self._vector_name: note.vector.tolist()}, note.payload)
+        vectors: dict[str, Any] = {**self._vectors.held({self.vector_name: note.vector, **note.others})}
+        return edge.Point(UUID(point_id(note.id)), vectors, note.payload)
+
+    def _notes(self, records: "Sequence[edge.Record]") -> list[IndexedNote]:
+        stored = ((record.payload or {}, record.vector) for record in records)
+        return [IndexedNote(payload, self._vector_of(vectors)) for payload, vectors in stored if DELETED not in payload]
 
     def _scored(self, point: edge.ScoredPoint) -> ScoredNote:
         return ScoredNote(point.payload or {}, point.score, self._vector_of(point.vector))
 
     def _vector_of(self, vectors: object) -> Vector | None:
-        return np.asarray(vectors[self._vector_name], dtype=np.float32) if isinstance(vectors, dict) and vectors else None
+        own = vectors.get(self.vector_name) if isinstance(vectors, dict) else None
+        return np.asarray(own, dtype=np.float32) if own is not None else None
 
 
-def _load(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
-    if not path.exists():
-        config = edge.EdgeConfig(
-            vectors={vector_name: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine)},
-            max_search_threads=1,
-        )
-        partial = path.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        edge.EdgeShard.create(str(partial), config).close()
-        partial.rename(path)
-    with _refused(path):
-        return _with_payload_indexes(edge.EdgeShard.load(str(path)))
-
-
-@contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """Turns what the library raises into a `StartupError`."""
-    try:
-        yield
-    except StartupError:
-        raise
-    except BaseException as error:
-        if not failed(error):
-            raise
-        if "lock" in str(error).lower():
-            raise StartupError(
-                f"another process has the index {path} open: stop it, or set NOTELLM_DATA_DIR to another directory"
-            ) from error
-        remedy = "Free disk space" if "space" in str(error).lower() else "Restore it from a backup, or move it away"
-        raise StartupError(f"the index {path} cannot be opened: {error}. {remedy}") from error
-
-
-def _with_payload_indexes(shard: edge.EdgeShard) -> edge.EdgeShard:
-    missing = _PAYLOAD_INDEXES.keys() - shard.info().payload_schema.keys()
-    for field in sorted(missing):
-        shard.update(edge.UpdateOperation.create_field_index(field, _PAYLOAD_INDEXES[field]))
-    if missing:
-        shard.flush()
-    return shard
-
-
-def _check_description(path: Path, vector_name: str, dimensions: int) -> None:
-    """Compares the model that the index was made for with the one that is served; notes it down in a new index."""
-    description = {"format": _FORMAT, "vector": vector_name, "dimensions": dimensions}
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(description) + "\n", encoding="utf-8")
-        partial.replace(path)
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StartupError(f"{path} is not readable: {error}. Restore it from a backup, or move the index away") from error
-    if found != description:
-        raise StartupError(
-            f"the index {path.parent} holds vectors of {found.get('vector')} and the checkpoint is {vector_name}: serve the checkpoint "
-            "it was made with, or set NOTELLM_DATA_DIR to an empty directory and embed the notes again"
-        )
-
-
-def _filter(where: NoteFilter) -> edge.Filter:
-    must: list[edge.ConditionType] = []
-    if where.category is not None:
-        must.append(edge.FieldCondition("category", match=edge.MatchValue(where.category)))
-    if where.hashtag_key is not None:
-        must.append(edge.FieldCondition("hashtag_keys", match=edge.MatchValue(where.hashtag_key)))
-    if where.created_after is not None:
-        must.append(edge.FieldCondition("created_at", range=edge.RangeDateTime(gt=where.created_after.isoformat())))
-    excluded: set[edge.PointId] = {UUID(point_id(note_id)) for note_id in where.exclude}
-    return edge.Filter(must=must, must_not=[edge.HasIdCondition(excluded)] if excluded else [])
-
-
-def _not_newer_than(version: int | None) -> edge.Filter | None:
-    if version is None:
+def _tombstone(record: "edge.Record") -> edge.Point | None:
+    """What stays of a note with a version, and only of such: a client that does not number notes may store it anew."""
+    payload = record.payload or {}
+    if payload.get("version") is None:
         return None
-    return edge.Filter(must_not=[edge.FieldCondition("version", range=edge.RangeFloat(gt=float(version)))])
-
-
-def _older_than(version: int | None) -> edge.Filter:
-    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
-    return edge.Filter(must=[edge.FieldCondition("version", range=edge.RangeFloat(lt=float(version or 0)))])
+    return edge.Point(record.id, {}, {"id": payload["id"], DELETED: payload["version"]})

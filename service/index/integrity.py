@@ -10,7 +10,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from service.errors import StartupError
-from service.index.base import point_id
+from service.index.base import DELETED, point_id
 
 SAMPLE = 64
 _TOLERANCE = 1e-3
@@ -18,7 +18,7 @@ _REMEDY = "Restore it from a backup, or move it away and embed the notes again"
 
 
 class Ledger:
-    """How many notes an index holds at least, on disk: noted down behind each write, and before a delete.
+    """How many notes and tombstones an index holds at least, on disk: noted down behind each write, and before a delete.
 
     A process that is killed in between leaves a number that is too low, never one that is too high.
 
@@ -53,11 +53,11 @@ def failed(error: BaseException) -> bool:
 
 
 def count(shard: edge.EdgeShard) -> int:
-    """Stored notes, from what the segments know: an exact count would look at each, holding up everything else in the process."""
+    """Points, tombstones of deleted notes included, as the segments know it: an exact count would hold up all else in the process."""
     return shard.count(edge.CountRequest(exact=False))
 
 
-def check_integrity(shard: edge.EdgeShard, vector_name: str, path: Path, ledger: Ledger) -> None:
+def check_integrity(shard: edge.EdgeShard, path: Path, ledger: Ledger) -> None:
     """Compares a shard that was opened with its ledger, and looks at a few of its notes.
 
     Raises:
@@ -71,8 +71,16 @@ def check_integrity(shard: edge.EdgeShard, vector_name: str, path: Path, ledger:
         raise StartupError(f"the index {path} has lost notes: it holds {stored} and at least {least} were stored. {_REMEDY}")
     records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=True, with_vector=True))
     for record in records:
-        vector = record.vector.get(vector_name) if isinstance(record.vector, dict) else None
-        length = float(np.linalg.norm(np.asarray(vector, dtype=np.float32))) if vector is not None else 0.0
-        note_id = (record.payload or {}).get("id")
-        if abs(length - 1) > _TOLERANCE or not isinstance(note_id, str) or point_id(note_id) != str(record.id):
+        if not _whole(record):
             raise StartupError(f"the index {path} is damaged: the note of the point {record.id} is not whole. {_REMEDY}")
+
+
+def _whole(record: edge.Record) -> bool:
+    """Whether a point has its note's id and a unit vector of at least one model; what is left of a deleted note has only the id."""
+    payload = record.payload or {}
+    note_id = payload.get("id")
+    if not isinstance(note_id, str) or point_id(note_id) != str(record.id):
+        return False
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    lengths = [float(np.linalg.norm(np.asarray(vector, dtype=np.float32))) for vector in vectors.values()]
+    return all(abs(length - 1) <= _TOLERANCE for length in lengths) and bool(lengths or DELETED in payload)

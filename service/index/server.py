@@ -1,14 +1,18 @@
 """`ServerIndex`: a Qdrant server through qdrant-client."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
-from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import DELETED, IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.calls import NoAnswer, ServerCalls, reason
-from service.index.collection import CollectionSettings, prepare
+from service.index.collection import Collection, CollectionSettings
+from service.index.description import Description
+from service.index.server_filters import lacking_vector, matching, not_newer_than, of_text, older_than, tombstones
 
 TIMEOUT_SECONDS = 10
 # Where vectors are quantised, twice as many as asked for are selected by the copy and ranked by the vectors themselves.
@@ -24,20 +28,20 @@ class ServerIndex:
 
     Args:
         client: by gRPC, or in local mode.
-        collection: its name.
+        calls: how it is asked.
+        collection: its place on the server.
         vector_name: of the model's vectors.
-        timeout_seconds: longest wait for an answer, over all attempts.
     """
 
     name = "qdrant-server"
+    shared = True
 
-    def __init__(
-        self, client: AsyncQdrantClient, collection: str, vector_name: str, timeout_seconds: float = TIMEOUT_SECONDS
-    ) -> None:
+    def __init__(self, client: AsyncQdrantClient, calls: ServerCalls, collection: Collection, vector_name: str) -> None:
+        self.vector_name = vector_name
         self._client = client
-        self._collection = collection
-        self._vector_name = vector_name
-        self._calls = ServerCalls(timeout_seconds)
+        self._calls = calls
+        self._collection = collection.name
+        self._description = collection
 
     @classmethod
     async def open(
@@ -55,28 +59,34 @@ class ServerIndex:
         Raises:
             StartupError: the server does not answer or is too old, or the collection holds another model's vectors.
         """
-        index = cls(client, collection, vector_name, timeout_seconds)
+        calls = ServerCalls(timeout_seconds)
+        described = Collection(client, calls, collection, settings)
         try:
-            await prepare(client, index._calls, collection, (vector_name, dimensions), settings)
+            await described.prepare(vector_name, dimensions)
         except IndexUnavailable as error:
             raise StartupError(
                 f"{error.detail}. {reason(error.__cause__)} Check NOTELLM_QDRANT_URL, NOTELLM_QDRANT_GRPC_PORT and NOTELLM_QDRANT_API_KEY"
             ) from error
-        return index
+        return cls(client, calls, described, vector_name)
+
+    def of_model(self, vector_name: str) -> "ServerIndex":
+        """See `NoteIndex.of_model`."""
+        view = copy.copy(self)
+        view.vector_name = vector_name
+        return view
 
     async def upsert(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.upsert`. All notes travel in one request."""
-        await self._upsert(notes, _not_newer_than)
+        await self._upsert(notes, not_newer_than)
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
         points = [point_id(note_id) for note_id in ids]
-        wanted = [self._vector_name] if with_vectors else False
+        wanted = [self.vector_name] if with_vectors else False
         records = await self._calls.repeatable(
             lambda: self._client.retrieve(self._collection, points, with_payload=True, with_vectors=wanted)
         )
-        found = (IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records)
-        return {note.id: note for note in found}
+        return {note.id: note for note in self._notes(records)}
 
     async def search(
         self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
@@ -87,40 +97,84 @@ class ServerIndex:
             lambda: self._client.query_points(
                 self._collection,
                 query=vector.tolist(),
-                using=self._vector_name,
-                query_filter=_filter(where),
+                using=self.vector_name,
+                query_filter=matching(where),
                 search_params=_SEARCH,
                 limit=limit,
                 offset=offset,
                 score_threshold=min_score,
                 with_payload=True,
-                with_vectors=[self._vector_name] if with_vectors else False,
+                with_vectors=[self.vector_name] if with_vectors else False,
             )
         )
         return [ScoredNote(point.payload or {}, point.score, self._vector_of(point.vector)) for point in response.points]
 
     async def delete(self, ids: Sequence[str]) -> None:
-        """See `NoteIndex.delete`."""
-        points: list[models.ExtendedPointId] = [point_id(note_id) for note_id in ids]
-        await self._write([models.DeleteOperation(delete=models.PointIdsList(points=points))] if points else [])
+        """See `NoteIndex.delete`. A note that someone else writes in between keeps what is newer than what was seen."""
+        points = [point_id(note_id) for note_id in ids]
+        records = await self._calls.repeatable(
+            lambda: self._client.retrieve(self._collection, points, with_payload=["id", "version", DELETED])
+        )
+        stored = [(record.id, record.payload or {}) for record in records]
+        unversioned: list[models.ExtendedPointId] = [
+            point for point, payload in stored if payload.get("version") is None and DELETED not in payload
+        ]
+        await self._write(
+            [
+                *([models.DeleteOperation(delete=models.PointIdsList(points=unversioned))] if unversioned else []),
+                *(_tombstone(point, payload) for point, payload in stored if payload.get("version") is not None),
+            ]
+        )
 
-    async def scroll(self, *, start: str | None = None, limit: int) -> NotePage:
+    async def scroll(self, *, start: str | None = None, limit: int, lacking: bool = False) -> NotePage:
         """See `NoteIndex.scroll`."""
         records, following = await self._calls.repeatable(
             lambda: self._client.scroll(
-                self._collection, offset=start, limit=limit, with_payload=True, with_vectors=[self._vector_name]
+                self._collection, offset=start, limit=limit, with_payload=True,
+                scroll_filter=lacking_vector(self.vector_name) if lacking else None,
+                with_vectors=False if lacking else [self.vector_name],
             )
-        )
-        notes = [IndexedNote(record.payload or {}, self._vector_of(record.vector)) for record in records]
-        return NotePage(notes, str(following) if following is not None else None)
+        )  # fmt: skip
+        return NotePage(self._notes(records), str(following) if following is not None else None)
 
     async def restore(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.restore`."""
-        await self._upsert(notes, _older_than)
+        await self._upsert(notes, older_than)
 
-    async def count(self) -> int:
+    async def count(self, *, lacking: bool = False) -> int:
         """See `NoteIndex.count`. The server's estimate, off by little while it optimises: to be exact it would list every id."""
-        return (await self._calls.repeatable(lambda: self._client.count(self._collection, exact=False))).count
+        if lacking:
+            return await self._count(lacking_vector(self.vector_name))
+        return await self._count(None) - await self._count(tombstones())
+
+    async def fill(self, notes: Sequence[IndexedNote]) -> None:
+        """See `NoteIndex.fill`. Of a note that is deleted meanwhile the server says so, and leaves the notes after it: fill again."""
+        stored = await self.get([note.id for note in notes])
+        unchanged = [note for note in notes if note.id in stored and _same_text(note, stored[note.id])]
+        await self._write(
+            [
+                models.UpdateVectorsOperation(
+                    update_vectors=models.UpdateVectors(
+                        points=[models.PointVectors(id=point_id(note.id), vector={self.vector_name: note.vector.tolist()})],
+                        update_filter=of_text(note.payload["content_hash"]),
+                    )
+                )
+                for note in unchanged
+                if note.vector is not None
+            ]
+        )
+
+    async def describe(self) -> Description:
+        """See `NoteIndex.describe`."""
+        return await self._description.read(self.vector_name)
+
+    async def describe_as(self, description: Description) -> None:
+        """See `NoteIndex.describe_as`."""
+        await self._description.write(description)
+
+    async def drop(self, vector_name: str) -> None:
+        """See `NoteIndex.drop`."""
+        await self._description.drop(vector_name)
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""
@@ -146,33 +200,34 @@ class ServerIndex:
             ]
         )
 
+    async def _count(self, counted: models.Filter | None) -> int:
+        return (
+            await self._calls.repeatable(lambda: self._client.count(self._collection, count_filter=counted, exact=False))
+        ).count
+
     def _point(self, note: IndexedNote) -> models.PointStruct:
         if note.vector is None:
             raise ValueError(f"note {note.id} has no vector")
-        return models.PointStruct(id=point_id(note.id), vector={self._vector_name: note.vector.tolist()}, payload=note.payload)
+        vectors = {self.vector_name: note.vector, **note.others}
+        return models.PointStruct(
+            id=point_id(note.id), vector={name: vector.tolist() for name, vector in vectors.items()}, payload=note.payload
+        )
+
+    def _notes(self, records: Sequence[models.Record]) -> list[IndexedNote]:
+        stored = ((record.payload or {}, record.vector) for record in records)
+        return [IndexedNote(payload, self._vector_of(vectors)) for payload, vectors in stored if DELETED not in payload]
 
     def _vector_of(self, vectors: object) -> Vector | None:
-        return np.asarray(vectors[self._vector_name], dtype=np.float32) if isinstance(vectors, dict) and vectors else None
+        own = vectors.get(self.vector_name) if isinstance(vectors, dict) else None
+        return np.asarray(own, dtype=np.float32) if own is not None else None
 
 
-def _filter(where: NoteFilter) -> models.Filter:
-    must: list[models.Condition] = []
-    if where.category is not None:
-        must.append(models.FieldCondition(key="category", match=models.MatchValue(value=where.category)))
-    if where.hashtag_key is not None:
-        must.append(models.FieldCondition(key="hashtag_keys", match=models.MatchValue(value=where.hashtag_key)))
-    if where.created_after is not None:
-        must.append(models.FieldCondition(key="created_at", range=models.DatetimeRange(gt=where.created_after)))
-    excluded: list[models.ExtendedPointId] = [point_id(note_id) for note_id in where.exclude]
-    return models.Filter(must=must, must_not=[models.HasIdCondition(has_id=excluded)] if excluded else [])
+def _same_text(note: IndexedNote, stored: IndexedNote) -> bool:
+    return bool(note.payload["content_hash"] == stored.payload["content_hash"])
 
 
-def _not_newer_than(version: int | None) -> models.Filter | None:
-    if version is None:
-        return None
-    return models.Filter(must_not=[models.FieldCondition(key="version", range=models.Range(gt=float(version)))])
-
-
-def _older_than(version: int | None) -> models.Filter:
-    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
-    return models.Filter(must=[models.FieldCondition(key="version", range=models.Range(lt=float(version or 0)))])
+def _tombstone(point: models.ExtendedPointId, payload: Mapping[str, Any]) -> models.UpsertOperation:
+    """What stays of a note with a version, and only of such: a client that does not number notes may store it anew."""
+    left = models.PointStruct(id=point, vector={}, payload={"id": payload["id"], DELETED: payload["version"]})
+    newer = models.FieldCondition(key="version", range=models.Range(gt=float(payload["version"])))
+    return models.UpsertOperation(upsert=models.PointsList(points=[left], update_filter=models.Filter(must_not=[newer])))

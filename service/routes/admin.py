@@ -68,7 +68,7 @@ class RestoreResponse(BaseModel):
 
 async def get_archive(request: Request) -> NoteArchive:
     """The archive of the application's index."""
-    archive: NoteArchive = request.app.state.archive
+    archive: NoteArchive = request.app.state.archive()
     return archive
 
 

@@ -10,6 +10,7 @@ from service.errors import PROBLEM_JSON
 from service.index import Vector
 from service.runtime import Runtime
 from service.schemas import Encoding
+from service.served import ServedModel
 from service.settings import Settings
 
 
@@ -26,7 +27,14 @@ async def get_settings(request: Request) -> Settings:
     return settings
 
 
+async def get_served(request: Request) -> ServedModel:
+    """The model that answers this request, to its end."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime.served
+
+
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+ServedDep = Annotated[ServedModel, Depends(get_served)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 
 
@@ -56,6 +64,7 @@ def encode_vector(vector: Vector, encoding: Encoding) -> list[float] | str:
 _DESCRIPTIONS = {
     400: "The body is not JSON in UTF-8.",
     404: "There is no note under the id.",
+    409: "A migration is in another state; `detail` says in which.",
     413: "The body is over the limit.",
     422: "A field breaks a rule; `errors` names each.",
     429: "Too much work is waiting; come back after `Retry-After` seconds.",

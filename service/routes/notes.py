@@ -10,7 +10,7 @@ from notellm.prompt import FieldName
 from service.diversity import Page
 from service.errors import InvalidRequest
 from service.index import IndexedNote, NoteFilter, ScoredNote
-from service.routes.common import RuntimeDep, SettingsDep, check_caller, encode_vector, problems
+from service.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
 from service.schemas import (
     EXAMPLE_NOTE,
     CutField,
@@ -36,7 +36,7 @@ PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={
 
 
 @router.post("/embed", responses=problems(400, 413, 422, 429, 500, 503, 504, 507), response_model_exclude_none=True)
-async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) -> EmbedResponse:
+async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) -> EmbedResponse:
     """Embeds notes and stores them under their ids.
 
     Sending a note again is safe: an unchanged one is not embedded again, a changed one replaces the stored one. The answer
@@ -44,14 +44,14 @@ async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) 
     """
     _check_count(len(body.notes), settings.max_notes_per_request)
     if body.store:
-        results = await runtime.notes.store(body.notes, strict=body.strict)
+        results = await served.notes.store(body.notes, strict=body.strict)
         embedded = [(r.status, r.tokens, r.truncated, r.vector) for r in results]
     else:
-        texts = await runtime.notes.embed_texts(body.notes, strict=body.strict)
+        texts = await served.notes.embed_texts(body.notes, strict=body.strict)
         embedded = [("embedded", t.tokens, t.truncated, t.vector) for t in texts]
     return EmbedResponse(
-        model=runtime.notes.manifest.name,
-        dimensions=runtime.notes.manifest.dimensions,
+        model=served.notes.manifest.name,
+        dimensions=served.notes.manifest.dimensions,
         notes=[
             EmbeddedNote(
                 id=note.id,
@@ -66,33 +66,33 @@ async def embed(body: EmbedRequest, runtime: RuntimeDep, settings: SettingsDep) 
 
 
 @router.get("/{note_id}/similar", responses=problems(404, 422, 503, 504), response_model_exclude_none=True)
-async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], runtime: RuntimeDep) -> SimilarResponse:
+async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], served: ServedDep) -> SimilarResponse:
     """Finds the notes nearest to a stored one, which is not among them."""
-    neighbours = await runtime.notes.similar_to_stored([note_id], _filter(query, "query"), **_page(query))
-    return _neighbours(runtime.notes.manifest.name, neighbours.found)
+    neighbours = await served.notes.similar_to_stored([note_id], _filter(query, "query"), **_page(query))
+    return _neighbours(served.notes.manifest.name, neighbours.found)
 
 
 @router.post("/similar", responses=problems(400, 404, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
-async def similar_to(body: SimilarRequest, runtime: RuntimeDep) -> SimilarResponse:
+async def similar_to(body: SimilarRequest, served: ServedDep) -> SimilarResponse:
     """Finds the notes nearest to one that is not stored (cold start), or to several stored ones, such as a user's last reads.
 
     Several notes stand for the mean of their vectors. They and `exclude` are not among the neighbours.
     """
     where = _filter(body, "body", exclude=body.exclude)
     if body.note is not None:
-        neighbours = await runtime.notes.similar_to_text(body.note, where, **_page(body))
+        neighbours = await served.notes.similar_to_text(body.note, where, **_page(body))
     else:
-        neighbours = await runtime.notes.similar_to_stored(body.ids or [], where, skip_missing=body.skip_missing, **_page(body))
-    return _neighbours(runtime.notes.manifest.name, neighbours.found, neighbours.missing if body.skip_missing else None)
+        neighbours = await served.notes.similar_to_stored(body.ids or [], where, skip_missing=body.skip_missing, **_page(body))
+    return _neighbours(served.notes.manifest.name, neighbours.found, neighbours.missing if body.skip_missing else None)
 
 
 @router.post("/hashtags", responses=problems(400, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
-async def hashtags(body: HashtagsRequest, runtime: RuntimeDep, settings: SettingsDep) -> HashtagsResponse:
+async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsDep) -> HashtagsResponse:
     """Suggests hashtags that a note does not have yet, and a category out of the checkpoint's list. Nothing is stored."""
     _check_count(len(body.notes), settings.max_hashtag_notes_per_request)
-    suggested = await runtime.notes.suggest(body.notes, body.count, category=body.category)
+    suggested = await served.notes.suggest(body.notes, body.count, category=body.category)
     return HashtagsResponse(
-        model=runtime.notes.manifest.name,
+        model=served.notes.manifest.name,
         notes=[
             HashtaggedNote(
                 hashtags=[SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence) for tag in note.hashtags],
@@ -108,21 +108,21 @@ async def hashtags(body: HashtagsRequest, runtime: RuntimeDep, settings: Setting
 @router.get("/{note_id}", responses=problems(404, 422, 503, 504), response_model_exclude_none=True)
 async def read(
     note_id: PathId,
-    runtime: RuntimeDep,
+    served: ServedDep,
     vector: Annotated[bool, Query(description="True returns the stored vector too.")] = False,
     encoding_format: Annotated[Encoding, Query()] = "float",
 ) -> StoredNoteWithVector:
     """Returns a note as it is stored."""
-    note = await runtime.notes.get(note_id, with_vector=vector)
+    note = await served.notes.get(note_id, with_vector=vector)
     return StoredNoteWithVector(
         **_fields(note), vector=encode_vector(note.vector, encoding_format) if note.vector is not None else None
     )
 
 
 @router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503, 504, 507))
-async def forget(note_id: PathId, runtime: RuntimeDep) -> Response:
+async def forget(note_id: PathId, served: ServedDep) -> Response:
     """Forgets a note. It is gone from disk and from all neighbours when the answer arrives."""
-    await runtime.notes.delete(note_id)
+    await served.notes.delete(note_id)
     return Response(status_code=204)
 
 

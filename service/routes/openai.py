@@ -5,19 +5,19 @@ from fastapi import APIRouter, Depends
 from notellm.errors import NoteError
 from notellm.note import MAX_CONTENT_CHARS, NoteText
 from service.errors import InvalidRequest
-from service.routes.common import RuntimeDep, SettingsDep, check_caller, encode_vector, problems
+from service.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
 from service.schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], dependencies=[Depends(check_caller)])
 
 
 @router.post("/embeddings", responses=problems(400, 413, 422, 429, 500, 503, 504))
-async def embeddings(body: OpenAIEmbeddingsRequest, runtime: RuntimeDep, settings: SettingsDep) -> OpenAIEmbeddingsResponse:
+async def embeddings(body: OpenAIEmbeddingsRequest, served: ServedDep, settings: SettingsDep) -> OpenAIEmbeddingsResponse:
     """Embeds texts, each as the content of a note without title. Nothing is stored.
 
     Token ids are not accepted as input: the prompt is the service's own, and ids could smuggle control tokens into it.
     """
-    manifest = runtime.notes.manifest
+    manifest = served.notes.manifest
     if body.model not in (None, manifest.name):
         raise InvalidRequest.of("model", "unknown_model", f"{manifest.name} is served, not {body.model[:100]!r}")
     if body.dimensions not in (None, manifest.dimensions):
@@ -27,7 +27,7 @@ async def embeddings(body: OpenAIEmbeddingsRequest, runtime: RuntimeDep, setting
         raise InvalidRequest.of(
             "input", "too_long", f"at most {settings.max_notes_per_request} texts a request, there are {len(texts)}"
         )
-    embedded = await runtime.notes.embed_texts([_note(text, position) for position, text in enumerate(texts)], field="input")
+    embedded = await served.notes.embed_texts([_note(text, position) for position, text in enumerate(texts)], field="input")
     tokens = sum(text.tokens for text in embedded)
     return OpenAIEmbeddingsResponse(
         model=manifest.name,

@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import ServiceError
 from service.index import size_warning
-from service.routes.common import RuntimeDep, SettingsDep, problems
+from service.routes.common import RuntimeDep, ServedDep, SettingsDep, problems
 from service.schemas import Health, ModelInfo
 
 router = APIRouter(tags=["operations"])
@@ -60,18 +60,18 @@ async def metrics(runtime: RuntimeDep) -> Response:
 
 
 @router.get("/model", responses=problems(503, 504))
-async def model(runtime: RuntimeDep) -> ModelInfo:
+async def model(runtime: RuntimeDep, served: ServedDep) -> ModelInfo:
     """What is served: checkpoint, prompt, engine and index."""
-    manifest = runtime.checkpoint.manifest
+    manifest = served.checkpoint.manifest
     return ModelInfo(
         name=manifest.name,
-        fingerprint=runtime.checkpoint.fingerprint,
+        fingerprint=served.checkpoint.fingerprint,
         base_model=manifest.base_model,
         prompt=manifest.prompt.model_dump(),
         dimensions=manifest.dimensions,
         categories=list(manifest.categories),
-        engine=runtime.engine.name,
+        engine=served.engine.name,
         index=runtime.index.name,
-        notes=await runtime.notes.count(),
-        max_tokens=runtime.notes.max_tokens,
+        notes=await served.notes.count(),
+        max_tokens=served.notes.max_tokens,
     )

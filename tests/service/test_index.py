@@ -1,90 +1,18 @@
 """One suite over every index: what holds for one must hold for the others."""
 
-import os
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import qdrant_edge as edge
-from qdrant_client import AsyncQdrantClient
 
-from notellm import Note
 from service.errors import StartupError
-from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, ServerIndex, Vector
+from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Vector
 from service.index.base import point_id
-from service.index.connection import ServerAddress, connect
-from tests.qdrant import QdrantStandIn
+from tests.service.index_backends import DIMENSIONS, NOTES, indexed, vector
 
-DIMENSIONS = 16
-SERVER = os.environ.get("NOTELLM_TEST_QDRANT_URL")
-# Local mode says what it does not do.
-LOCAL_MODE = pytest.mark.filterwarnings(
-    "ignore:Payload indexes have no effect:UserWarning", "ignore:Local mode performs exact:UserWarning"
-)
-BACKENDS = [
-    "edge",
-    pytest.param("client-local", marks=LOCAL_MODE),
-    "client-grpc",
-    pytest.param(
-        "client-server",
-        marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server"),
-    ),
-]
-
-
-def vector(seed: int) -> Vector:
-    values = np.random.default_rng(seed).standard_normal(DIMENSIONS).astype(np.float32)
-    return values / np.linalg.norm(values)
-
-
-def indexed(number: int, **changes: object) -> IndexedNote:
-    fields: dict[str, object] = {
-        "id": f"n{number}",
-        "title": f"title {number}",
-        "hashtags": ["King Glory"] if number % 3 == 0 else ["other"],
-        "category": "even" if number % 2 == 0 else "odd",
-        "created_at": datetime(2026, 1, 1 + number, tzinfo=UTC),
-    }
-    note = Note.model_validate(fields | changes)
-    return IndexedNote(note.payload(), vector(number))
-
-
-NOTES = [indexed(number) for number in range(20)]
-
-
-@pytest.fixture(params=BACKENDS)
-async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NoteIndex]:
-    opened: NoteIndex
-    if request.param == "edge":
-        opened = EdgeIndex.open(tmp_path / "index", vector_name="m-1", dimensions=DIMENSIONS)
-        yield opened
-        await opened.close()
-        return
-    async with open_client(request.param) as client:
-        collection = f"test-{uuid.uuid4().hex}"
-        opened = await ServerIndex.open(client, collection=collection, vector_name="m-1", dimensions=DIMENSIONS)
-        yield opened
-        await client.delete_collection(collection)
-        await opened.close()
-
-
-@asynccontextmanager
-async def open_client(backend: str) -> AsyncIterator[AsyncQdrantClient]:
-    """In local mode, or by gRPC: to the protocol's stand-in, to a server."""
-    if backend == "client-local":
-        yield AsyncQdrantClient(":memory:")
-    elif backend == "client-grpc":
-        stand_in = QdrantStandIn()
-        await stand_in.start()
-        yield connect(ServerAddress("http://127.0.0.1", stand_in.port), 10)
-        await stand_in.stop()
-    else:
-        assert SERVER is not None
-        yield connect(ServerAddress(SERVER), 10)
+FIELDS = ("category", "hashtag_keys", "created_at", "deleted_version")
 
 
 def ranked(query: Vector, notes: list[IndexedNote]) -> list[tuple[str, float]]:
@@ -286,13 +214,13 @@ async def test_edge_survives_being_opened_again(tmp_path: Path) -> None:
 async def test_edge_filters_by_payload_indexes_also_in_an_index_of_an_earlier_release(tmp_path: Path) -> None:
     first = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
     await first.upsert(NOTES)
-    for field in ("category", "hashtag_keys", "created_at"):
+    for field in FIELDS:
         first._shard.update(edge.UpdateOperation.delete_field_index(field))
     assert not first._shard.info().payload_schema
     await first.close()
     again = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
-    indexed = again._shard.info().payload_schema
-    assert {field: of.points for field, of in indexed.items()} == dict.fromkeys(("category", "hashtag_keys", "created_at"), 20)
+    schema = again._shard.info().payload_schema
+    assert {field: of.points for field, of in schema.items()} == dict.fromkeys(FIELDS, 20) | {"deleted_version": 0}
     where = NoteFilter(category="odd", hashtag_key="kingglory", created_after=datetime(2026, 1, 5, tzinfo=UTC))
     found = await again.search(vector(1), where=where, limit=10)
     assert {hit.payload["id"] for hit in found} == {"n9", "n15"}

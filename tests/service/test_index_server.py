@@ -16,7 +16,7 @@ from service.index import NoteFilter, ServerIndex
 from service.index.collection import CollectionSettings
 from service.index.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
-from tests.service.test_index import DIMENSIONS, LOCAL_MODE, NOTES, indexed, vector
+from tests.service.index_backends import DIMENSIONS, LOCAL_MODE, NOTES, indexed, vector
 
 KEY = "s3cret"
 
@@ -106,6 +106,7 @@ async def test_payload_indexes_are_there_before_the_first_note(stand_in: QdrantS
         "hashtag_keys": protocol.FieldType.FieldTypeKeyword,
         "created_at": protocol.FieldType.FieldTypeDatetime,
         "version": protocol.FieldType.FieldTypeInteger,
+        "deleted_version": protocol.FieldType.FieldTypeInteger,
     }
     assert all(made.wait for made in stand_in.calls("CreateFieldIndex"))
     assert max(n for n, name in enumerate(names) if name == "CreateFieldIndex") < names.index("UpdateBatch")

@@ -21,6 +21,7 @@ from service.logs import configure_logging
 from service.runtime import Runtime, open_service
 from service.settings import Settings
 from tests.service.calls import NOTES, embed
+from tests.service.index_backends import LOCAL_MODE
 
 
 async def test_operations(client: httpx.AsyncClient) -> None:
@@ -160,6 +161,7 @@ async def test_an_unexpected_error_keeps_its_request_id(client: httpx.AsyncClien
     assert response.headers["content-type"] == "application/problem+json"
 
 
+@LOCAL_MODE
 async def test_an_embedded_index_that_is_too_large_is_told(
     settings_for: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,4 +178,5 @@ async def test_an_embedded_index_that_is_too_large_is_told(
     assert "NOTELLM_EMBEDDED_INDEX_NOTES" not in caplog.text
     async with open_service(settings):
         assert "set NOTELLM_QDRANT_URL" in caplog.text
-    assert size_warning(ServerIndex(AsyncQdrantClient(":memory:"), "notes", "m"), 4, 3) is None
+    server = await ServerIndex.open(AsyncQdrantClient(":memory:"), collection="notes", vector_name="m", dimensions=4)
+    assert size_warning(server, 4, 3) is None

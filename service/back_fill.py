@@ -1,0 +1,111 @@
+"""`BackFill`: gives stored notes the vectors of another model, at leisure, beside the traffic."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from notellm.errors import NoteLLMError
+from notellm.note import Note
+from service.caller import Caller, Priority, caller
+from service.errors import ModelFailed, ServiceError
+from service.index import IndexedNote, NoteIndex
+from service.notes import NoteService
+
+logger = logging.getLogger(__name__)
+PAGE = 64
+DEFAULT_SHARE = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+class BackFill:
+    """Looks for notes that lack the vector, again and again, and embeds them.
+
+    What it has done stands in the index only, so that it goes on after a kill at any point. It never writes a note, only a vector to one
+    that is still there with the text that was embedded.
+
+    Args:
+        notes: of the model whose vectors are filled in.
+        index: by those vectors.
+
+    Attributes:
+        share: of the time that it works, above 0 and at most 1; for the rest it leaves the machine to the traffic.
+        filled: vectors that it has written.
+        failed: notes that the model could not embed, in the last pass.
+        complete: whether the last pass has found every note with a vector.
+        error: what has stopped the last pass.
+    """
+
+    def __init__(self, notes: NoteService, index: NoteIndex) -> None:
+        self._notes = notes
+        self._index = index
+        self.share = DEFAULT_SHARE
+        self.filled = 0
+        self.failed = 0
+        self.complete = False
+        self.error: str | None = None
+
+    async def run(self) -> None:
+        """Fills until it is cancelled."""
+        pause = 0.0
+        while True:
+            done = await self.step()
+            pause = 0.1 if done else min(max(2 * pause, 0.1), LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+
+    async def step(self) -> int:
+        """One pass over all notes that lack the vector; how many it has filled in. What goes wrong is in `error`."""
+        caller.set(Caller(client="migration", priority=Priority.BULK))
+        before, self.error = self.filled, None
+        failed = 0
+        start, first = None, True
+        try:
+            while first or start is not None:
+                page = await self._index.scroll(start=start, limit=PAGE, lacking=True)
+                failed += await self._paced(page.notes)
+                start, first = page.next, False
+        except ServiceError as error:
+            self.error = error.detail
+            logger.warning("back-filling has stopped for now", extra={"reason": error.detail})
+        except Exception as error:  # nobody waits for it: it must not end without a word
+            self.error = str(error) or type(error).__name__
+            logger.exception("back-filling has stopped for now")
+        if self.error is not None:
+            self.complete = False
+            return 0
+        self.failed = failed
+        self.complete = self.filled == before and not failed
+        return self.filled - before
+
+    async def _paced(self, notes: Sequence[IndexedNote]) -> int:
+        if not notes:
+            return 0
+        self.complete = False
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        failed = await self._fill(notes)
+        await asyncio.sleep((clock() - start) * (1 / self.share - 1))
+        return failed
+
+    async def _fill(self, notes: Sequence[IndexedNote]) -> int:
+        """Embeds and writes; how many notes the model could not embed."""
+        readable = {note.id: read for note in notes if (read := _read(note)) is not None}
+        try:
+            vectors = await self._notes.vectors(list(readable.values()))
+        except ModelFailed:
+            if len(notes) == 1:
+                return 1
+            # One bad note must not keep its neighbours back.
+            return sum([await self._fill([note]) for note in notes])
+        by_id = dict(zip(readable, vectors, strict=True))
+        await self._index.fill([IndexedNote(note.payload, by_id[note.id]) for note in notes if note.id in by_id])
+        self.filled += len(by_id)
+        return len(notes) - len(by_id)
+
+
+def _read(note: IndexedNote) -> Note | None:
+    """As it was sent; None where it would be refused today."""
+    fields = {name: value for name in Note.model_fields if (value := note.payload.get(name)) is not None}
+    try:
+        return Note.model_validate(fields)
+    except (ValueError, NoteLLMError):
+        return None

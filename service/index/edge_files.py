@@ -1,0 +1,118 @@
+"""The directory of an embedded index: opening its shard, and the description beside it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import qdrant_edge as edge
+
+from service.errors import StartupError
+from service.index.base import DELETED
+from service.index.description import Description, check_served
+from service.index.integrity import failed
+
+# Without them a filter reads the payload of every note, which takes forty times as long as the scan.
+_PAYLOAD_INDEXES = {
+    "category": edge.PayloadSchemaType.Keyword,
+    "hashtag_keys": edge.PayloadSchemaType.Keyword,
+    "created_at": edge.PayloadSchemaType.Datetime,
+    DELETED: edge.PayloadSchemaType.Integer,
+}
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Turns what the library raises into a `StartupError`."""
+    try:
+        yield
+    except StartupError:
+        raise
+    except BaseException as error:
+        if not failed(error):
+            raise
+        if "lock" in str(error).lower():
+            raise StartupError(
+                f"another process has the index {path} open: stop it, or set NOTELLM_DATA_DIR to another directory"
+            ) from error
+        remedy = "Free disk space" if "space" in str(error).lower() else "Restore it from a backup, or move it away"
+        raise StartupError(f"the index {path} cannot be opened: {error}. {remedy}") from error
+
+
+def load_shard(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
+    """The shard of a directory; a new one has vectors of this name.
+
+    Raises:
+        StartupError: it cannot be opened.
+        OSError: it cannot be made.
+    """
+    if not path.exists():
+        config = edge.EdgeConfig(
+            vectors={vector_name: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine)},
+            max_search_threads=1,
+        )
+        partial = path.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        edge.EdgeShard.create(str(partial), config).close()
+        partial.rename(path)
+    with refused(path):
+        return _with_payload_indexes(edge.EdgeShard.load(str(path)))
+
+
+def _with_payload_indexes(shard: edge.EdgeShard) -> edge.EdgeShard:
+    missing = _PAYLOAD_INDEXES.keys() - shard.info().payload_schema.keys()
+    for field in sorted(missing):
+        shard.update(edge.UpdateOperation.create_field_index(field, _PAYLOAD_INDEXES[field]))
+    if missing:
+        shard.flush()
+    return shard
+
+
+class DescriptionFile:
+    """The `Description` of an embedded index, beside its shard. It is replaced whole or not at all.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def admit(self, vector_name: str, dimensions: int) -> Description:
+        """What the index holds; a new index gets the model's vectors.
+
+        Raises:
+            StartupError: those of another model, or the file is damaged.
+        """
+        if not self._path.exists():
+            self.write(Description(vector=vector_name, dimensions=dimensions))
+        description = self.read()
+        check_served(
+            f"the index {self._path.parent}", description, vector_name, dimensions,
+            "set NOTELLM_DATA_DIR to an empty directory and embed the notes again",
+        )  # fmt: skip
+        return description
+
+    def read(self) -> Description:
+        """What stands there."""
+        return Description.read(self._path.read_bytes(), str(self._path))
+
+    def write(self, description: Description) -> None:
+        """Notes down whose vectors the index holds, durably."""
+        replace_durably(self._path, description.write() + "\n")
+
+
+def replace_durably(path: Path, text: str) -> None:
+    """Writes a file that is there whole or as it was, also after a loss of power."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

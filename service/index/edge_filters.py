@@ -1,0 +1,49 @@
+"""What Qdrant Edge is asked for: filters of searches, of conditional writes, of pages."""
+
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from service.index.base import DELETED, NoteFilter, point_id
+
+
+def matching(where: NoteFilter) -> edge.Filter:
+    """The filter of a search."""
+    must: list[edge.ConditionType] = []
+    if where.category is not None:
+        must.append(edge.FieldCondition("category", match=edge.MatchValue(where.category)))
+    if where.hashtag_key is not None:
+        must.append(edge.FieldCondition("hashtag_keys", match=edge.MatchValue(where.hashtag_key)))
+    if where.created_after is not None:
+        must.append(edge.FieldCondition("created_at", range=edge.RangeDateTime(gt=where.created_after.isoformat())))
+    excluded: set[edge.PointId] = {UUID(point_id(note_id)) for note_id in where.exclude}
+    return edge.Filter(must=must, must_not=[edge.HasIdCondition(excluded)] if excluded else [])
+
+
+def not_newer_than(version: int | None) -> edge.Filter | None:
+    """What a write of this version replaces: neither a newer note, nor a deletion that it comes too late for."""
+    if version is None:
+        return None
+    newer = edge.FieldCondition("version", range=edge.RangeFloat(gt=float(version)))
+    deleted = edge.FieldCondition(DELETED, range=edge.RangeFloat(gte=float(version)))
+    return edge.Filter(must_not=[newer, deleted])
+
+
+def older_than(version: int | None) -> edge.Filter:
+    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
+    before = edge.RangeFloat(lt=float(version or 0))
+    return edge.Filter(should=[edge.FieldCondition("version", range=before), edge.FieldCondition(DELETED, range=before)])
+
+
+def tombstones() -> edge.Filter:
+    """What is left of deleted notes."""
+    return edge.Filter(must=[_deleted()])
+
+
+def lacking_vector(vector_name: str) -> edge.Filter:
+    """Notes that have no vector of a model."""
+    return edge.Filter(must_not=[edge.HasVectorCondition(vector_name), _deleted()])
+
+
+def _deleted() -> edge.FieldCondition:
+    return edge.FieldCondition(DELETED, range=edge.RangeFloat(gte=0.0))

@@ -1,0 +1,82 @@
+"""`EdgeVectors`: whose vectors an embedded index holds, in the shard and in the description beside it."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from service.errors import IndexUnavailable
+from service.index.base import Vector
+from service.index.description import Description, ModelVectors
+from service.index.edge_files import DescriptionFile
+from service.index.integrity import failed
+
+
+class EdgeVectors:
+    """Adds and drops named vectors. Shard and file are brought into line when it is made: a start may follow a kill at any point.
+
+    Args:
+        shard: that is open.
+        file: of its description.
+        description: that stands in the file.
+    """
+
+    def __init__(self, shard: edge.EdgeShard, file: DescriptionFile, description: Description) -> None:
+        self.shard = shard
+        self.description = description
+        self._file = file
+        for model in description.models:
+            self._add(model)
+        if description.dropping is not None:
+            self.drop(description.dropping)
+
+    def held(self, vectors: Mapping[str, Vector]) -> dict[str, list[float]]:
+        """Those of the vectors whose names the shard still has.
+
+        Raises:
+            IndexUnavailable: none: the model was dropped while the request was under way.
+        """
+        names = {model.vector for model in self.description.models}
+        kept = {name: vector.tolist() for name, vector in vectors.items() if name in names}
+        if not kept:
+            raise IndexUnavailable("another model is served since this request began: send it again", 1)
+        return kept
+
+    def describe_as(self, description: Description) -> None:
+        """See `NoteIndex.describe_as`."""
+        for model in description.models:
+            self._add(model)
+        self._file.write(description)
+        self.description = description
+
+    def drop(self, vector_name: str) -> None:
+        """See `NoteIndex.drop`."""
+        if self._has(vector_name):
+            self.shard.update(edge.UpdateOperation.delete_vector_name(vector_name))
+            self.shard.flush()
+        self.describe_as(self.description.model_copy(update={"dropping": None}))
+
+    def _add(self, model: ModelVectors) -> None:
+        if not self._has(model.vector):
+            self.shard.update(edge.UpdateOperation.create_dense_vector(model.vector, model.dimensions, edge.Distance.Cosine))
+            self.shard.flush()
+
+    def _has(self, vector_name: str) -> bool:
+        """The library lists a shard's vectors nowhere, but refuses to be asked for one that is not there."""
+        nobody: set[edge.PointId] = {UUID(int=0)}
+        condition = edge.Filter(must=[edge.HasIdCondition(nobody), edge.HasVectorCondition(vector_name)])
+        request = edge.QueryRequest(
+            limit=1,
+            offset=0,
+            query=edge.Query.Nearest([1.0], using=vector_name),
+            filter=condition,
+            with_payload=False,
+            with_vector=False,
+        )
+        try:
+            self.shard.query(request)
+        except BaseException as error:
+            if not failed(error):
+                raise
+            return "Not existing vector name" not in str(error)
+        return True

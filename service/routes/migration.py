@@ -1,0 +1,127 @@
+"""`/admin/migration`: from one model to another while notes are stored and found."""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.back_fill import DEFAULT_SHARE
+from service.index.description import ModelVectors
+from service.migration_status import Phase
+from service.overlap import neighbour_overlap
+from service.routes.common import RuntimeDep, check_caller, problems
+from service.runtime import Runtime
+
+router = APIRouter(prefix="/admin/migration", tags=["admin"], dependencies=[Depends(check_caller)])
+EXAMPLE_PATH = "/checkpoints/2026-12"
+
+
+class MigrationInfo(BaseModel):
+    """Where a migration stands."""
+
+    phase: Phase = Field(
+        description="`none`, `loading` the new model, `filling` in its vectors, `filled`: every note has one; `switched`: it answers."
+    )
+    source: ModelVectors | None = Field(default=None, description="The old model.")
+    target: ModelVectors | None = Field(default=None, description="The new model.")
+    notes: int = Field(description="Stored notes.")
+    lacking: int = Field(description="About so many lack a vector of the model that does not answer.")
+    filled: int = Field(description="Vectors that this process has added.")
+    failed: int = Field(description="Notes that a model cannot embed.")
+    error: str | None = Field(default=None, description="What keeps it from going on.")
+
+
+class StartRequest(BaseModel):
+    """Where the new model is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"checkpoint": EXAMPLE_PATH, "share": 0.5}})
+
+    checkpoint: Path = Field(description="Directory of the checkpoint, on the machine of the service.")
+    share: float = Field(
+        default=DEFAULT_SHARE, gt=0, le=1, description="Of the time that the back-fill works; the rest is left to the traffic."
+    )
+
+
+class ChangeRequest(BaseModel):
+    """How to change the model that answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    force: bool = Field(
+        default=False, description="Also where notes lack a vector of it: these are not found until they have one."
+    )
+
+
+class OverlapInfo(BaseModel):
+    """How far the two models agree."""
+
+    notes: int = Field(description="That were compared.")
+    k: int = Field(description="Nearest notes of each.")
+    mean: float | None = Field(description="Share of them that both models have, 0 to 1.")
+
+
+async def _info(runtime: Runtime) -> MigrationInfo:
+    status = await runtime.migration.status()
+    return MigrationInfo(
+        phase=status.phase,
+        source=status.move.source if status.move else None,
+        target=status.move.target if status.move else None,
+        notes=status.notes,
+        lacking=status.lacking,
+        filled=status.filled,
+        failed=status.failed,
+        error=status.error,
+    )
+
+
+@router.get("", responses=problems(503, 504), response_model_exclude_none=True)
+async def migration(runtime: RuntimeDep) -> MigrationInfo:
+    """Returns where the migration stands."""
+    return await _info(runtime)
+
+
+@router.post("", responses=problems(400, 409, 413, 422, 503, 504), response_model_exclude_none=True)
+async def start(body: StartRequest, runtime: RuntimeDep) -> MigrationInfo:
+    """Begins to move to another model, or goes on. It is loaded and fills in its vectors after the answer."""
+    await runtime.migration.start(body.checkpoint, body.share)
+    return await _info(runtime)
+
+
+@router.get("/overlap", responses=problems(409, 422, 503, 504))
+async def overlap(
+    runtime: RuntimeDep,
+    sample: Annotated[int, Query(ge=1, le=1000, description="Notes to compare.")] = 50,
+    k: Annotated[int, Query(ge=1, le=100, description="Nearest notes of each.")] = 10,
+) -> OverlapInfo:
+    """Compares whom the two models find near to a sample of notes."""
+    found = await neighbour_overlap(*runtime.migration.views(), sample=sample, k=k)
+    return OverlapInfo(notes=found.notes, k=found.k, mean=found.mean)
+
+
+@router.post("/switch", responses=problems(400, 409, 413, 422, 503, 504, 507), response_model_exclude_none=True)
+async def switch(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
+    """Lets the new model answer. The old one is kept up to date, so that `rollback` is possible."""
+    await runtime.migration.switch(force=body.force)
+    return await _info(runtime)
+
+
+@router.post("/rollback", responses=problems(400, 409, 413, 422, 503, 504, 507), response_model_exclude_none=True)
+async def rollback(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
+    """Lets the old model answer again."""
+    await runtime.migration.roll_back(force=body.force)
+    return await _info(runtime)
+
+
+@router.post("/finish", responses=problems(409, 503, 504, 507), response_model_exclude_none=True)
+async def finish(runtime: RuntimeDep) -> MigrationInfo:
+    """Drops the old model and its vectors, after the switch. There is no way back."""
+    await runtime.migration.finish()
+    return await _info(runtime)
+
+
+@router.post("/cancel", responses=problems(409, 503, 504, 507), response_model_exclude_none=True)
+async def cancel(runtime: RuntimeDep) -> MigrationInfo:
+    """Drops the new model and its vectors, before the switch."""
+    await runtime.migration.cancel()
+    return await _info(runtime)

@@ -1,0 +1,90 @@
+"""`ServedModel`: one checkpoint, its engine behind queues, and the notes by its vectors."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from notellm.checkpoint import Checkpoint
+from notellm.hashtags import HashtagRules
+from service.archive import NoteArchive
+from service.engines import Engine
+from service.health import Liveness
+from service.index import NoteIndex
+from service.metrics import Metrics
+from service.notes import NoteService
+from service.opening import open_engine
+from service.queues import open_queues
+from service.settings import Settings
+from service.suggestions import SuggestionPrompts
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that can answer. During a migration there are two, over the same notes.
+
+    Attributes:
+        hashtags: of its vocabulary; 0 where they are written.
+    """
+
+    checkpoint: Checkpoint
+    engine: Engine
+    notes: NoteService
+    archive: NoteArchive
+    liveness: Liveness
+    hashtags: int
+
+
+class ModelOpener:
+    """Opens models with the service's settings.
+
+    Args:
+        settings: of the service.
+        rules: which hashtags are not suggested.
+        metrics: of all models together.
+    """
+
+    def __init__(self, settings: Settings, rules: HashtagRules, metrics: Metrics) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._metrics = metrics
+
+    def read(self, path: str) -> Checkpoint:
+        """A checkpoint, verified as the settings say.
+
+        Raises:
+            CheckpointError: it is not usable.
+        """
+        return Checkpoint.open(path, verify=self._settings.verify_checkpoint)
+
+    @asynccontextmanager
+    async def open(self, checkpoint: Checkpoint, index: NoteIndex, *, at_home: bool) -> AsyncIterator[ServedModel]:
+        """Loads a model and starts its queues; on leaving, finishes accepted work.
+
+        Args:
+            checkpoint: of the model.
+            index: by its vectors.
+            at_home: whether it is that of the settings. A remote server generates with that one: another is run here.
+
+        Raises:
+            CheckpointError, StartupError: it cannot be loaded.
+        """
+        settings = self._settings
+        if settings.remote_url and not at_home:
+            settings = settings.model_copy(update={"engine": "local", "remote_url": None})
+        prompt = await asyncio.to_thread(checkpoint.prompt)
+        async with AsyncExitStack() as stack:
+            running = await open_engine(settings, checkpoint, prompt)
+            stack.push_async_callback(running.close)
+            suggestions = await asyncio.to_thread(
+                SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=self._rules
+            )
+            queues = await stack.enter_async_context(open_queues(running, prompt, settings, self._metrics))
+            yield ServedModel(
+                checkpoint,
+                running,
+                NoteService(checkpoint.manifest, prompt, queues, suggestions, index, self._metrics),
+                NoteArchive(index, checkpoint, self._metrics),
+                queues.liveness,
+                suggestions.vocabulary_size,
+            )

@@ -1,0 +1,328 @@
+"""From one model to another while notes are stored, found and deleted."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from notellm import Checkpoint, Note, NoteEncoder
+from service import migration as migration_module
+from service.app import create_app
+from service.engines import LocalEngine
+from service.errors import ModelFailed, StartupError
+from service.index.description import Description
+from service.notes import NoteService
+from service.runtime import Runtime, open_service
+from service.settings import Settings
+from tests.qdrant import QdrantStandIn
+from tests.service.calls import NOTES, Json, embed
+from tests.service.keyed import problem
+
+MANY = [{"id": f"m{number}", "title": f"note {number}", "content": "sour " * (number % 9)} for number in range(90)]
+Make = Callable[..., Settings]
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[Runtime, httpx.AsyncClient]]:
+    async with open_service(settings) as runtime:
+        transport = httpx.ASGITransport(create_app(runtime, settings), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+            yield runtime, client
+
+
+def vectors_by(path: Path, notes: list[Json]) -> dict[str, Any]:
+    """What the model gives when it is asked alone."""
+    checkpoint = Checkpoint.open(path)
+    prompt = checkpoint.prompt()
+    tokenized = prompt.tokenize([Note.model_validate(note) for note in notes])
+    encoder = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix)
+    vectors = encoder.encode([prompt.embedding(note) for note in tokenized])
+    return dict(zip([note["id"] for note in notes], vectors, strict=True))
+
+
+async def start(client: httpx.AsyncClient, path: Path) -> None:
+    answer = await client.post("/admin/migration", json={"checkpoint": str(path), "share": 1})
+    assert answer.status_code == 200, answer.text
+
+
+async def reach(client: httpx.AsyncClient, phase: str) -> Json:
+    for _ in range(600):
+        state: Json = (await client.get("/admin/migration")).json()
+        if state["phase"] == phase:
+            return state
+        await asyncio.sleep(0.05)
+    raise AssertionError(state)
+
+
+async def change(client: httpx.AsyncClient, to: str, **body: object) -> Json:
+    answer = await client.post(f"/admin/migration/{to}", json=body)
+    assert answer.status_code == 200, answer.text
+    state: Json = answer.json()
+    return state
+
+
+async def assert_answers_by(client: httpx.AsyncClient, path: Path, notes: list[Json]) -> None:
+    """Vectors, dimensions and neighbours are those of one model, and of no other."""
+    expected = vectors_by(path, notes)
+    name = Checkpoint.open(path).manifest.name
+    assert (await client.get("/model")).json()["name"] == name
+    for note in notes[:3]:
+        stored = (await client.get(f"/notes/{note['id']}", params={"vector": True})).json()
+        np.testing.assert_allclose(stored["vector"], expected[note["id"]], atol=1e-5)
+        similar = (await client.get(f"/notes/{note['id']}/similar", params={"limit": 100})).json()
+        assert similar["model"] == name
+        assert len(similar["neighbours"]) == len(notes) - 1
+        scores = {found["id"]: found["score"] for found in similar["neighbours"]}
+        for other, score in scores.items():
+            assert score == pytest.approx(float(expected[note["id"]] @ expected[other]), abs=1e-4)
+
+
+async def test_the_whole_way(runtime: Runtime, client: httpx.AsyncClient, tiny_path: Path, next_path: Path) -> None:
+    await embed(client, [*MANY[:-5], *NOTES])
+    assert (await client.get("/admin/migration")).json()["phase"] == "none"
+    await start(client, next_path)
+    await client.delete("/notes/m0")
+    await embed(client, MANY[-5:])
+    state = await reach(client, "filled")
+    assert (state["notes"], state["lacking"], state["failed"]) == (len(MANY) + len(NOTES) - 1, 0, 0)
+    assert (state["source"]["checkpoint"], state["target"]["checkpoint"]) == (str(tiny_path), str(next_path))
+    notes = [*MANY[1:], *NOTES]
+    await assert_answers_by(client, tiny_path, notes)
+    overlap = (await client.get("/admin/migration/overlap", params={"sample": 40, "k": 10})).json()
+    assert overlap["notes"] == 40
+    assert 10 / len(notes) < overlap["mean"] < 1
+
+    assert (await change(client, "switch"))["phase"] == "switched"
+    await assert_answers_by(client, next_path, notes)
+    later = {"id": "later", "title": "after the switch"}
+    assert len((await embed(client, [later]))[0]["vector"]) == 16
+    assert (await client.delete("/notes/m1")).status_code == 204
+    await change(client, "rollback")
+    notes = [*MANY[2:], *NOTES, later]
+    await assert_answers_by(client, tiny_path, notes)
+
+    await change(client, "switch")
+    state = await change(client, "finish")
+    assert (state["phase"], state["notes"]) == ("none", len(notes))
+    await assert_answers_by(client, next_path, notes)
+    described = await runtime.index.describe()
+    assert described == Description(vector=described.vector, dimensions=16, checkpoint=str(next_path))
+    old = await runtime.index.get(["later"], with_vectors=True)
+    assert old["later"].vector is None, "the old model's vectors are gone"
+    assert (await client.get("/notes/m0")).status_code == (await client.get("/notes/m1")).status_code == 404
+
+
+async def test_cancelling_leaves_what_was(
+    runtime: Runtime, client: httpx.AsyncClient, tiny_path: Path, next_path: Path
+) -> None:
+    await embed(client, NOTES)
+    before = await runtime.index.describe()
+    await start(client, next_path)
+    await reach(client, "filled")
+    assert (await change(client, "cancel"))["phase"] == "none"
+    assert await runtime.index.describe() == before.model_copy(update={"checkpoint": str(tiny_path)})
+    await assert_answers_by(client, tiny_path, NOTES)
+
+
+async def test_what_the_state_does_not_allow_is_refused(
+    client: httpx.AsyncClient, tiny_path: Path, next_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await embed(client, NOTES)
+
+    async def refused(path: str, says: str, status: int = 409, **body: object) -> None:
+        answer = await client.post(f"/admin/migration{path}", json=body)
+        assert answer.status_code == status, answer.text
+        assert problem(answer) == ("migration-conflict" if status == 409 else "invalid-request")
+        assert says in answer.json()["detail"]
+
+    for path in ("/switch", "/rollback", "/finish", "/cancel"):
+        await refused(path, "there is no migration: begin one with `notellm-serve migrate --to CHECKPOINT`")
+    assert (await client.get("/admin/migration/overlap")).status_code == 409
+    await refused("", "is served already", 422, checkpoint=str(tiny_path))
+    await refused("", "no such directory", 422, checkpoint=str(tmp_path / "none"))
+    await refused("", "share", 422, checkpoint=str(next_path), share=0)
+    async with asyncio.timeout(60):
+        with monkeypatch.context() as patch:
+            patch.setattr(NoteService, "vectors", _failing)
+            await start(client, next_path)
+            await reach(client, "filling")
+            while (await client.get("/admin/migration")).json()["failed"] != len(NOTES):
+                await asyncio.sleep(0.05)
+            await refused("/switch", "4 of them cannot be embedded, and would not be found")
+            await refused("/finish", "does not answer yet")
+            await refused("", "a migration to next", checkpoint=str(tiny_path))
+        await reach(client, "filled")
+    await change(client, "switch")
+    await change(client, "switch")
+    await refused("/cancel", "answers already")
+
+
+async def _failing(_self: NoteService, _notes: object) -> Any:
+    raise ModelFailed("as the test wants it")
+
+
+async def test_notes_are_stored_also_where_the_other_model_fails(
+    runtime: Runtime, client: httpx.AsyncClient, next_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(client, next_path)
+    await reach(client, "filled")
+    with monkeypatch.context() as patch:
+        patch.setattr(NoteService, "vectors", _failing)
+        assert [note["status"] for note in await embed(client, NOTES)] == ["stored"] * 4
+        forced = await client.post("/admin/migration/switch", json={"force": True})
+        assert forced.status_code == 200
+        missing = await client.get("/notes/a1/similar")
+        assert missing.status_code == 404
+        assert "there is no vector of the served model yet" in missing.json()["detail"]
+    views = runtime.migration.views()
+    async with asyncio.timeout(30):
+        while await views[1].count(lacking=True):
+            await asyncio.sleep(0.05)
+    await assert_answers_by(client, next_path, NOTES)
+
+
+async def test_a_request_under_way_is_finished_by_the_model_that_began_it(
+    client: httpx.AsyncClient, next_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await embed(client, NOTES)
+    await start(client, next_path)
+    await reach(client, "filled")
+    original = LocalEngine.embed
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def held(self: LocalEngine, prompts: Any) -> Any:
+        vectors = original(self, prompts)
+        if vectors.shape[1] == 48:
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+        return vectors
+
+    monkeypatch.setattr(LocalEngine, "embed", held)
+    late = {"id": "late", "title": "began before the switch"}
+    under_way = asyncio.create_task(embed(client, [late]))
+    await begun.wait()
+    await change(client, "switch")
+    assert len((await client.get("/notes/a1/similar")).json()["neighbours"]) == len(NOTES) - 1
+    go_on.set()
+    vector = (await under_way)[0]["vector"]
+    np.testing.assert_allclose(vector, vectors_by(tiny_path, [late])["late"], atol=1e-5)
+    await assert_answers_by(client, next_path, [*NOTES, late])
+
+
+async def test_a_restart_goes_on_in_every_state(settings_for: Make, tiny_path: Path, next_path: Path) -> None:
+    both = settings_for(), settings_for(checkpoint=next_path)
+    async with serving(both[0]) as (_, client):
+        await embed(client, MANY)
+        await start(client, next_path)
+        await reach(client, "filling")
+    for settings in both:  # whichever is set meanwhile
+        async with serving(settings) as (_, client):
+            await assert_answers_by(client, tiny_path, MANY)
+            await reach(client, "filled")
+    async with serving(both[0]) as (_, client):
+        await change(client, "switch")
+        await embed(client, NOTES)
+    for settings in both:
+        async with serving(settings) as (_, client):
+            await assert_answers_by(client, next_path, [*MANY, *NOTES])
+    async with serving(both[0]) as (_, client):
+        await change(client, "rollback", force=True)
+        await assert_answers_by(client, tiny_path, [*MANY, *NOTES])
+        await change(client, "switch", force=True)
+        await change(client, "finish")
+    with pytest.raises(
+        StartupError, match=rf"serve NOTELLM_CHECKPOINT={next_path} and run `notellm-serve migrate --to {tiny_path}`"
+    ):
+        async with open_service(both[0]):
+            pass
+    async with serving(both[1]) as (_, client):
+        await assert_answers_by(client, next_path, [*MANY, *NOTES])
+
+
+async def test_a_checkpoint_that_is_gone_stops_the_migration_and_not_the_service(
+    settings_for: Make, tiny_path: Path, next_path: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    moved.symlink_to(next_path)
+    async with serving(settings_for()) as (runtime, client):
+        await embed(client, NOTES)
+        await start(client, next_path)
+        await reach(client, "filled")
+        described = await runtime.index.describe()
+        assert described.migration is not None
+        lost = described.migration.target.model_copy(update={"checkpoint": str(tmp_path / "gone")})
+        move = described.migration.model_copy(update={"target": lost})
+        await runtime.index.describe_as(described.model_copy(update={"migration": move}))
+    async with serving(settings_for()) as (_, client):
+        await assert_answers_by(client, tiny_path, NOTES)
+        state = (await client.get("/admin/migration")).json()
+        assert "no such directory" in state["error"]
+        refused = await client.post("/admin/migration/switch", json={})
+        assert "is not loaded here" in refused.json()["detail"]
+        await start(client, moved)
+        await reach(client, "filled")
+        await change(client, "switch")
+        await assert_answers_by(client, next_path, NOTES)
+    (tmp_path / "moved").unlink()
+
+
+async def test_a_model_that_cannot_be_loaded_is_told(client: httpx.AsyncClient, next_path: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(next_path, broken)
+    weights = bytearray((broken / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (broken / "model.safetensors").write_bytes(weights)
+    await start(client, broken)
+    assert "model.safetensors: was changed" in (await reach(client, "none"))["error"]
+    await start(client, next_path)
+    await reach(client, "filled")
+
+
+async def test_replicas_over_one_server_follow(
+    settings_for: Make, next_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration_module, "FOLLOW_SECONDS", 0.1)
+    server = QdrantStandIn()
+    await server.start()
+    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    try:
+        async with serving(settings) as (_, first), serving(settings) as (_, second):
+            await embed(first, NOTES)
+            await start(first, next_path)
+            await reach(first, "filled")
+            await reach(second, "filled")
+            await embed(second, MANY[:3])
+            await reach(first, "filled")
+            await change(first, "switch")
+            await reach(second, "switched")
+            for client in (first, second):
+                await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
+            await change(second, "rollback")
+            async with asyncio.timeout(30):
+                while (await first.get("/model")).json()["name"] != "tiny":
+                    await asyncio.sleep(0.05)
+            await change(first, "switch")
+            await reach(second, "switched")
+            await change(first, "finish")
+            await reach(second, "none")
+            for client in (first, second):
+                await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
+        (added,) = server.calls("CreateVectorName")
+        assert added.dense_config.size == 16
+        assert len(server.calls("DeleteVectorName")) == 1
+    finally:
+        await server.stop()
+
+
+async def test_queues_of_two_models_are_one_number(runtime: Runtime, client: httpx.AsyncClient, next_path: Path) -> None:
+    await embed(client, MANY)
+    await start(client, next_path)
+    await reach(client, "filled")
+    assert runtime.metrics.registry.get_sample_value("notellm_queue_tokens", {"queue": "embed"}) == 0
