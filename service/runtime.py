@@ -21,6 +21,7 @@ from service.notes import NoteService
 from service.opening import open_engine
 from service.queues import open_queues
 from service.settings import Settings
+from service.state import StateCollector
 from service.suggestions import SuggestionPrompts
 
 logger = logging.getLogger(__name__)
@@ -59,10 +60,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         keys = await stack.enter_async_context(KeyFile.open(file, metrics)) if file else None
         index = await open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
-        if warning := size_warning(index, await index.count(), settings.embedded_index_notes):
+        metrics.index_notes.set(stored := await index.count())
+        if warning := size_warning(index, stored, settings.embedded_index_notes):
             logger.warning(warning)
         engine = await open_engine(settings, checkpoint, prompt)
         stack.push_async_callback(engine.close)
+        metrics.registry.register(StateCollector(engine, index))
         suggestions = await asyncio.to_thread(
             SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=rules
         )

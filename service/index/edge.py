@@ -14,7 +14,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from service.errors import IndexUnavailable, ServiceError, StartupError
-from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.disk import DiskReserve
 from service.index.integrity import Ledger, check_integrity, count, failed
 
@@ -119,6 +119,14 @@ class EdgeIndex:
     async def count(self) -> int:
         """See `NoteIndex.count`."""
         return await self._call(lambda: count(self._shard))
+
+    def state(self) -> IndexState:
+        """See `NoteIndex.state`."""
+        try:
+            free = self._reserve.free_bytes()
+        except OSError:  # writes say so; metrics go on
+            free = None
+        return IndexState(free_bytes=free, reserved_bytes=self._reserve.least_bytes)
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""

@@ -6,7 +6,7 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
-from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.calls import NoAnswer, ServerCalls, reason
 from service.index.collection import CollectionSettings, prepare
 
@@ -121,6 +121,10 @@ class ServerIndex:
     async def count(self) -> int:
         """See `NoteIndex.count`. The server's estimate, off by little while it optimises: to be exact it would list every id."""
         return (await self._calls.repeatable(lambda: self._client.count(self._collection, exact=False))).count
+
+    def state(self) -> IndexState:
+        """See `NoteIndex.state`."""
+        return IndexState(left_alone=self._calls.left_alone)
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""

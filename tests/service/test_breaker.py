@@ -31,8 +31,10 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_call_try_after_the_pause(
     clock.now = 6
     with breaker.call(), pytest.raises(EngineUnavailable, match="left alone"), breaker.call():
         pytest.fail("a second call went through beside the first")
+    assert breaker.open
     with breaker.call():
         pass
+    assert not breaker.open
 
 
 def test_a_failed_try_opens_it_again() -> None:
