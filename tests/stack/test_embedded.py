@@ -36,7 +36,7 @@ def test_answers_the_three_calls(client: httpx.Client) -> None:
 
 
 def test_container_is_locked_down(stack: Stack) -> None:
-    (inspected,) = json.loads(_run("docker", "inspect", stack.container))
+    (inspected,) = json.loads(run("docker", "inspect", stack.container))
     assert inspected["HostConfig"]["ReadonlyRootfs"]
     assert inspected["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
     writable = "[place for place in ('/', '/checkpoint', '/data', '/tmp') if os.access(place, os.W_OK)]"
