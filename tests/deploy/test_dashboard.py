@@ -83,13 +83,16 @@ def prometheus(service: RunningService, tmp_path_factory: pytest.TempPathFactory
         yield running
 
 
+def families(service: RunningService) -> dict[str, str]:
+    """Its metrics and their types; one without samples yet has its type."""
+    text = httpx.get(f"{service.url}/metrics", headers=bearer("metrics"), trust_env=False).text
+    return {family.name: family.type for family in text_string_to_metric_families(text)}
+
+
 def exported(service: RunningService) -> set[str]:
     """Names of all series that the service may have."""
-    text = httpx.get(f"{service.url}/metrics", headers=bearer("metrics"), trust_env=False).text
-    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "info": ["_info"]}
-    # A family without samples yet has only its type.
-    families = {family.name: family.type for family in text_string_to_metric_families(text)}
-    return {name + suffix for name, kind in families.items() for suffix in ["", *suffixes.get(kind, [])]}
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+    return {name + suffix for name, kind in families(service).items() for suffix in suffixes.get(kind, [""])}
 
 
 def test_prometheus_reads_the_service_with_its_key(prometheus: RunningPrometheus) -> None:
@@ -128,6 +131,14 @@ def test_only_metrics_that_the_service_has_are_used(service: RunningService) -> 
         used = metrics_of(expression)
         assert used, expression
         assert used <= known, (used - known, expression)
+
+
+def test_the_documentation_lists_the_metrics_that_there_are(service: RunningService) -> None:
+    section = (ROOT / "docs" / "operations.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    rows = (line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    names = {f"{name}_total" if kind == "counter" else name for name, kind in families(service).items()}
+    own = {name for name in names if name.startswith("notellm_") and not name.endswith("_created")}
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == own
 
 
 @pytest.mark.parametrize(
