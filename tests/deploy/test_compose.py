@@ -1,6 +1,7 @@
 """The compose files, as far as can be told without an engine. tests/stack brings the embedded one up."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def read(file: Path) -> dict[str, Any]:
     return content
 
 
+@cache
 def merged(name: str, *options: str) -> dict[str, Any]:
     """A stack as compose understands it."""
     files = [part for file in STACKS[name] for part in ("-f", str(file))]
