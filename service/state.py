@@ -26,9 +26,13 @@ class StateCollector(Collector):
         yield CounterMetricFamily(
             "notellm_engine_restarts", "Times that the engine was started again, failed tries included.", value=engine.restarts
         )
-        yield GaugeMetricFamily("notellm_index_free_disk_bytes", "Free on the disk of the embedded index.", value=index.free_bytes)
         yield GaugeMetricFamily(
-            "notellm_index_reserved_disk_bytes", "With less free, the embedded index takes no writes.", value=index.reserved_bytes
+            "notellm_index_free_disk_bytes", "Free on the disk of the embedded index.", value=index.free_bytes
+        )
+        yield GaugeMetricFamily(
+            "notellm_index_reserved_disk_bytes",
+            "With less free, the embedded index takes no writes.",
+            value=index.reserved_bytes,
         )
         breakers = GaugeMetricFamily(
             "notellm_breaker_open", "1 while a server is left alone after failures.", labels=["server"]

@@ -69,7 +69,11 @@ def write_configuration(folder: Path, target: str, *, key: str | None = None, se
         (folder / "metrics_key").write_text(key + "\n")
         scrape["authorization"]["credentials_file"] = str(folder / "metrics_key")
     if seconds:
-        content["global"] = {"scrape_interval": f"{seconds:g}s", "scrape_timeout": f"{seconds:g}s", "evaluation_interval": f"{seconds:g}s"}
+        content["global"] = {
+            "scrape_interval": f"{seconds:g}s",
+            "scrape_timeout": f"{seconds:g}s",
+            "evaluation_interval": f"{seconds:g}s",
+        }
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(content))
     return file

@@ -58,7 +58,9 @@ def test_settings_of_the_service_are_settings(stack: str) -> None:
 
 def test_the_example_of_an_environment_file_has_every_variable_and_its_default() -> None:
     used = {found for file in [BASE, *DEPLOY.glob("*.yml")] for found in VARIABLE.findall(file.read_text())}
-    lines = (line.partition("=") for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("#"))
+    lines = (
+        line.partition("=") for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("#")
+    )
     assert {(name, default) for name, _, default in lines} == used
 
 
@@ -141,7 +143,10 @@ def test_secrets_come_from_files() -> None:
 
 
 def test_the_overlay_with_keys_changes_nothing_else_of_prometheus() -> None:
-    plain, keyed = read(BASE)["services"]["prometheus"]["command"], read(DEPLOY / "keys.yml")["services"]["prometheus"]["command"]
+    plain, keyed = (
+        read(BASE)["services"]["prometheus"]["command"],
+        read(DEPLOY / "keys.yml")["services"]["prometheus"]["command"],
+    )
     assert [part.replace("prometheus-keys", "prometheus") for part in keyed] == plain
 
 

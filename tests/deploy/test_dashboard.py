@@ -144,7 +144,10 @@ def test_the_documentation_lists_the_metrics_that_there_are(service: RunningServ
 @pytest.mark.parametrize(
     ("expression", "metrics"),
     [
-        ('sum by (le) (rate(a_bucket{x=~"b|c{d}"}[5m])) / ignoring (e) group_left b:c_total * 1.5e3', {"a_bucket", "b:c_total"}),
+        (
+            'sum by (le) (rate(a_bucket{x=~"b|c{d}"}[5m])) / ignoring (e) group_left b:c_total * 1.5e3',
+            {"a_bucket", "b:c_total"},
+        ),
         ("up == 0 unless on (job) histogram_quantile(0.9, x) > -2", {"up", "x"}),
     ],
 )
@@ -175,7 +178,9 @@ def test_grafana_is_provisioned_with_what_is_mounted() -> None:
     scrape = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == scrape
     grafana = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]
-    mounts = {target: place for place, target, _ in (volume.split(":") for volume in grafana["volumes"] if volume.endswith(":ro"))}
+    mounts = {
+        target: place for place, target, _ in (volume.split(":") for volume in grafana["volumes"] if volume.endswith(":ro"))
+    }
     (provider,) = provisioned("dashboards", "notellm.yml")["providers"]
     assert mounts[provider["options"]["path"]] == "./deploy/grafana/dashboards"
     assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == f"{provider['options']['path']}/notellm.json"

@@ -63,7 +63,9 @@ def test_a_rule_that_never_fires_fails_its_test(promtool: str, tmp_path: Path) -
     """So that a green run means something."""
     for folder in ("rules", "tests"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "rules" / RULES.name).write_text(RULES.read_text().replace("notellm_api_keys_stale == 1", "notellm_api_keys_stale == 2"))
+    (tmp_path / "rules" / RULES.name).write_text(
+        RULES.read_text().replace("notellm_api_keys_stale == 1", "notellm_api_keys_stale == 2")
+    )
     file = tmp_path / "tests" / "keys.yml"
     file.write_text((SHIPPED / "tests" / "index_engine_keys.yml").read_text())
     with pytest.raises(AssertionError, match="NotellmApiKeysStale"):

@@ -26,9 +26,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def jobs() -> list[Any]:
-    return [
-        pytest.param(job, id=f"{file.stem}-{name}") for file in WORKFLOWS for name, job in read(file)["jobs"].items()
-    ]
+    return [pytest.param(job, id=f"{file.stem}-{name}") for file in WORKFLOWS for name, job in read(file)["jobs"].items()]
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)

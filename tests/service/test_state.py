@@ -49,7 +49,9 @@ async def test_metrics_go_on_when_the_directory_is_gone(settings_for: Callable[.
         place = settings.data_dir / "index"
         place.rename(aside := settings.data_dir / "aside")
         state = runtime.index.state()
-        samples = {sample.name for family in StateCollector(runtime.engine, runtime.index).collect() for sample in family.samples}
+        samples = {
+            sample.name for family in StateCollector(runtime.engine, runtime.index).collect() for sample in family.samples
+        }
         aside.rename(place)
     assert state.free_bytes is None
     assert "notellm_index_free_disk_bytes" not in samples

@@ -74,5 +74,7 @@ async def test_an_overloaded_stack_makes_an_alert_fire(stack: Stack, prometheus:
         assert statuses.keys() <= {200, 429}
         assert statuses[429] > statuses[200]
         # The work of clients that have left is dropped: the next one need not wait for it.
-        answer = await client.post("/notes/embed", json={"store": False, "notes": [{"id": "after", "title": "After the flood"}]})
+        answer = await client.post(
+            "/notes/embed", json={"store": False, "notes": [{"id": "after", "title": "After the flood"}]}
+        )
         assert answer.status_code == 200, answer.text
