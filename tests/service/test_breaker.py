@@ -22,8 +22,10 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_call_try_after_the_pause(
     fail(breaker)
     with breaker.call():
         pass
+    assert not breaker.open
     fail(breaker)
     fail(breaker)
+    assert breaker.open
     clock.now = 4
     with pytest.raises(EngineUnavailable, match="failed 2 times in a row") as refused, breaker.call():
         pytest.fail("the call went through")
@@ -31,7 +33,6 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_call_try_after_the_pause(
     clock.now = 6
     with breaker.call(), pytest.raises(EngineUnavailable, match="left alone"), breaker.call():
         pytest.fail("a second call went through beside the first")
-    assert breaker.open
     with breaker.call():
         pass
     assert not breaker.open
