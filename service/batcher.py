@@ -83,6 +83,7 @@ class Batcher(Generic[Work, Result]):
         self._asking = 0
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
+        metrics.add_queue(name, max_queue_tokens)
 
     def start(self) -> None:
         """Starts to empty the queue, on the running event loop."""

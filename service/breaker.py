@@ -37,6 +37,11 @@ class CircuitBreaker:
         self._opened = -math.inf
         self._trying = False
 
+    @property
+    def open(self) -> bool:
+        """Whether calls are refused, but for one now and then that sees whether the server is back."""
+        return self._failures >= self._limit
+
     @contextmanager
     def call(self) -> Iterator[None]:
         """Wraps one call; a `failure` that leaves it counts as one, anything else is an answer.
@@ -44,7 +49,7 @@ class CircuitBreaker:
         Raises:
             Unavailable: the breaker is open; a `failure`.
         """
-        half_open = self._failures >= self._limit
+        half_open = self.open
         left = self._opened + self._pause_seconds - self._clock()
         if half_open and (left > 0 or self._trying):
             raise self._failure(

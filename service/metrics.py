@@ -13,6 +13,8 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 _INDEX_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _NOTES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+INDEX_OPERATIONS = ("get", "upsert", "search", "delete", "count", "scroll", "restore")
+LIMITS = ("requests", "tokens")
 
 
 class Metrics:
@@ -40,6 +42,7 @@ class Metrics:
             buckets=_LATENCY,
         )
         self.queue_tokens = Gauge("notellm_queue_tokens", "Tokens waiting.", ["queue"], registry=registry)
+        self.queue_max_tokens = Gauge("notellm_queue_max_tokens", "Tokens that may wait.", ["queue"], registry=registry)
         self.queue_refused = Counter(
             "notellm_queue_refused", "Requests refused because the queue was full.", ["queue"], registry=registry
         )
@@ -69,6 +72,7 @@ class Metrics:
             buckets=_INDEX_LATENCY,
         )
         self.index_errors = Counter("notellm_index_errors", "Index operations that failed.", ["operation"], registry=registry)
+        self.index_notes = Gauge("notellm_index_notes", "Stored notes when they were last counted.", registry=registry)
         self.rate_limited = Counter(
             "notellm_rate_limited", "Requests of clients that asked for more than they may.", ["limit"], registry=registry
         )
@@ -77,6 +81,20 @@ class Metrics:
             "notellm_api_keys_stale", "1 while the key file cannot be read and the keys from before stay.", registry=registry
         )
         self.model = Info("notellm_model", "What is served.", registry=registry)
+        for operation in INDEX_OPERATIONS:
+            self.index_seconds.labels(operation)
+            self.index_errors.labels(operation)
+        for limit in LIMITS:
+            self.rate_limited.labels(limit)
+
+    def add_queue(self, queue: str, max_tokens: int) -> None:
+        """Lets what is counted of a queue begin at 0: Prometheus sees no increase in a counter that appears with a value."""
+        self.queue_tokens.labels(queue)
+        self.queue_max_tokens.labels(queue).set(max_tokens)
+        for counter in (self.queue_refused, self.queue_dropped, self.batch_failures):
+            counter.labels(queue)
+        for histogram in (self.queue_seconds, self.batch_notes, self.batch_tokens, self.batch_seconds):
+            histogram.labels(queue)
 
     @contextmanager
     def index_operation(self, operation: str) -> Iterator[None]:

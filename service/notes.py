@@ -226,7 +226,9 @@ class NoteService:
     async def count(self) -> int:
         """Stored notes."""
         with self._metrics.index_operation("count"):
-            return await self._index.count()
+            stored = await self._index.count()
+        self._metrics.index_notes.set(stored)
+        return stored
 
     @property
     def vector_name(self) -> str:

@@ -22,6 +22,7 @@ from service.migration import Migration
 from service.notes import NoteService
 from service.served import ModelOpener, ServedModel
 from service.settings import Settings
+from service.state import StateCollector
 
 logger = logging.getLogger(__name__)
 
@@ -87,11 +88,13 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         keys = await stack.enter_async_context(KeyFile.open(file, metrics)) if file else None
         index = await open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
-        if warning := size_warning(index, await index.count(), settings.embedded_index_notes):
+        metrics.index_notes.set(stored := await index.count())
+        if warning := size_warning(index, stored, settings.embedded_index_notes):
             logger.warning(warning)
         migration = await stack.enter_async_context(
             Migration.open(ModelOpener(settings, rules, metrics), index, checkpoint, metrics)
         )
+        metrics.registry.register(StateCollector(lambda: migration.served.engine, index))
         manifest = migration.served.checkpoint.manifest
         logger.info(
             "ready",

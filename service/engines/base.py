@@ -93,6 +93,19 @@ class BlockingEngine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class EngineState:
+    """What an engine can tell of itself, for metrics.
+
+    Attributes:
+        restarts: times that what it runs has been started again after it had ended by itself, failed tries included.
+        left_alone: whether its server is left alone after failures; None where it has no server.
+    """
+
+    restarts: int = 0
+    left_alone: bool | None = None
+
+
 class Engine(Protocol):
     """Runs one checkpoint off the event loop.
 
@@ -125,6 +138,10 @@ class Engine(Protocol):
 
     def failure(self) -> str | None:
         """Why no work can be done at the moment, for readiness; None if it can."""
+        ...
+
+    def state(self) -> EngineState:
+        """Of this moment, without asking anybody."""
         ...
 
     async def close(self) -> None:

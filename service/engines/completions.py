@@ -100,6 +100,11 @@ class CompletionsClient:
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise Refused(f"{self._url} does not answer with token ids and log-probabilities: is it vLLM?") from error
 
+    @property
+    def left_alone(self) -> bool:
+        """Whether requests are refused at once after failures; it stays so until one is answered."""
+        return self._breaker.open
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.aclose()

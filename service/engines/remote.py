@@ -11,7 +11,7 @@ import numpy.typing as npt
 from notellm.checkpoint import Checkpoint
 from notellm.prompt import NotePrompt
 from notellm.ranking import ChoiceSearch, Likeliest, RankedChoice
-from service.engines.base import Generation, GenerationRequest, RankingRequest
+from service.engines.base import EngineState, Generation, GenerationRequest, RankingRequest
 from service.engines.completions import Completion, CompletionsClient, Refused
 from service.engines.local import LocalEngine
 from service.engines.pieces import bare_space_ids, read_generation
@@ -171,6 +171,10 @@ class RemoteEngine:
     def failure(self) -> str | None:
         """Embedding and search go on without the server; requests for hashtags are refused meanwhile."""
         return None
+
+    def state(self) -> EngineState:
+        """See `Engine.state`."""
+        return EngineState(left_alone=self._client.left_alone)
 
     async def close(self) -> None:
         """See `Engine.close`."""

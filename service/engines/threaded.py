@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from notellm.ranking import RankedChoice
-from service.engines.base import BlockingEngine, Generation, GenerationRequest, RankingRequest
+from service.engines.base import BlockingEngine, EngineState, Generation, GenerationRequest, RankingRequest
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -61,6 +61,10 @@ class ThreadedEngine:
     def failure(self) -> str | None:
         """Liveness looks after this engine: it ends with the process."""
         return None
+
+    def state(self) -> EngineState:
+        """See `Engine.state`."""
+        return EngineState()
 
     async def close(self) -> None:
         """Waits for the thread that embeds; the others end with their batches."""

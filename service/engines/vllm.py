@@ -19,7 +19,7 @@ from notellm.packing import token_batches
 from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
-from service.engines.base import Generation, GenerationRequest, RankingRequest
+from service.engines.base import EngineState, Generation, GenerationRequest, RankingRequest
 from service.engines.pieces import bare_space_ids, read_generation
 from service.engines.supervisor import Supervisor
 from service.engines.vllm_process import VllmOptions, rpc, start_vllm, stop_vllm
@@ -166,6 +166,10 @@ class VllmEngine:
     def failure(self) -> str | None:
         """See `Engine.failure`."""
         return self._supervisor.failure
+
+    def state(self) -> EngineState:
+        """See `Engine.state`."""
+        return EngineState(restarts=self._supervisor.restarts)
 
     async def close(self) -> None:
         """See `Engine.close`."""

@@ -1,12 +1,13 @@
 """Where notes and their vectors are stored."""
 
-from service.index.base import IndexedNote, NoteFilter, NoteIndex, NotePage, ScoredNote, Vector
+from service.index.base import IndexedNote, IndexState, NoteFilter, NoteIndex, NotePage, ScoredNote, Vector
 from service.index.edge import EdgeIndex
 from service.index.server import ServerIndex
 from service.index.size import size_warning
 
 __all__ = [
     "EdgeIndex",
+    "IndexState",
     "IndexedNote",
     "NoteFilter",
     "NoteIndex",

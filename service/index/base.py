@@ -92,6 +92,21 @@ class NoteFilter:
     exclude: Collection[str] = ()
 
 
+@dataclass(frozen=True)
+class IndexState:
+    """What can be told of an index without asking its server, for metrics.
+
+    Attributes:
+        free_bytes: of the disk of an embedded index; None where it is on a server, or the disk cannot be asked.
+        reserved_bytes: with less free than this it takes no writes.
+        left_alone: whether its server is left alone after failures; None where it has no server.
+    """
+
+    free_bytes: int | None = None
+    reserved_bytes: int | None = None
+    left_alone: bool | None = None
+
+
 class NoteIndex(Protocol):
     """Notes by the vectors of one model. Every method raises `IndexUnavailable` when the store does not answer or refuses.
 
@@ -172,6 +187,10 @@ class NoteIndex(Protocol):
 
     async def drop(self, vector_name: str) -> None:
         """Removes a model's vectors from all notes, and the mark that they are being dropped."""
+        ...
+
+    def state(self) -> IndexState:
+        """Of this moment."""
         ...
 
     async def close(self) -> None:

@@ -66,6 +66,11 @@ class ServerCalls:
         """
         return await self._bounded(lambda: _translated(call))
 
+    @property
+    def left_alone(self) -> bool:
+        """Whether calls are refused at once after failures; it stays so until one is answered."""
+        return self._breaker.open
+
     async def _bounded(self, call: Call[Result]) -> Result:
         with self._breaker.call():
             try:

@@ -23,11 +23,15 @@ class DiskReserve:
 
     def __init__(self, directory: Path, least_bytes: int) -> None:
         self._directory = directory
-        self._least_bytes = least_bytes
+        self.least_bytes = least_bytes
+
+    def free_bytes(self) -> int:
+        """Raises `OSError` where the directory is gone."""
+        return shutil.disk_usage(self._directory).free
 
     def check_opening(self) -> None:
         """Raises `StartupError` where too little is free to open an index."""
-        free = shutil.disk_usage(self._directory).free
+        free = self.free_bytes()
         if free < OPENING_BYTES:
             raise StartupError(
                 f"the index {self._directory} cannot be opened: No space left on device, {free // MIB} MiB are free and "
@@ -36,9 +40,9 @@ class DiskReserve:
 
     def check(self) -> None:
         """Raises `StorageFull` where less is free."""
-        free = shutil.disk_usage(self._directory).free
-        if free < self._least_bytes:
+        free = self.free_bytes()
+        if free < self.least_bytes:
             raise StorageFull(
-                f"the disk of the index has {free // MIB} MiB free and {self._least_bytes // MIB} are kept back: nothing was written. "
+                f"the disk of the index has {free // MIB} MiB free and {self.least_bytes // MIB} are kept back: nothing was written. "
                 "Free space, or move NOTELLM_DATA_DIR to a larger disk; reading and searching go on"
             )

@@ -12,7 +12,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from service.errors import IndexUnavailable, ServiceError, StartupError
-from service.index.base import DELETED, IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.description import Description
 from service.index.disk import DiskReserve
 from service.index.edge_files import DescriptionFile, load_shard, refused
@@ -144,6 +144,14 @@ class EdgeIndex:
     async def drop(self, vector_name: str) -> None:
         """See `NoteIndex.drop`."""
         await self._call(lambda: self._vectors.drop(vector_name))
+
+    def state(self) -> IndexState:
+        """See `NoteIndex.state`."""
+        try:
+            free = self._reserve.free_bytes()
+        except OSError:  # writes say so; metrics go on
+            free = None
+        return IndexState(free_bytes=free, reserved_bytes=self._reserve.least_bytes)
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""

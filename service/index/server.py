@@ -8,7 +8,7 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
-from service.index.base import DELETED, IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.calls import NoAnswer, ServerCalls, reason
 from service.index.collection import Collection, CollectionSettings
 from service.index.description import Description
@@ -175,6 +175,10 @@ class ServerIndex:
     async def drop(self, vector_name: str) -> None:
         """See `NoteIndex.drop`."""
         await self._description.drop(vector_name)
+
+    def state(self) -> IndexState:
+        """See `NoteIndex.state`."""
+        return IndexState(left_alone=self._calls.left_alone)
 
     async def close(self) -> None:
         """See `NoteIndex.close`."""

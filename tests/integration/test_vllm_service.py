@@ -33,6 +33,10 @@ def ask(service: RunningService) -> httpx.Response:
     return httpx.post(f"{service.url}/notes/hashtags", json={"notes": [NOTE], "count": 3}, timeout=120, trust_env=False)
 
 
+def metrics(service: RunningService) -> str:
+    return httpx.get(f"{service.url}/metrics", timeout=10, trust_env=False).text
+
+
 def test_it_embeds_and_suggests(service: RunningService, smollm2: Checkpoint) -> None:
     stored = httpx.post(f"{service.url}/notes/embed", json={"notes": [{"id": "n1"} | NOTE]}, timeout=120, trust_env=False)
     assert stored.status_code == 200, stored.text
@@ -68,6 +72,7 @@ def test_when_vllm_ends_it_says_so_and_starts_it_again(service: RunningService) 
         assert time.monotonic() < deadline, "readiness did not notice"
         time.sleep(0.2)
     assert "vLLM ended by itself" in answer.json()["detail"]
+    assert "notellm_engine_up 0.0" in metrics(service)
     refused = ask(service)
     assert refused.status_code == 503
     assert refused.json()["type"] == "urn:notellm:problem:engine-unavailable"
@@ -79,3 +84,5 @@ def test_when_vllm_ends_it_says_so_and_starts_it_again(service: RunningService) 
         assert time.monotonic() < deadline, service.log.read_text()[-3000:]
         time.sleep(0.5)
     assert ask(service).status_code == 200
+    assert "notellm_engine_up 1.0" in metrics(service)
+    assert "notellm_engine_restarts_total 0.0" not in metrics(service)

@@ -22,8 +22,10 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_call_try_after_the_pause(
     fail(breaker)
     with breaker.call():
         pass
+    assert not breaker.open
     fail(breaker)
     fail(breaker)
+    assert breaker.open
     clock.now = 4
     with pytest.raises(EngineUnavailable, match="failed 2 times in a row") as refused, breaker.call():
         pytest.fail("the call went through")
@@ -33,6 +35,7 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_call_try_after_the_pause(
         pytest.fail("a second call went through beside the first")
     with breaker.call():
         pass
+    assert not breaker.open
 
 
 def test_a_failed_try_opens_it_again() -> None:

@@ -133,10 +133,12 @@ async def test_a_server_that_is_away_is_left_alone(service: Service) -> None:
         response = await service.client.get(path)
         assert response.status_code == 503
         assert "left alone for a while" in response.json()["detail"]
+    assert 'notellm_breaker_open{server="qdrant"} 1.0' in (await service.client.get("/metrics")).text
     assert time.monotonic() - start < TIMEOUT_SECONDS
     await service.network.start()
     await asyncio.sleep(REST_SECONDS)
     await service.assert_recovers()
+    assert 'notellm_breaker_open{server="qdrant"} 0.0' in (await service.client.get("/metrics")).text
 
 
 @pytest.mark.parametrize("service", ["stand-in"], indirect=True)

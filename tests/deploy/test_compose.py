@@ -1,0 +1,158 @@
+"""The compose files, as far as can be told without an engine. tests/stack brings the embedded one up."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import PREFIX, Settings
+from tests.commands import ROOT, compose_command, run
+
+BASE, DEPLOY = ROOT / "docker-compose.yml", ROOT / "deploy" / "compose"
+STACKS = {
+    "qdrant": [BASE],
+    "embedded": [DEPLOY / "embedded.yml"],
+    "gpu": [BASE, DEPLOY / "gpu.yml"],
+    "keys": [BASE, DEPLOY / "keys.yml"],
+    "gpu and keys": [BASE, DEPLOY / "gpu.yml", DEPLOY / "keys.yml"],
+}
+WHOLE = [BASE, DEPLOY / "embedded.yml"]
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(file.read_text())
+    return content
+
+
+@cache
+def merged(name: str, *options: str) -> dict[str, Any]:
+    """A stack as compose understands it."""
+    files = [part for file in STACKS[name] for part in ("-f", str(file))]
+    content: dict[str, Any] = yaml.safe_load(run(*compose_command(), *options, *files, "config"))
+    return content
+
+
+def containers(file: Path) -> list[Any]:
+    return [pytest.param(service, id=f"{file.stem}-{name}") for name, service in read(file)["services"].items()]
+
+
+ALL = [container for file in WHOLE for container in containers(file)]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_compose_accepts_the_files(stack: str) -> None:
+    assert "service" in merged(stack)["services"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_settings_of_the_service_are_settings(stack: str) -> None:
+    """Known by name, valid and allowed together, as they are inside the container: it listens on all addresses."""
+    environment = merged(stack)["services"]["service"]["environment"]
+    settings = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
+    Settings.model_validate(settings | {"host": "0.0.0.0"})
+
+
+def test_the_example_of_an_environment_file_has_every_variable_and_its_default() -> None:
+    used = {found for file in [BASE, *DEPLOY.glob("*.yml")] for found in VARIABLE.findall(file.read_text())}
+    lines = (
+        line.partition("=") for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("#")
+    )
+    assert {(name, default) for name, _, default in lines} == used
+
+
+def test_the_example_changes_nothing() -> None:
+    assert merged("gpu and keys", "--env-file", str(ROOT / ".env.example")) == merged("gpu and keys")
+
+
+@pytest.mark.parametrize("container", ALL)
+def test_images_are_pinned_or_built(container: dict[str, Any]) -> None:
+    if "build" in container:
+        assert f"AS {container['build']['target']}\n" in (ROOT / "Dockerfile").read_text()
+    else:
+        assert re.search(r":v?\d+\.\d+\.\d+$", container["image"])
+
+
+@pytest.mark.parametrize("container", ALL)
+def test_containers_are_limited(container: dict[str, Any]) -> None:
+    assert container["mem_limit"]
+    assert container["pids_limit"]
+    assert "no-new-privileges:true" in container["security_opt"]
+    assert all(port.startswith("127.0.0.1:") for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize("file", WHOLE, ids=lambda file: file.stem)
+def test_what_is_waited_for_can_tell_its_health(file: Path) -> None:
+    services = read(file)["services"]
+    order = {name: service.get("depends_on", {}) for name, service in services.items()}
+    assert order["service"]["checkpoint"] == {"condition": "service_completed_successfully"}
+    for dependencies in order.values():
+        for name, dependency in dependencies.items():
+            assert dependency["condition"] == "service_completed_successfully" or "healthcheck" in services[name]
+
+
+def test_each_waits_for_what_it_needs() -> None:
+    services = read(BASE)["services"]
+    assert services["service"]["depends_on"]["qdrant"] == {"condition": "service_healthy"}
+    assert services["grafana"]["depends_on"]["prometheus"] == {"condition": "service_healthy"}
+
+
+@pytest.mark.parametrize("file", [*WHOLE, DEPLOY / "gpu.yml"], ids=lambda file: file.stem)
+def test_data_is_in_named_volumes_and_the_rest_is_mounted_read_only(file: Path) -> None:
+    content = read(file)
+    used = set()
+    for service in content["services"].values():
+        for volume in service.get("volumes", []):
+            source, _, *mode = volume.split(":")
+            if source.startswith("."):
+                assert (ROOT / source).is_dir(), source
+                assert mode == ["ro"]
+            else:
+                used.add(source)
+    assert used == content["volumes"].keys()
+
+
+def test_networks_join_only_what_has_to_speak() -> None:
+    content = read(BASE)
+    joined = {
+        network: {name for name, service in content["services"].items() if network in service.get("networks", [])}
+        for network in content["networks"]
+    }
+    assert joined == {
+        "storage": {"service", "qdrant"}, "metrics": {"service", "prometheus"}, "dashboards": {"prometheus", "grafana"},
+    }  # fmt: skip
+    assert content["networks"]["storage"] == {"internal": True}
+
+
+def test_secrets_come_from_files() -> None:
+    content = merged("keys")
+    services = content["services"]
+    assert services["service"]["environment"]["NOTELLM_ALLOW_ANONYMOUS"] == "false"
+    assert services["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    assert services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/run/secrets/grafana_password"
+    assert "--config.file=/etc/prometheus/prometheus-keys.yml" in services["prometheus"]["command"]
+    files = {name: Path(secret["file"]) for name, secret in content["secrets"].items()}
+    assert files == {
+        "api_keys": ROOT / "secrets" / "keys.toml", "metrics_key": ROOT / "secrets" / "metrics_key",
+        "grafana_password": ROOT / "secrets" / "grafana_password",
+    }  # fmt: skip
+    assert {"/secrets/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
+
+
+def test_the_overlay_with_keys_changes_nothing_else_of_prometheus() -> None:
+    plain, keyed = (
+        read(BASE)["services"]["prometheus"]["command"],
+        read(DEPLOY / "keys.yml")["services"]["prometheus"]["command"],
+    )
+    assert [part.replace("prometheus-keys", "prometheus") for part in keyed] == plain
+
+
+def test_a_gpu_is_asked_for() -> None:
+    service = merged("gpu")["services"]["service"]
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert service["environment"]["NOTELLM_ENGINE"] == "vllm"
+    assert service["build"]["target"] == "service-gpu"

@@ -1,0 +1,81 @@
+"""GitHub's workflows, as far as can be told without GitHub: actionlint, what they may do, and the script that they call."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.commands import ROOT, missing, run
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+RELEASE_NOTES = ROOT / ".github" / "release-notes"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+# By major version: a tag that the action's authors move. Full commits would be stricter, and could not be looked up here.
+PINNED = re.compile(r"^[\w-]+/[\w-]+@v\d+$")
+
+
+def read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(file.read_text())
+    return content
+
+
+def jobs() -> list[Any]:
+    return [pytest.param(job, id=f"{file.stem}-{name}") for file in WORKFLOWS for name, job in read(file)["jobs"].items()]
+
+
+def test_actionlint_finds_nothing() -> None:
+    """Syntax, expressions, and the inputs and runtimes of the actions."""
+    beside = Path(sys.executable).parent
+    command = shutil.which("actionlint", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
+    run(command or missing("actionlint is missing: make install-dev"), "-no-color", *map(str, WORKFLOWS))
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_nothing_may_be_written_but_the_release(file: Path) -> None:
+    content = read(file)
+    assert content["permissions"] == {"contents": "read"}
+    assert {name: job["permissions"] for name, job in content["jobs"].items() if "permissions" in job} == (
+        {"release": {"contents": "write"}} if file.stem == "release" else {}
+    )
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_actions_and_images_are_pinned_and_no_job_runs_for_ever(job: dict[str, Any]) -> None:
+    assert job["timeout-minutes"] <= 90
+    for step in job["steps"]:
+        assert PINNED.match(step.get("uses", "owner/action@v1")), step
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"] == {"persist-credentials": False}
+        # What others choose (names of branches, titles) must not become code.
+        assert "${{" not in step.get("run", "")
+
+
+def test_a_change_passes_what_it_passes_here() -> None:
+    steps = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["tests"]["steps"]
+    assert [step["run"] for step in steps if "run" in step][-1].endswith(" .ci/run")
+
+
+def test_the_index_is_tested_with_the_server_that_is_shipped() -> None:
+    server = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["qdrant"]["services"]["qdrant"]
+    assert server["image"] == read(ROOT / "docker-compose.yml")["services"]["qdrant"]["image"]
+
+
+def test_release_notes_are_the_section_of_the_changelog() -> None:
+    notes = run(str(RELEASE_NOTES), VERSION)
+    section = (ROOT / "CHANGELOG.md").read_text().partition(f"\n## {VERSION}")[2].partition("\n## ")[0].partition("\n")[2]
+    assert notes == section.strip()
+    assert "### Added" in notes
+
+
+@pytest.mark.parametrize("version", ["0.0.1", "0", "", "Unreleased"])
+def test_a_version_without_notes_is_not_released(version: str) -> None:
+    done = subprocess.run([RELEASE_NOTES, version], capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert done.stdout == ""
