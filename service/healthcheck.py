@@ -1,6 +1,6 @@
 """The container's health check, which needs no other program: exit code 0 while `/health/ready` of this machine says yes.
 
-    python -m service.healthcheck
+python -m service.healthcheck
 """
 
 import os

@@ -1,8 +1,8 @@
-"""The settings that the Helm chart passes on, as a JSON schema made from `Settings`:
+"""The settings that the Helm chart passes on, as a JSON schema made from `Settings`.
 
     python -m service.settings_schema deploy/helm/notellm/values.schema.json
 
-writes it into the chart's schema.
+It is written into the chart's schema.
 """
 
 import json
@@ -28,9 +28,7 @@ def settings_schema() -> dict[str, Any]:
     """JSON schema of each variable that the chart's `settings` may have."""
     fields = Settings.model_json_schema()["properties"]
     schemas = {name: _plain(schema) for name, schema in fields.items() if name not in DECIDED and not name.startswith(_REMOTE)}
-    return {
-        PREFIX + name.upper(): schema for name, schema in schemas.items() if schema.get("format") not in _NO_VALUES
-    }
+    return {PREFIX + name.upper(): schema for name, schema in schemas.items() if schema.get("format") not in _NO_VALUES}
 
 
 def with_settings(schema: str) -> str:

@@ -9,8 +9,20 @@ import yaml
 from service.routes import operations
 from service.settings import Settings
 from tests.deploy.chart import (
-    CHART, EXAMPLES, LEAST, QDRANT, ROOT, Chart, Object, containers, environment_of, of_kind, only, pods, service_container,
-)  # fmt: skip
+    CHART,
+    EXAMPLES,
+    LEAST,
+    QDRANT,
+    ROOT,
+    Chart,
+    Object,
+    containers,
+    environment_of,
+    of_kind,
+    only,
+    pods,
+    service_container,
+)
 
 CRDS = {"ServiceMonitor", "PrometheusRule"}
 VERSIONS = ("1.30", "1.34", "1.37")
@@ -22,7 +34,7 @@ def covers(selector: Object, labels: Object) -> bool:
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    assert [path.stem for path in EXAMPLES] == ["embedded", "gpu-vllm", "qdrant", "qdrant-own"]
+    assert [path.stem for path in EXAMPLES] == ["embedded", "gpu-vllm", "qdrant-own", "qdrant"]
 
 
 @everywhere
@@ -127,7 +139,9 @@ def test_the_embedded_index_has_one_pod_and_a_volume_that_stays(chart: Chart) ->
     claim = only(objects, "PersistentVolumeClaim", "notellm-index")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     container, volumes = service_container(objects), deployment["template"]["spec"]["volumes"]
-    (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == environment_of(container)["NOTELLM_DATA_DIR"]]
+    (mount,) = [
+        mount for mount in container["volumeMounts"] if mount["mountPath"] == environment_of(container)["NOTELLM_DATA_DIR"]
+    ]
     assert mount == {"name": "index", "mountPath": "/data"}
     assert {"name": "index", "persistentVolumeClaim": {"claimName": "notellm-index"}} in volumes
 

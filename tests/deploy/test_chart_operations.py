@@ -15,6 +15,7 @@ from tests.deploy.chart import CHART, LEAST, QDRANT, ROOT, Chart, of_kind, only,
 
 ADAPTER = ROOT / "deploy" / "helm" / "prometheus-adapter.yaml"
 METRIC = "notellm_queue_tokens"
+HEADLESS = "notellm-qdrant-headless"
 RULES = """groups:
   - name: notellm
     rules:
@@ -69,7 +70,9 @@ def test_it_does_not_scrape_qdrants_services(chart: Chart) -> None:
     values = (*LEAST, "qdrant.own.enabled=true", "serviceMonitor.enabled=true", "serviceMonitor.keySecret=k")
     objects = chart.template(values=values)
     selector = only(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
-    chosen = [item["metadata"]["name"] for item in of_kind(objects, "Service") if selector <= item["metadata"]["labels"].items()]
+    chosen = [
+        item["metadata"]["name"] for item in of_kind(objects, "Service") if selector <= item["metadata"]["labels"].items()
+    ]
     assert chosen == ["notellm"]
 
 
@@ -78,7 +81,9 @@ def test_rule_files_become_objects(chart: Chart, tmp_path: Path) -> None:
     written = tmp_path / "rules.yml"
     written.write_text(RULES)
     files = [written, *sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))]
-    arguments = [part for number, file in enumerate(files) for part in ("--set-file", f"prometheusRules.files.r{number}={file}")]
+    arguments = [
+        part for number, file in enumerate(files) for part in ("--set-file", f"prometheusRules.files.r{number}={file}")
+    ]
     objects = chart.template(*arguments, values=(*LEAST, "prometheusRules.labels.release=prometheus"))
     for number, file in enumerate(files):
         rule = only(objects, "PrometheusRule", f"notellm-r{number}")
@@ -105,11 +110,10 @@ def test_spreading_tells_a_new_rollout_from_the_old(chart: Chart) -> None:
 @pytest.mark.parametrize(
     ("pod", "arguments"),
     [
-        ("notellm-qdrant-0", "--uri http://notellm-qdrant-0.notellm-qdrant-headless:6335"),
+        ("notellm-qdrant-0", f"--uri http://notellm-qdrant-0.{HEADLESS}:6335"),
         (
             "notellm-qdrant-10",
-            "--bootstrap http://notellm-qdrant-0.notellm-qdrant-headless:6335"
-            " --uri http://notellm-qdrant-10.notellm-qdrant-headless:6335",
+            f"--bootstrap http://notellm-qdrant-0.{HEADLESS}:6335 --uri http://notellm-qdrant-10.{HEADLESS}:6335",
         ),
     ],
 )
@@ -125,8 +129,8 @@ def test_qdrants_first_node_begins_and_the_others_join(chart: Chart, tmp_path: P
     environment = {"HOSTNAME": pod, "PATH": os.environ["PATH"]}
     shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=10, check=True)
     assert shown.stdout.strip() == arguments
-    assert server["serviceName"] == only(objects, "Service", "notellm-qdrant-headless")["metadata"]["name"]
-    assert only(objects, "Service", "notellm-qdrant-headless")["spec"]["publishNotReadyAddresses"] is True
+    assert server["serviceName"] == only(objects, "Service", HEADLESS)["metadata"]["name"]
+    assert only(objects, "Service", HEADLESS)["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_further_labels_and_annotations_reach_the_pods(chart: Chart) -> None:

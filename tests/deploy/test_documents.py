@@ -48,7 +48,9 @@ def test_there_are_commands_of_both_kinds() -> None:
     assert len(INSTALLS) == 5
 
 
-@pytest.mark.parametrize("block", OFFLINE, ids=lambda block: shlex.split(block)[0])
+@pytest.mark.parametrize(
+    "block", [block for block in OFFLINE if "keygen" not in block], ids=lambda block: shlex.split(block)[0]
+)
 def test_a_command_that_needs_no_cluster_runs(chart: Chart, folder: Path, block: str) -> None:
     assert shell(chart, block, folder)
 
@@ -73,7 +75,9 @@ def test_the_training_job_finds_what_its_config_map_holds(chart: Chart, folder: 
     (command,) = re.findall(r"^kubectl create configmap notellm-training .*$", page, re.MULTILINE)
     shown = yaml.safe_load(shell(chart, f"{command} --dry-run=client --output yaml", folder))
     assert shown["data"].keys() == {"torchrun.sh", "config.yaml"}
-    (job,) = [item for item in yaml.safe_load_all((ROOT / "deploy" / "training" / "job.yaml").read_text()) if item["kind"] == "Job"]
+    (job,) = [
+        item for item in yaml.safe_load_all((ROOT / "deploy" / "training" / "job.yaml").read_text()) if item["kind"] == "Job"
+    ]
     (container,) = job["spec"]["template"]["spec"]["containers"]
     called = [*container["command"], *container["args"]]
     assert [Path(part).name for part in called if part.startswith("/config/")] == ["torchrun.sh", "config.yaml"]

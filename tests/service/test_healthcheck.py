@@ -17,7 +17,7 @@ class Answering(HTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802 (the library's name)
+    def do_GET(self) -> None:
         assert isinstance(self.server, Answering)
         self.send_response(self.server.status if urlsplit(self.path).path == "/health/ready" else 404)
         self.end_headers()

@@ -39,7 +39,7 @@ def image(request: pytest.FixtureRequest) -> Callable[[str], str]:
         pytest.skip("no Docker engine answers `docker info`")
 
     def build(target: str) -> str:
-        name = f"notellm-{target}"
+        name = f"notellm-test-{target}"
         index = f"TORCH_INDEX={os.environ.get('TORCH_INDEX', '')}"
         docker("build", "--target", target, "--tag", name, "--build-arg", index, ".", timeout=BUILD_SECONDS)
         mebibytes = int(docker("image", "inspect", "--format", "{{.Size}}", name)) / 2**20
