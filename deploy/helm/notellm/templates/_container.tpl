@@ -1,0 +1,157 @@
+{{- /* The environment of the service. Each NOTELLM_* variable is a setting of service/settings.py. */ -}}
+{{- define "notellm.env" -}}
+- name: HOME
+  value: /tmp
+- name: NOTELLM_CHECKPOINT
+  value: {{ printf "/checkpoint/%s" .Values.checkpoint.path | trimSuffix "/" }}
+- name: NOTELLM_HOST
+  value: "0.0.0.0"
+- name: NOTELLM_PORT
+  value: "8000"
+- name: NOTELLM_ENGINE
+  value: {{ .Values.engine.kind }}
+{{- if eq .Values.engine.kind "vllm" }}
+- name: NOTELLM_VLLM_TENSOR_PARALLEL
+  value: {{ .Values.engine.tensorParallel | quote }}
+{{- end }}
+- name: NOTELLM_SHUTDOWN_SECONDS
+  value: {{ .Values.shutdown.seconds | quote }}
+- name: NOTELLM_CANARY_SECONDS
+  value: {{ .Values.probes.canarySeconds | quote }}
+{{- if .Values.auth.keysSecret }}
+- name: NOTELLM_API_KEYS_FILE
+  value: /etc/notellm/keys/{{ .Values.auth.keysName }}
+{{- else }}
+- name: NOTELLM_ALLOW_ANONYMOUS
+  value: "true"
+{{- end }}
+{{- if .Values.blocklist.configMap }}
+- name: NOTELLM_HASHTAG_BLOCKLIST
+  value: /etc/notellm/blocklist/{{ .Values.blocklist.name }}
+{{- end }}
+{{- include "notellm.indexEnv" . }}
+{{- range $name, $value := .Values.settings }}
+- name: {{ $name }}
+  value: {{ include "notellm.scalar" $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "notellm.indexEnv" -}}
+{{- $server := include "notellm.qdrantUrl" . -}}
+{{- if $server }}
+- name: NOTELLM_QDRANT_URL
+  value: {{ $server }}
+- name: NOTELLM_QDRANT_GRPC_PORT
+  value: {{ include "notellm.qdrantGrpcPort" . | quote }}
+- name: NOTELLM_QDRANT_COLLECTION
+  value: {{ .Values.qdrant.collection }}
+- name: NOTELLM_QDRANT_TIMEOUT_SECONDS
+  value: {{ .Values.qdrant.timeoutSeconds | quote }}
+{{- if .Values.qdrant.keySecret }}
+- name: NOTELLM_QDRANT_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.qdrant.keySecret }}
+      key: {{ .Values.qdrant.keyName }}
+- name: NOTELLM_QDRANT_PLAIN_API_KEY
+  value: {{ .Values.qdrant.plainKey | quote }}
+{{- end }}
+{{- if .Values.qdrant.caSecret }}
+- name: NOTELLM_QDRANT_CA_FILE
+  value: /etc/notellm/qdrant-ca/{{ .Values.qdrant.caName }}
+{{- end }}
+{{- else }}
+- name: NOTELLM_DATA_DIR
+  value: /data
+{{- end }}
+{{- end -}}
+
+{{- define "notellm.resources" -}}
+{{- $resources := deepCopy .Values.resources -}}
+{{- if gt (int .Values.gpu.count) 0 -}}
+{{- $_ := set $resources "limits" (merge (dict .Values.gpu.resource (toString .Values.gpu.count)) (default dict $resources.limits)) -}}
+{{- end -}}
+{{ toYaml $resources }}
+{{- end -}}
+
+{{- /* Keys come as a directory: a file mounted by itself would never change, and keys are read again without a restart. */ -}}
+{{- define "notellm.volumeMounts" -}}
+- name: checkpoint
+  mountPath: /checkpoint
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+{{- if not (include "notellm.qdrantUrl" .) }}
+- name: index
+  mountPath: /data
+{{- end }}
+{{- if .Values.auth.keysSecret }}
+- name: keys
+  mountPath: /etc/notellm/keys
+  readOnly: true
+{{- end }}
+{{- if .Values.qdrant.caSecret }}
+- name: qdrant-ca
+  mountPath: /etc/notellm/qdrant-ca
+  readOnly: true
+{{- end }}
+{{- if .Values.blocklist.configMap }}
+- name: blocklist
+  mountPath: /etc/notellm/blocklist
+  readOnly: true
+{{- end }}
+{{- if eq .Values.engine.kind "vllm" }}
+- name: shm
+  mountPath: /dev/shm
+{{- end }}
+{{- end -}}
+
+{{- define "notellm.volumes" -}}
+- name: checkpoint
+  {{- if .Values.checkpoint.existingClaim }}
+  persistentVolumeClaim:
+    claimName: {{ .Values.checkpoint.existingClaim }}
+    readOnly: true
+  {{- else if .Values.checkpoint.hostPath }}
+  hostPath:
+    path: {{ .Values.checkpoint.hostPath }}
+    type: Directory
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .Values.checkpoint.image.sizeLimit }}
+  {{- end }}
+- name: tmp
+  emptyDir:
+    {{- if .Values.tmp.inMemory }}
+    medium: Memory
+    {{- end }}
+    sizeLimit: {{ .Values.tmp.sizeLimit }}
+{{- if not (include "notellm.qdrantUrl" .) }}
+- name: index
+  persistentVolumeClaim:
+    claimName: {{ include "notellm.embeddedClaim" . }}
+{{- end }}
+{{- if .Values.auth.keysSecret }}
+- name: keys
+  secret:
+    secretName: {{ .Values.auth.keysSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- if .Values.qdrant.caSecret }}
+- name: qdrant-ca
+  secret:
+    secretName: {{ .Values.qdrant.caSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- if .Values.blocklist.configMap }}
+- name: blocklist
+  configMap:
+    name: {{ .Values.blocklist.configMap }}
+{{- end }}
+{{- if eq .Values.engine.kind "vllm" }}
+- name: shm
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .Values.shm.sizeLimit }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,109 @@
+{{- define "notellm.fullname" -}}
+{{- $name := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-notellm" .Release.Name) (contains "notellm" .Release.Name)) -}}
+{{- $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "notellm.qdrantName" -}}
+{{ include "notellm.fullname" . }}-qdrant
+{{- end -}}
+
+{{- /* Takes a list: the root and a component. */ -}}
+{{- define "notellm.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: notellm
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{- define "notellm.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "notellm.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end -}}
+
+{{- /* Takes a list: the root and an image's values. */ -}}
+{{- define "notellm.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- /* Empty with the embedded index. */ -}}
+{{- define "notellm.qdrantUrl" -}}
+{{- if .Values.qdrant.own.enabled -}}
+http://{{ include "notellm.qdrantName" . }}:6333
+{{- else -}}
+{{ .Values.qdrant.url }}
+{{- end -}}
+{{- end -}}
+
+{{- define "notellm.qdrantGrpcPort" -}}
+{{ ternary 6334 .Values.qdrant.grpcPort .Values.qdrant.own.enabled }}
+{{- end -}}
+
+{{- define "notellm.embeddedClaim" -}}
+{{ .Values.embedded.existingClaim | default (printf "%s-index" (include "notellm.fullname" .)) }}
+{{- end -}}
+
+{{- /* A value of an environment variable. Helm reads numbers as floats and would write 4194304 as 4.194304e+06. */ -}}
+{{- define "notellm.scalar" -}}
+{{- if and (kindIs "float64" .) (eq (float64 .) (floor .)) -}}
+{{ printf "%.0f" . }}
+{{- else -}}
+{{ . }}
+{{- end -}}
+{{- end -}}
+
+{{- define "notellm.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "notellm.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- /* Takes a list: the root and a component. Pods come apart where there is room, those of one rollout among themselves. */ -}}
+{{- define "notellm.topologySpread" -}}
+{{- $root := index . 0 -}}
+{{- $selector := include "notellm.selector" . -}}
+{{- $rolled := eq (index . 1) "service" -}}
+{{- with $root.Values.topologySpread }}
+topologySpreadConstraints:
+  {{- range . }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $selector | nindent 8 }}
+    {{- if $rolled }}
+    matchLabelKeys: [pod-template-hash]
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "notellm.imagePullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}

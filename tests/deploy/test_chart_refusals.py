@@ -1,0 +1,92 @@
+"""Wrong values are refused before anything is installed, and the message says what to change."""
+
+import pytest
+
+from tests.deploy.chart import LEAST, QDRANT, Chart, of_kind, only
+
+OWN = (*LEAST, "qdrant.own.enabled=true")
+PLAIN = (*LEAST, "qdrant.url=http://qdrant:6333")
+VLLM = (*LEAST, "engine.kind=vllm")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((*LEAST, "replicas=2"), "there can be one pod: set qdrant.url or qdrant.own.enabled=true, or replicas=1"),
+        ((*LEAST, "autoscaling.enabled=true"), "there can be one pod"),
+        ((*OWN, "qdrant.url=https://q:6333"), "contradict each other"),
+        ((*LEAST, "qdrant.keySecret=q"), "belong to a Qdrant server"),
+        ((*LEAST, "qdrant.caSecret=q"), "belong to a Qdrant server"),
+        ((*PLAIN, "qdrant.caSecret=q"), "without an https:// qdrant.url"),
+        ((*PLAIN, "qdrant.keySecret=q"), "unencrypted: set an https:// qdrant.url, or qdrant.plainKey=true"),
+        ((*OWN, "qdrant.keySecret=q"), "unencrypted"),
+        ((*QDRANT, "autoscaling.enabled=true", "autoscaling.maxReplicas=1"), "below autoscaling.minReplicas"),
+        ((*QDRANT, "rollout.maxSurge=0"), "no pod could ever be replaced"),
+        ((*VLLM, "gpu.count=2"), "gpu.count=2 and engine.tensorParallel=1"),
+        (VLLM, "gpu.count=0 and engine.tensorParallel=1"),
+        ((*VLLM, "gpu.count=1", "settings.NOTELLM_EMBEDDING_INT8=true"), "embeds by vLLM's own weights"),
+        ((*LEAST, "gpu.count=2"), "one GPU at most: set engine.kind=vllm"),
+        ((*LEAST, "engine.tensorParallel=2"), "one GPU at most"),
+        (("auth.keysSecret=keys",), "exactly one of checkpoint.existingClaim, checkpoint.image.repository"),
+        ((*LEAST, "checkpoint.hostPath=/models"), "exactly one of"),
+        (("checkpoint.existingClaim=models",), "set auth.keysSecret to a secret with a file of API keys"),
+        ((*LEAST, "auth.allowAnonymous=true"), "contradict each other"),
+        ((*LEAST, "serviceMonitor.enabled=true"), "a key of the scope metrics"),
+    ],
+)
+def test_values_that_contradict_each_other(chart: Chart, values: tuple[str, ...], message: str) -> None:
+    assert message in chart.refusal(*values)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ("replica=2", "replica"),
+        ("qdrant.apiKey=s3cret", "apiKey"),
+        ("auth.keys=s3cret", "keys"),
+        ("settings.NOTELLM_MAX_BATCH_TOKEN=512", "NOTELLM_MAX_BATCH_TOKEN"),
+        ("settings.NOTELLM_PORT=80", "NOTELLM_PORT"),
+        ("settings.NOTELLM_QDRANT_API_KEY=s3cret", "NOTELLM_QDRANT_API_KEY"),
+        ("settings.NOTELLM_REMOTE_URL=http://h", "NOTELLM_REMOTE_URL"),
+        ("settings.NOTELLM_MAX_BATCH_TOKENS=1", "NOTELLM_MAX_BATCH_TOKENS"),
+        ("settings.NOTELLM_LOG_LEVEL=LOUD", "NOTELLM_LOG_LEVEL"),
+        ("settings.NOTELLM_THREADS=many", "NOTELLM_THREADS"),
+        ("replicas=many", "replicas"),
+        ("engine.kind=remote", "kind"),
+        ("image.digest=latest", "digest"),
+        ("qdrant.url=qdrant:6333", "url"),
+        ("qdrant.url=https://user:s3cret@qdrant", "url"),
+        ("checkpoint.path=../etc", "path"),
+        ("checkpoint.path=/models", "path"),
+        ("checkpoint.hostPath=models", "hostPath"),
+        ("resources.limits=null", "limits"),
+        ("podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),
+        ("service.type=ExternalName", "type"),
+        ("tmp.sizeLimit=much", "sizeLimit"),
+    ],
+)
+def test_values_that_the_schema_does_not_know(chart: Chart, value: str, place: str) -> None:
+    refusal = chart.refusal(*QDRANT, value)
+    assert "values don't meet the specifications of the schema" in refusal
+    assert place in refusal
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (*QDRANT, "qdrant.keySecret=q", "qdrant.caSecret=ca"),
+        (*PLAIN, "qdrant.keySecret=q", "qdrant.plainKey=true"),
+        (*OWN, "qdrant.keySecret=q", "qdrant.plainKey=true", "replicas=5"),
+        (*VLLM, "gpu.count=4", "engine.tensorParallel=4"),
+        (*LEAST, "gpu.count=1"),
+        (*LEAST, "rollout.maxSurge=0"),
+        (*LEAST, "serviceMonitor.enabled=true", "serviceMonitor.keySecret=k"),
+        ("checkpoint.hostPath=/models", "auth.allowAnonymous=true", "serviceMonitor.enabled=true"),
+    ],
+)
+def test_what_they_ask_for_is_taken(chart: Chart, values: tuple[str, ...]) -> None:
+    assert only(chart.template(values=values), "Deployment")
+
+
+def test_subchart_globals_are_taken(chart: Chart) -> None:
+    assert of_kind(chart.template(values=(*LEAST, "global.x=y")), "Deployment")
