@@ -18,7 +18,7 @@ COPY constraints constraints
 RUN mkdir notellm service training \
     && touch README.md LICENSE \
     && python -m venv /opt/notellm \
-    && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c constraints/cpu.txt '.[service]'
+    && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c constraints/cpu.txt '.[service,tracing]'
 
 
 FROM dependencies AS wheel

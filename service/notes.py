@@ -17,6 +17,7 @@ from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.metrics import Metrics
 from service.queues import EngineQueues, Ids
 from service.suggestions import SuggestionPrompts, Suggestions
+from service.tracing import part
 
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
@@ -211,7 +212,8 @@ class NoteService:
         return self._prompt.max_embedding_tokens
 
     async def _tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
-        tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
+        with part("tokenize", notes=len(notes)):
+            tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
         for note in tokenized:
             for name in note.truncated:
                 self._metrics.truncations.labels(name).inc()
