@@ -39,9 +39,7 @@ hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
 Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` names each broken rule and its field."""
 
 
-def create_app(
-    runtime: Runtime, settings: Settings, drain: Drain | None = None, tracing: "Tracing | None" = None
-) -> FastAPI:
+def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None, tracing: "Tracing | None" = None) -> FastAPI:
     """The ASGI application over a service made by `open_service`. `drain` is that of the server, if it has one."""
     drain = drain or Drain()
     app = FastAPI(title="NoteLLM", version=API_VERSION, description=DESCRIPTION, redoc_url=None)

@@ -81,9 +81,7 @@ class Tracing:
             trace_id.reset(traced)
 
     def _arrived(self, scope: Scope) -> Span:
-        sent = {
-            name: [value.decode("latin-1") for key, value in scope["headers"] if key == name.encode()] for name in _HEADERS
-        }
+        sent = {name: [value.decode("latin-1") for key, value in scope["headers"] if key == name.encode()] for name in _HEADERS}
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         return self.requests.start_span(
             method, self._context.extract(sent), kind=SpanKind.SERVER, attributes={"http.request.method": method}

@@ -35,7 +35,7 @@ def part(name: str, **facts: int) -> AbstractContextManager[None]:
 
 
 def batch(queue: str, spans: Iterable["OpenSpan | None"], tokens: int) -> AbstractContextManager[None]:
-    """A batch, for the length of a `with` block: a span of its own, and in each request that it serves one for the wait and one for the pass.
+    """A batch, for the length of a `with` block: a span of its own, and in each request one for the wait and one for the pass.
 
     Args:
         queue: its name.
@@ -83,7 +83,9 @@ def _check() -> None:
     """Raises `StartupError` where OpenTelemetry would go on with something else, or lose every span."""
     name, endpoint = _first(_ENDPOINTS)
     if urlsplit(endpoint).scheme not in {"http", "https"}:
-        raise StartupError(f"{name}: must begin with http:// or https://; spans are sent by OTLP over HTTP, usually to port 4318")
+        raise StartupError(
+            f"{name}: must begin with http:// or https://; spans are sent by OTLP over HTTP, usually to port 4318"
+        )
     wanted = {
         "OTEL_TRACES_EXPORTER": {"otlp"},
         _first(_PROTOCOLS)[0]: {"http/protobuf"},

@@ -16,18 +16,21 @@ from tests.otlp import CALLER, TRACES, named, running_collector, tree, under
 from tests.processes import ROOT
 from tests.serving import free_port, running_service
 
-NOTE = {"notes": [{"title": "one"}], "store": False}
+NOTE = {"notes": [{"id": "n0", "title": "one"}], "store": False}
 ENDPOINT = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
 
 
 def test_a_process_sends_its_spans_and_the_last_ones_at_its_end(tiny_path: Path, tmp_path: Path) -> None:
-    with running_collector() as collector:
-        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
-        with running_service(tiny_path, tmp_path, **traced) as service:
-            body = {"notes": [{"id": "n1", "title": "cold brew"}]}
-            httpx.post(f"{service.url}/notes/embed", json=body, headers=under(TRACES[0]), trust_env=False).raise_for_status()
-            assert not collector.spans
-            assert service.stop() == 0
+    with (
+        running_collector() as collector,
+        running_service(
+            tiny_path, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="60000"
+        ) as service,
+    ):
+        body = {"notes": [{"id": "n1", "title": "cold brew"}]}
+        httpx.post(f"{service.url}/notes/embed", json=body, headers=under(TRACES[0]), trust_env=False).raise_for_status()
+        assert not collector.spans
+        assert service.stop() == 0
     assert collector.services == {"notellm"}
     seen = [span for span in collector.spans if span.trace == TRACES[0]]
     request = named(seen, "POST /notes/embed")
@@ -41,8 +44,8 @@ def test_a_process_sends_its_spans_and_the_last_ones_at_its_end(tiny_path: Path,
 
 
 def test_without_a_collector_requests_are_answered_and_the_process_ends(tiny_path: Path, tmp_path: Path) -> None:
-    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
-    with running_service(tiny_path, tmp_path, **traced) as service:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with running_service(tiny_path, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=nobody, OTEL_BSP_SCHEDULE_DELAY="50") as service:
         slowest = 0.0
         for _ in range(20):
             start = time.monotonic()

@@ -24,7 +24,7 @@ from tests.service.gate import Gate
 from tests.service.keyed import speaking_to, write_keys
 from tests.service.test_secrecy import MARKS, every_call, failing_calls
 
-NOTE = {"notes": [{"title": "one"}], "store": False}
+NOTE = {"notes": [{"id": "n0", "title": "one"}], "store": False}
 QUEUED = ("queue embed", ["wait", "forward"])
 
 
@@ -89,6 +89,9 @@ async def test_requests_that_share_a_batch_are_linked_to_it(gate: Gate, http: ht
     running = embed(TRACES[0])
     await asyncio.to_thread(gate.entered.wait, 10)
     sharing = [embed(trace) for trace in TRACES[1:]]
+    async with asyncio.timeout(10):
+        while len([span for span in spans.seen() if span.name == "tokenize"]) < len(TRACES):
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)
     gate.open.set()
     assert [answer.status_code for answer in await asyncio.gather(running, *sharing)] == [200, 200, 200]
@@ -106,9 +109,7 @@ async def test_requests_that_share_a_batch_are_linked_to_it(gate: Gate, http: ht
         assert forward.links == {(shared.trace, shared.id)}
 
 
-async def test_errors_are_told_by_their_kind(
-    http: httpx.AsyncClient, spans: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_errors_are_told_by_their_kind(http: httpx.AsyncClient, spans: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Any:
         raise RuntimeError("private words")
 
@@ -128,7 +129,7 @@ async def test_errors_are_told_by_their_kind(
 async def test_what_waited_for_nothing_is_seen(gate: Gate, http: httpx.AsyncClient, spans: Recorder) -> None:
     running = asyncio.create_task(http.post("/notes/embed", json=NOTE))
     await asyncio.to_thread(gate.entered.wait, 10)
-    late = await http.post("/notes/embed", json=NOTE, headers={"X-Request-Timeout": "0.3", **under(TRACES[0])})
+    late = await http.post("/notes/embed", json=NOTE, headers={"X-Request-Timeout": "1", **under(TRACES[0])})
     assert late.status_code == 504
     gate.open.set()
     await running
@@ -143,10 +144,12 @@ async def test_neither_text_nor_ids_nor_keys_are_in_spans(
     settings_for: Callable[..., Settings], spans: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for(api_keys_file=write_keys(tmp_path / "keys.toml"), max_body_bytes=4096)
-    async with open_service(settings) as runtime:
-        async with speaking_to(runtime, settings, tracing=Tracing(SimpleSpanProcessor(spans))) as http:
-            await every_call(http)
-            await failing_calls(http, monkeypatch)
+    async with (
+        open_service(settings) as runtime,
+        speaking_to(runtime, settings, tracing=Tracing(SimpleSpanProcessor(spans))) as http,
+    ):
+        await every_call(http)
+        await failing_calls(http, monkeypatch)
     told = [span.to_json() for span in spans.get_finished_spans()]
     assert {span.name for span in spans.seen()} >= {"GET /notes/{note_id}", "DELETE /notes/{note_id}", "index upsert"}
     assert {span.facts.get("http.response.status_code") for span in spans.seen()} >= {200, 401, 403, 404, 413, 422, 500, 503}
@@ -193,14 +196,15 @@ async def test_the_log_has_the_trace(http: httpx.AsyncClient, client: httpx.Asyn
         configure_logging("DEBUG", "json")
         root.handlers[0].stream = stream  # type: ignore[attr-defined]
         await http.get("/model", headers=under(TRACES[0], sampled=False))
-        await http.get("/model", headers={"traceparent": "private words", "tracestate": "private words"})
-        await client.get("/model", headers=under(TRACES[1]))
+        await http.get("/model", headers={**under(TRACES[1]), "tracestate": "private words"})
+        await http.get("/model", headers={"traceparent": "private words"})
+        await client.get("/model", headers=under(TRACES[2]))
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    traced, begun, untraced = [line for line in lines if line["logger"] == "service.access"]
-    assert traced["trace_id"] == TRACES[0]
+    traced, stateless, begun, untraced = [line for line in lines if line["logger"] == "service.access"]
+    assert (traced["trace_id"], stateless["trace_id"]) == (TRACES[0], TRACES[1])
     assert len(begun["trace_id"]) == 32
     assert "trace_id" not in untraced
     assert "private" not in stream.getvalue()
