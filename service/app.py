@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +26,10 @@ from service.rate_limit import RateLimits
 from service.routes import admin, migration, notes, openai, operations
 from service.runtime import Runtime
 from service.settings import Settings
+from service.traced_requests import TracedRequests
+
+if TYPE_CHECKING:
+    from service.spans import Tracing
 
 MAX_ERRORS = 20
 
@@ -35,7 +39,7 @@ hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
 Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` names each broken rule and its field."""
 
 
-def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None) -> FastAPI:
+def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None, tracing: "Tracing | None" = None) -> FastAPI:
     """The ASGI application over a service made by `open_service`. `drain` is that of the server, if it has one."""
     drain = drain or Drain()
     app = FastAPI(title="NoteLLM", version=API_VERSION, description=DESCRIPTION, redoc_url=None)
@@ -59,6 +63,8 @@ def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None)
             expose_headers=CORS_ANSWER_HEADERS,
         )  # fmt: skip
     app.add_middleware(RequestContext, metrics=runtime.metrics)
+    if tracing:
+        app.add_middleware(TracedRequests, tracing=tracing)
     docs = docs_policy(app.openapi_url or "", f"{app.title} - Swagger UI", app.swagger_ui_oauth2_redirect_url)
     app.add_middleware(SecurityHeaders, pages={"/docs": docs})
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -6,14 +6,18 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
+from service import tracing
 from service.caller import caller
 from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
 from service.fair_queue import FairQueue
 from service.forecast import PLANNED, Forecast
 from service.health import ForwardHealth
 from service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.spans import OpenSpan
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -32,6 +36,7 @@ class _Waiting(Generic[Work, Result]):
     deadline: float = math.inf
     request: "list[_Waiting[Work, Result]]" = field(default_factory=list, repr=False)
     since: float = field(default_factory=time.perf_counter)
+    span: "OpenSpan | None" = field(default_factory=tracing.open_span.get)
 
 
 class Batcher(Generic[Work, Result]):
@@ -105,7 +110,11 @@ class Batcher(Generic[Work, Result]):
         """
         if not works:
             return []
-        self.admit(works)
+        with tracing.part(f"queue {self._name}", notes=len(works), tokens=sum(cost for _, cost in works)):
+            self.admit(works)
+            return await self._answers(works)
+
+    async def _answers(self, works: Sequence[tuple[Work, int]]) -> list[Result]:
         asking, loop = caller.get(), asyncio.get_running_loop()
         waiting = [_Waiting[Work, Result](work, cost, loop.create_future(), asking.deadline) for work, cost in works]
         for item in waiting:
@@ -222,7 +231,7 @@ class Batcher(Generic[Work, Result]):
         start = time.perf_counter()
         self._show_batch(batch, start)
         try:
-            with self._forecast.batch(_tokens(batch)):
+            with tracing.batch(self._name, (item.span for item in batch), _tokens(batch)), self._forecast.batch(_tokens(batch)):
                 results = await self._forward(batch)
                 seconds = time.perf_counter() - start
                 self._forecast.learn(_tokens(batch), seconds, busy=busy)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 import uvicorn
@@ -23,6 +24,10 @@ from service.head_limit import MAX_HEAD_BYTES
 from service.keygen import keygen
 from service.logs import configure_logging
 from service.settings import Settings
+from service.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from service.spans import Tracing
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -36,7 +41,7 @@ def serve(context: typer.Context) -> None:
         return
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(_serve(settings))
+    asyncio.run(_serve_traced(settings))
 
 
 app.command()(commands.ingest)
@@ -45,7 +50,12 @@ app.command("import")(commands.restore)
 app.command()(migrate)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve_traced(settings: Settings) -> None:
+    async with open_tracing() as tracing:
+        await _serve(settings, tracing)
+
+
+async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from service.app import create_app  # torch takes seconds to import: a wrong setting is told before that
@@ -57,7 +67,7 @@ async def _serve(settings: Settings) -> None:
     async with open_service(settings) as runtime:
         drain = Drain()
         config = uvicorn.Config(
-            create_app(runtime, settings, drain),
+            create_app(runtime, settings, drain, tracing),
             host=settings.host,
             port=settings.port,
             log_config=None,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 from contextlib import AsyncExitStack, suppress
+from contextvars import Context
 from dataclasses import dataclass
 
 from notellm.checkpoint import Checkpoint
@@ -36,7 +37,8 @@ class Loaded:
 
     def start_filling(self) -> None:
         """Lets the back-fill run."""
-        self.filling = self.filling or asyncio.create_task(self.back_fill.run())
+        # In a context of its own: it is no part of the request that has begun the migration.
+        self.filling = self.filling or asyncio.create_task(self.back_fill.run(), context=Context())
 
     async def stop_filling(self) -> None:
         """Ends the back-fill."""

@@ -9,14 +9,19 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 
 from service.middleware import request_id
 from service.tracebacks import format_exception
+from service.tracing import trace_id
+
+_TALKATIVE = ("httpx", "httpx2", "httpcore", "urllib3", "qdrant_client", "grpc", "transformers")
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds `request_id` to every record."""
+    """Adds `request_id` to every record, and `trace_id` where the request is traced."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Lets every record through."""
         record.request_id = request_id.get()
+        if traced := trace_id.get():
+            record.trace_id = traced
         return True
 
 
@@ -53,9 +58,8 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request_id"]}},
         "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {
-            name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "qdrant_client", "grpc", "transformers")
-        },
+        # Of a header that it cannot read, OpenTelemetry warns by quoting it.
+        "loggers": {name: {"level": "WARNING"} for name in _TALKATIVE} | {"opentelemetry.trace": {"level": "ERROR"}},
     }
 
 

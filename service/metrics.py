@@ -9,6 +9,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from service.tracing import part
+
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _INDEX_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _NOTES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -98,10 +100,11 @@ class Metrics:
 
     @contextmanager
     def index_operation(self, operation: str) -> Iterator[None]:
-        """Times an index operation, and counts it if it fails."""
+        """Times an index operation, counts it if it fails, and makes it a part of the request's trace."""
         start = time.perf_counter()
         try:
-            yield
+            with part(f"index {operation}"):
+                yield
         except Exception:
             self.index_errors.labels(operation).inc()
             raise

@@ -25,8 +25,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Asked all the time by machines: logged at DEBUG, and answered until the end.
 OPERATIONS = ("/health/live", "/health/ready", "/metrics")
 # As nginx counts it: the client did not wait for the answer.
-_CLIENT_LEFT = 499
-_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
+CLIENT_LEFT = 499
+METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
@@ -96,11 +96,11 @@ class RequestContext:
             await document_response(document, scope)(scope, receive, send_with_headers)
         finally:
             self._metrics.in_flight.dec()
-            self._record(scope, answer.status or _CLIENT_LEFT, time.perf_counter() - start)
+            self._record(scope, answer.status or CLIENT_LEFT, time.perf_counter() - start)
             request_id.reset(reset)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         route = getattr(scope.get("route"), "path", "unknown")
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)

@@ -20,6 +20,7 @@ from service.metrics import Metrics
 from service.queues import EngineQueues, Ids
 from service.storing import StoredResult, plan, refuse_repeated_ids
 from service.suggestions import SuggestionPrompts, Suggestions
+from service.tracing import part
 
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.
@@ -241,7 +242,8 @@ class NoteService:
         return self._prompt.max_embedding_tokens
 
     async def _tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
-        tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
+        with part("tokenize", notes=len(notes)):
+            tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
         for note in tokenized:
             for name in note.truncated:
                 self._metrics.truncations.labels(name).inc()

@@ -10,6 +10,7 @@ from service.app import create_app
 from service.keys import Scope, hash_key
 from service.runtime import Runtime, open_service
 from service.settings import Settings
+from service.spans import Tracing
 
 KEYS = {scope: f"nlm_marked-key-{scope.value}" for scope in Scope}
 
@@ -24,8 +25,11 @@ def bearer(scope: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEYS[Scope(scope)]}"}
 
 
-def speaking_to(runtime: Runtime, settings: Settings, client: tuple[str, int] = ("127.0.0.1", 123)) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(runtime, settings), raise_app_exceptions=False, client=client)
+def speaking_to(
+    runtime: Runtime, settings: Settings, client: tuple[str, int] = ("127.0.0.1", 123), tracing: Tracing | None = None
+) -> httpx.AsyncClient:
+    app = create_app(runtime, settings, tracing=tracing)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=client)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 

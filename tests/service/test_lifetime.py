@@ -2,45 +2,19 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 import uvicorn
 
 from service.app import create_app
-from service.engines import LocalEngine
 from service.runtime import open_service
 from service.settings import Settings
 from tests.service.calls import NOTES
+from tests.service.gate import Gate
 
 TITLES = [{"id": str(number), "title": f"note {number}"} for number in range(3)]
-
-
-@dataclass
-class Gate:
-    """Holds the engine back, and counts the prompts that it was given."""
-
-    open: threading.Event = field(default_factory=threading.Event)
-    entered: threading.Event = field(default_factory=threading.Event)
-    batches: list[int] = field(default_factory=list)
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    held, embed = Gate(), LocalEngine.embed
-
-    def waiting(self: LocalEngine, prompts: Sequence[Sequence[int]]) -> Any:
-        held.batches.append(len(prompts))
-        held.entered.set()
-        assert held.open.wait(10)
-        return embed(self, prompts)
-
-    monkeypatch.setattr(LocalEngine, "embed", waiting)
-    return held
 
 
 @pytest.fixture

@@ -1,0 +1,181 @@
+"""Spans of requests, of their parts and of batches, by OpenTelemetry.
+
+They hold names, counts and kinds of errors, never what clients sent: exceptions are not recorded, since messages may quote it.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import Scope
+
+from service.middleware import CLIENT_LEFT, METHODS
+from service.tracing import open_span, trace_id
+
+# How long the end of the process may wait for the collector.
+FLUSH_SECONDS = 3
+_SERVER_ERROR = 500
+_HEADERS = ("traceparent", "tracestate")
+logger = logging.getLogger(__name__)
+
+
+def exporter() -> SpanProcessor:
+    """Sends spans from a thread of its own, as OpenTelemetry's variables say; what it cannot get rid of is lost."""
+    return BatchSpanProcessor(OTLPSpanExporter())
+
+
+@dataclass
+class Answer:
+    """What became of a request."""
+
+    status: int = CLIENT_LEFT
+
+
+class Tracing:
+    """Makes spans.
+
+    Args:
+        processor: what becomes of spans that have ended.
+    """
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._processor = processor
+        self._context = TraceContextTextMapPropagator()
+        own = Resource({"service.name": "notellm", "service.version": version("notellm")})
+        resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
+        # Of requests OTEL_TRACES_SAMPLER decides. A batch is recorded whenever one of its requests is.
+        requests = TracerProvider(resource=resource, shutdown_on_exit=False)
+        batches = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+        for provider in (requests, batches):
+            provider.add_span_processor(processor)
+        self.requests = requests.get_tracer("notellm")
+        self._batches = batches.get_tracer("notellm")
+
+    @contextmanager
+    def request(self, scope: Scope) -> Iterator[Answer]:
+        """The span of a request, for the length of a `with` block: under that of the caller, if there is one."""
+        span, answer = self._arrived(scope), Answer()
+        traced = trace_id.set(format_trace_id(span.get_span_context().trace_id))
+        opened = open_span.set(OpenSpan(self, span) if span.is_recording() else None)
+        try:
+            with _ending(span):
+                try:
+                    yield answer
+                finally:
+                    _describe(span, scope, answer.status)
+        finally:
+            open_span.reset(opened)
+            trace_id.reset(traced)
+
+    def _arrived(self, scope: Scope) -> Span:
+        sent = {name: [value.decode("latin-1") for key, value in scope["headers"] if key == name.encode()] for name in _HEADERS}
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        return self.requests.start_span(
+            method, self._context.extract(sent), kind=SpanKind.SERVER, attributes={"http.request.method": method}
+        )
+
+    @contextmanager
+    def batch(self, queue: str, notes: Mapping["OpenSpan", int], tokens: int) -> Iterator[None]:
+        """See `service.tracing.batch`; `notes` says how many of the batch each request has."""
+        now = time.time_ns()
+        whole = self._batches.start_span(
+            f"batch {queue}", Context(), links=[span.link for span in notes], start_time=now,
+            attributes=_attributes({"notes": sum(notes.values()), "tokens": tokens}),
+        )  # fmt: skip
+        link, passes = Link(whole.get_span_context()), []
+        for span, count in notes.items():
+            span.child("wait", {"notes": count}, start=span.began).end(now)
+            passes.append(span.child("forward", {"notes": count}, start=now, links=[link]))
+        with _ending(*passes, whole):
+            yield
+
+    async def close(self) -> None:
+        """Sends what is left. A collector that does not answer is given up: the process must end."""
+        # A thread that does not keep the process: without an answer, the exporter goes on for half a minute.
+        sending = threading.Thread(target=self._processor.shutdown, name="last-spans", daemon=True)
+        sending.start()
+        await asyncio.to_thread(sending.join, FLUSH_SECONDS)
+        if sending.is_alive():
+            logger.warning("the collector of traces did not take the last spans in time: they are lost")
+
+
+class OpenSpan:
+    """A span of a request that has not ended.
+
+    Attributes:
+        tracing: who makes others under it.
+        began: when it did, in nanoseconds since 1970.
+    """
+
+    def __init__(self, tracing: Tracing, span: Span) -> None:
+        self.tracing = tracing
+        self.began = time.time_ns()
+        self._span = span
+
+    @property
+    def link(self) -> Link:
+        """A reference to it from another trace."""
+        return Link(self._span.get_span_context())
+
+    def child(self, name: str, facts: Mapping[str, int], *, start: int | None = None, links: Sequence[Link] = ()) -> Span:
+        """A new span under it."""
+        context = set_span_in_context(self._span, Context())
+        return self.tracing.requests.start_span(name, context, attributes=_attributes(facts), links=links, start_time=start)
+
+    @contextmanager
+    def part(self, name: str, facts: Mapping[str, int]) -> Iterator[None]:
+        """A new span under it, for the length of a `with` block, in which it is the open one."""
+        span = self.child(name, facts)
+        reset = open_span.set(OpenSpan(self.tracing, span))
+        try:
+            with _ending(span):
+                yield
+        finally:
+            open_span.reset(reset)
+
+
+def _describe(span: Span, scope: Scope, status: int) -> None:
+    """What is known of a request when it has been answered: the route's template, and no address, which has ids in it."""
+    span.set_attribute("http.response.status_code", status)
+    if route := getattr(scope.get("route"), "path", None):
+        span.set_attribute("http.route", route)
+        if scope["method"] in METHODS:
+            span.update_name(f"{scope['method']} {route}")
+    if status >= _SERVER_ERROR:
+        _fail(span, str(status))
+
+
+@contextmanager
+def _ending(*spans: Span) -> Iterator[None]:
+    """Ends spans with a `with` block, and says of what kind the error was that ended it."""
+    try:
+        yield
+    except BaseException as error:
+        for span in spans:
+            _fail(span, type(error).__name__)
+        raise
+    finally:
+        for span in spans:
+            span.end()
+
+
+def _fail(span: Span, kind: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR)
+
+
+def _attributes(facts: Mapping[str, int]) -> dict[str, int]:
+    return {f"notellm.{name}": value for name, value in facts.items()}

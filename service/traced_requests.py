@@ -1,0 +1,37 @@
+"""`TracedRequests`: ASGI middleware that makes a span for each request."""
+
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.middleware import OPERATIONS
+
+if TYPE_CHECKING:
+    from service.spans import Tracing
+
+
+class TracedRequests:
+    """Opens a span for each request but probes and scrapes, of which there would be more than of all others.
+
+    Args:
+        app: the application inside.
+        tracing: makes the spans.
+    """
+
+    def __init__(self, app: ASGIApp, tracing: "Tracing") -> None:
+        self._app = app
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http" or scope["path"] in OPERATIONS:
+            await self._app(scope, receive, send)
+            return
+        with self._tracing.request(scope) as answer:
+
+            async def watched(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    answer.status = message["status"]
+                await send(message)
+
+            await self._app(scope, receive, watched)

@@ -1,0 +1,61 @@
+"""`make load` against a real service: the mix runs, what is too much is refused, and the report is written."""
+
+import csv
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.processes import ROOT
+from tests.serving import running_service
+
+pytestmark = pytest.mark.integration
+SECONDS = 6
+CALLS = {"embed new", "embed again", "similar to one", "similar to several", "hashtags", "delete"}
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    """Without locust these tests say so; where everything is checked (`CI` is set) they fail."""
+    if not (ROOT / ".venv-load" / ".done").exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("locust is not installed: make install-load")
+
+
+def load(url: str, folder: Path, *, rate: int, stored: int) -> Mapping[str, int]:
+    """Requests of each row of the report. locust ends with an error when one of them has failed, by a 5xx or otherwise."""
+    report, table = folder / "report.html", folder / "load"
+    variables = {"URL": url, "RATE": rate, "SECONDS": SECONDS, "REPORT": report, "ARGS": f"--csv {table} --stored {stored}"}
+    command = ["make", "load", *(f"{name}={value}" for name, value in variables.items())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "similar to several" in report.read_text(encoding="utf-8")
+    with Path(f"{table}_stats.csv").open(newline="") as rows:
+        return {row["Name"]: int(row["Request Count"]) for row in csv.DictReader(rows)}
+
+
+def stored_notes(url: str) -> int:
+    notes: int = httpx.get(f"{url}/model", trust_env=False).json()["notes"]
+    return notes
+
+
+def test_the_mix_runs_and_leaves_nothing_behind(tiny_path: Path, tmp_path: Path) -> None:
+    with running_service(tiny_path, tmp_path / "data") as service:
+        rows = load(service.url, tmp_path, rate=30, stored=20)
+        assert set(rows) == {*CALLS, "Aggregated"}
+        assert rows["similar to one"] > 2 * rows["hashtags"] > 0
+        assert 0.7 * 30 * SECONDS < rows["Aggregated"] < 1.3 * 30 * SECONDS
+        assert stored_notes(service.url) == 0
+
+
+def test_what_is_too_much_is_refused(slow_path: Path, tmp_path: Path) -> None:
+    with running_service(
+        slow_path, tmp_path / "data", NOTELLM_MAX_BATCH_TOKENS="512", NOTELLM_MAX_QUEUE_TOKENS="1024"
+    ) as service:
+        rows = load(service.url, tmp_path, rate=60, stored=5)
+        assert rows["embed new refused"] > rows["embed new"] > 0
+        assert rows["Aggregated"] > 0.7 * 60 * SECONDS, "arrivals do not wait for answers"
+        assert "embed again refused" not in rows, "what need not be computed is not refused"
+        assert stored_notes(service.url) == 0
