@@ -1,4 +1,4 @@
-"""`notellm-serve`: serves a checkpoint; its commands take notes in and out.
+"""`notellm-serve`: serves a checkpoint; its commands take notes in and out, and optimise the index.
 
     NOTELLM_CHECKPOINT=path/to/checkpoint notellm-serve
     notellm-serve ingest notes.jsonl
@@ -16,6 +16,7 @@ import uvicorn
 
 from notellm.errors import NoteLLMError
 from service.bulk import commands
+from service.bulk.optimize import optimize
 from service.environment import load_settings
 from service.errors import CommandError, StartupError
 from service.head_limit import MAX_HEAD_BYTES
@@ -41,6 +42,7 @@ def serve(context: typer.Context) -> None:
 app.command()(commands.ingest)
 app.command()(commands.export)
 app.command("import")(commands.restore)
+app.command()(optimize)
 
 
 async def _serve(settings: Settings) -> None:

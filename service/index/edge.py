@@ -1,4 +1,4 @@
-"""`EdgeIndex`: Qdrant Edge, the server's own core in this process. The embedded default, by exact scan."""
+"""`EdgeIndex`: Qdrant Edge, the server's own core in this process. The embedded default: an exact scan, or a graph (`optimize_index`)."""
 
 import asyncio
 import json
@@ -17,9 +17,12 @@ from service.errors import IndexUnavailable, ServiceError, StartupError
 from service.index.base import IndexedNote, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.disk import DiskReserve
 from service.index.integrity import Ledger, check_integrity, count, failed
+from service.index.swap import recover, tidy
 
 Result = TypeVar("Result")
 _FORMAT = 1
+# Candidates of a search in a graph that `optimize_index` has built; what is in none is scanned.
+_SEARCH = edge.SearchParams(hnsw_ef=256)
 # Without them a filter reads the payload of every note, which takes forty times as long as the scan.
 _PAYLOAD_INDEXES = {
     "category": edge.PayloadSchemaType.Keyword,
@@ -33,6 +36,9 @@ class EdgeIndex:
 
     Make one with `EdgeIndex.open`. Calls run in one thread of their own: the library holds the interpreter lock, so they are
     short (an exact scan), and never two at a time.
+
+    Attributes:
+        indexed: notes that were in a graph when it was opened: searches do not scan them.
     """
 
     name = "qdrant-edge"
@@ -42,6 +48,7 @@ class EdgeIndex:
         self._vector_name = vector_name
         self._ledger = ledger
         self._reserve = reserve
+        self.indexed = shard.info().indexed_vectors_count
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
 
     @classmethod
@@ -63,7 +70,9 @@ class EdgeIndex:
             reserve = DiskReserve(directory, min_free_bytes)
             reserve.check_opening()
             _check_description(directory / "index.json", vector_name, dimensions)
+            recover(directory)
             shard = _load(directory / "shard", vector_name, dimensions)
+            tidy(directory)
             ledger = Ledger(directory / "notes.ledger")
         except OSError as error:
             raise StartupError(
@@ -97,6 +106,7 @@ class EdgeIndex:
             score_threshold=min_score,
             with_payload=True,
             with_vector=[self._vector_name] if with_vectors else False,
+            params=_SEARCH,
         )
         return await self._call(lambda: list(map(self._scored, self._shard.query(request))))
 
