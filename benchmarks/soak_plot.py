@@ -1,7 +1,7 @@
 """Draws what a soak has seen: requests, statuses, memory and descriptors over time, with the faults as bands.
 
-    NOTELLM_TEST_SOAK_SECONDS=1800 NOTELLM_TEST_SOAK_REPORT=docs/results/reliability/soak.json python -m pytest -m faults tests/soak
-    python -m benchmarks.soak_plot docs/results/reliability/soak.json     # writes soak.png beside it
+NOTELLM_TEST_SOAK_SECONDS=1800 NOTELLM_TEST_SOAK_REPORT=docs/results/reliability/soak.json python -m pytest -m faults tests/soak
+python -m benchmarks.soak_plot docs/results/reliability/soak.json     # writes soak.png beside it
 """
 
 import argparse
@@ -13,6 +13,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Json = dict[str, Any]
 
 EMBEDDED, SERVER = "embedded", "Qdrant"
 COLORS = {
@@ -23,7 +27,7 @@ COLORS = {
 OPERATIONS = {"live", "metrics"}
 
 
-def bands(axis: Any, windows: list[Any], service: str) -> None:
+def bands(axis: Axes, windows: list[list[Any]], service: str) -> None:
     """Shades the faults of one service; ends go from top to bottom, what is small stays at the foot."""
     for name, kind, begun, ended in windows:
         if name == service:
@@ -31,7 +35,7 @@ def bands(axis: Any, windows: list[Any], service: str) -> None:
             axis.axvspan(begun, max(ended, begun + 1), ymax=height, color=COLORS[kind], alpha=0.35, linewidth=0)
 
 
-def draw_requests(axis: Any, series: Any) -> None:
+def draw_requests(axis: Axes, series: Json) -> None:
     """Answered requests a second, by kind."""
     times = np.arange(len(next(iter(series["requests a second"].values())))) * series["bin seconds"]
     kinds = {kind: rates for kind, rates in series["requests a second"].items() if kind not in OPERATIONS}
@@ -40,7 +44,7 @@ def draw_requests(axis: Any, series: Any) -> None:
     axis.legend(fontsize=6, ncols=2, loc="upper right")
 
 
-def draw_statuses(axis: Any, series: Any) -> None:
+def draw_statuses(axis: Axes, series: Json) -> None:
     """Answers that are none of the good ones."""
     for status, counts in series["statuses"].items():
         times = np.arange(len(counts)) * series["bin seconds"]
@@ -49,7 +53,7 @@ def draw_statuses(axis: Any, series: Any) -> None:
     axis.legend(fontsize=6, ncols=3, loc="upper right")
 
 
-def draw_samples(axis: Any, services: Any, measure: str, label: str) -> None:
+def draw_samples(axis: Axes, services: Json, measure: str, label: str) -> None:
     """A measure of both services' processes; a line for each process."""
     for color, (name, series) in zip(("tab:blue", "tab:red"), services.items(), strict=False):
         lives: dict[int, list[tuple[float, float]]] = defaultdict(list)
@@ -62,12 +66,14 @@ def draw_samples(axis: Any, services: Any, measure: str, label: str) -> None:
     axis.legend(fontsize=6, loc="lower right")
 
 
-def draw(found: Any) -> Any:
+def draw(found: Json) -> Figure:
     """The figure."""
     series = found["series"]
     services = series["services"]
     figure, axes = plt.subplots(5, 1, figsize=(11, 12), sharex=True, layout="constrained")
-    for axis, draws, name in zip(axes, (draw_requests, draw_statuses, draw_statuses), (EMBEDDED, EMBEDDED, SERVER), strict=False):
+    for axis, draws, name in zip(
+        axes, (draw_requests, draw_statuses, draw_statuses), (EMBEDDED, EMBEDDED, SERVER), strict=False
+    ):
         draws(axis, services[name])
         bands(axis, series["windows"], name)
         axis.set_title(f"service, {name}", fontsize=8)

@@ -77,7 +77,9 @@ def assert_right_vectors(checkpoint_path: Path, stored: Sequence[Fields]) -> Non
     """Every note has the vector that its text has."""
     checkpoint = Checkpoint.open(checkpoint_path)
     prompt = checkpoint.prompt()
-    texts = [Note.model_validate({"id": note["id"], "title": note["title"], "content": note.get("content", "")}) for note in stored]
+    texts = [
+        Note.model_validate({"id": note["id"], "title": note["title"], "content": note.get("content", "")}) for note in stored
+    ]
     encoder = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix)
     vectors = encoder.encode([prompt.embedding(ids) for ids in prompt.tokenize(texts)])
     np.testing.assert_allclose(np.array([note["vector"] for note in stored]), vectors, atol=1e-5)

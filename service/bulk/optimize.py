@@ -34,7 +34,9 @@ def optimize(
 
     settings = load_settings()
     if settings.qdrant_url is not None:
-        raise CommandError("NOTELLM_QDRANT_URL is set, and a Qdrant server builds its graph itself: unset it for the embedded index")
+        raise CommandError(
+            "NOTELLM_QDRANT_URL is set, and a Qdrant server builds its graph itself: unset it for the embedded index"
+        )
     directory = settings.data_dir / "index"
     if not (directory / "index.json").exists():
         raise CommandError(f"there is no index in {directory}: set NOTELLM_DATA_DIR as for the service")

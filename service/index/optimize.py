@@ -6,6 +6,7 @@ it works on a copy, which takes the index's place when it is whole.
 
 import asyncio
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -50,9 +51,15 @@ class Graph:
     threads: int = 0
     full_scan_kib: int = 10_000
 
-    def config(self) -> edge.EdgeConfig:
-        """As Qdrant Edge wants it. One graph for all notes: each more would be asked for the same number of candidates."""
+    def config(self, shard: Path) -> edge.EdgeConfig:
+        """As Qdrant Edge wants it for a shard, whose vectors stay as they are.
+
+        One graph for all notes: each more would be asked for the same number of candidates.
+        """
+        kept = json.loads((shard / "edge_config.json").read_text(encoding="utf-8"))["vectors"]
+        cosine = edge.Distance.Cosine
         return edge.EdgeConfig(
+            vectors={name: edge.EdgeVectorParams(size=params["size"], distance=cosine) for name, params in kept.items()},
             hnsw_config=edge.HnswIndexConfig(
                 m=self.m,
                 ef_construct=self.ef_construct,
@@ -81,7 +88,8 @@ def optimize_index(
 
     Args:
         directory: of the index.
-        vector_name, dimensions: see `EdgeIndex.open`.
+        vector_name: see `EdgeIndex.open`.
+        dimensions: see there.
         graph: how it is built.
         min_free_bytes: of the disk that are left in any case.
 
@@ -98,7 +106,7 @@ def optimize_index(
             _check_space(directory, min_free_bytes)
             try:
                 _copy(directory / SHARD, directory / OPTIMIZING)
-                with _opened(directory / OPTIMIZING, (graph or Graph()).config()) as copy:
+                with _opened(directory / OPTIMIZING, (graph or Graph()).config(directory / SHARD)) as copy:
                     copy.optimize()
                     copy.flush()
                 notes, indexed = _check_copy(served, directory)
@@ -121,7 +129,9 @@ def _explained(directory: Path) -> Iterator[None]:
         if not failed(error):
             raise
         if "lock" in str(error).lower() or isinstance(error, BlockingIOError):
-            raise CommandError(f"another process has opened the index {directory} meanwhile: stop it first. {_UNCHANGED}") from error
+            raise CommandError(
+                f"another process has opened the index {directory} meanwhile: stop it first. {_UNCHANGED}"
+            ) from error
         raise CommandError(f"the index {directory} could not be optimised: {error}. {_UNCHANGED}") from error
 
 
@@ -178,7 +188,7 @@ def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
         return notes, copy.info().indexed_vectors_count
 
 
-def _pages(shard: edge.EdgeShard) -> Iterator[list[edge.PointId]]:
+def _pages(shard: edge.EdgeShard) -> "Iterator[list[edge.PointId]]":
     """All ids, in their order."""
     following: edge.PointId | None = None
     while True:
@@ -189,7 +199,7 @@ def _pages(shard: edge.EdgeShard) -> Iterator[list[edge.PointId]]:
             return
 
 
-def _same(served: edge.EdgeShard, copy: edge.EdgeShard, ids: list[edge.PointId]) -> bool:
+def _same(served: edge.EdgeShard, copy: edge.EdgeShard, ids: "list[edge.PointId]") -> bool:
     """Whether both hold the same of some notes, payloads and vectors."""
     for before, after in zip(served.retrieve(ids, True, True), copy.retrieve(ids, True, True), strict=True):
         old, new = _vectors(before), _vectors(after)

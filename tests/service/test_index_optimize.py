@@ -31,9 +31,7 @@ def open_index(directory: Path) -> EdgeIndex:
 
 
 async def optimize(directory: Path, **settings: int) -> Optimized:
-    return await asyncio.to_thread(
-        optimize_index, directory, vector_name=NAME, dimensions=DIMENSIONS, graph=GRAPH, **settings
-    )
+    return await asyncio.to_thread(optimize_index, directory, vector_name=NAME, dimensions=DIMENSIONS, graph=GRAPH, **settings)
 
 
 async def filled(directory: Path, notes: Sequence[IndexedNote]) -> None:
@@ -66,6 +64,10 @@ def graphs(directory: Path) -> list[Path]:
     return [file for file in (directory / SHARD).rglob("*links*") if file.stat().st_size > NOTES]
 
 
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
 async def assert_holds(directory: Path, notes: Sequence[IndexedNote]) -> None:
     index = open_index(directory)
     found = await index.get([note.id for note in notes], with_vectors=True)
@@ -83,7 +85,7 @@ async def test_the_graph_finds_what_a_scan_finds(tmp_path: Path) -> None:
     done = await optimize(tmp_path)
     assert (done.notes, done.indexed) == (NOTES, NOTES)
     assert graphs(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {SHARD, "index.json", "notes.ledger"}
+    assert names(tmp_path) == {SHARD, "index.json", "notes.ledger"}
     await assert_holds(tmp_path, notes)
     index = open_index(tmp_path)
     assert index.indexed == NOTES
@@ -131,7 +133,7 @@ async def test_an_index_that_is_open_is_refused(tmp_path: Path) -> None:
     notes = indexed_notes(50)
     await filled(tmp_path, notes)
     index = open_index(tmp_path)
-    with pytest.raises(StartupError, match="another process has the index .* open: stop it"):
+    with pytest.raises(StartupError, match=r"another process has the index .* open: stop it"):
         await optimize(tmp_path)
     await index.upsert(notes)
     await index.close()

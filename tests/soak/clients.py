@@ -11,7 +11,23 @@ from tests.acknowledged import Acknowledged, Fields
 from tests.soak.observations import Observations
 from tests.soak.site import Site
 
-WORDS = ["sour", "cold", "brew", "grind", "finer", "qubit", "gate", "noisy", "hops", "beer", "咖啡", "旅行", "🍺", "#coldbrew", "steep"]
+WORDS = [
+    "sour",
+    "cold",
+    "brew",
+    "grind",
+    "finer",
+    "qubit",
+    "gate",
+    "noisy",
+    "hops",
+    "beer",
+    "咖啡",
+    "旅行",
+    "🍺",
+    "#coldbrew",
+    "steep",
+]
 IDS = 120
 # Longer than any fault: what is late is told by the times, not by a client that gives up.
 CLIENT_SECONDS = 60
@@ -40,7 +56,7 @@ class Client(threading.Thread):
             while not self._over.wait(min(self.rng.expovariate(self._rate), 2)):
                 try:
                     self.turn()
-                except Exception:  # noqa: BLE001 - a thread that ends would be missed only later
+                except Exception:  # a thread that ends would be missed only later
                     self.complain(traceback.format_exc(limit=3))
 
     def stop(self) -> None:
@@ -57,7 +73,9 @@ class Client(threading.Thread):
         """Notes down what should not be."""
         self.seen.violations.append(f"{self.site.name}: {self.name} at {self.seen.now():.1f} s: {text}")
 
-    def ask(self, kind: str, method: str, path: str, *, good: tuple[int, ...] = (200,), **content: Any) -> httpx.Response | None:
+    def ask(
+        self, kind: str, method: str, path: str, *, good: tuple[int, ...] = (200,), **content: Any
+    ) -> httpx.Response | None:
         """An answer with one of the good statuses, or None. What else may come is `Observations`' to judge."""
         begun, answer = self.seen.now(), None
         headers = self.site.headers(self.name) | content.pop("headers", {})

@@ -27,9 +27,7 @@ class Director:
         seconds: no fault begins after them.
     """
 
-    def __init__(
-        self, site: Site, seen: Observations, faults: dict[str, Callable[[float], None]], seconds: float
-    ) -> None:
+    def __init__(self, site: Site, seen: Observations, faults: dict[str, Callable[[float], None]], seconds: float) -> None:
         self._site = site
         self._seen = seen
         self._faults = faults
@@ -44,7 +42,7 @@ class Director:
             try:
                 with self._seen.window(self._site.name, fault.kind):
                     self._faults[fault.kind](fault.seconds)
-            except Exception:  # noqa: BLE001 - the soak goes on, and fails at its end
+            except Exception:  # the soak goes on, and fails at its end
                 self._seen.violations.append(f"{fault.kind} at {self._seen.now():.1f} s: {traceback.format_exc(limit=4)}")
         self._wait(self._seconds)
 

@@ -27,7 +27,12 @@ MIB = 2**20
 
 def left_note(number: int) -> Fields:
     """What a client that hangs up may leave behind: one and the same text for an id."""
-    return {"id": f"left-{number}", "title": f"left {number}", "content": "before the answer " * (number % 20 + 1), "version": 1}
+    return {
+        "id": f"left-{number}",
+        "title": f"left {number}",
+        "content": "before the answer " * (number % 20 + 1),
+        "version": 1,
+    }
 
 
 class Misbehaviour:
@@ -79,7 +84,9 @@ class Misbehaviour:
         rng = random.Random(seed)
         with httpx.Client(base_url=self._site.url, timeout=60, trust_env=False) as client:
             for _ in self._until(seconds, pause=0.1):
-                notes = [{"id": f"b{number}", "title": f"{rng.random()}", "content": "more " * 250} for number in range(BURST_NOTES)]
+                notes = [
+                    {"id": f"b{number}", "title": f"{rng.random()}", "content": "more " * 250} for number in range(BURST_NOTES)
+                ]
                 begun = self._seen.now()
                 body = {"notes": notes, "store": False, "vectors": False}
                 answer = client.post("/notes/embed", json=body, headers=self._site.headers(BURST))
@@ -87,9 +94,7 @@ class Misbehaviour:
                 if answer.status_code == 429 and int(answer.headers.get("Retry-After", 0)) < 1:
                     self._seen.violations.append("a 429 without Retry-After")
 
-    def _send_hostile(
-        self, client: httpx.Client, method: str, path: str, content: bytes, headers: dict[str, str]
-    ) -> None:
+    def _send_hostile(self, client: httpx.Client, method: str, path: str, content: bytes, headers: dict[str, str]) -> None:
         begun, answer = self._seen.now(), None
         sent = {"Content-Type": "application/json", **self._site.headers(HOSTILE), **headers}
         try:
@@ -114,7 +119,9 @@ class Misbehaviour:
     def _send_no_http(self) -> None:
         """What is not even a request: a 4xx in plain text, or nothing."""
         with socket.create_connection(("127.0.0.1", self._site.port), timeout=30) as connection:
-            connection.sendall(self._rng.choice([b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 50 + b"x\r\n\r\n"]))
+            connection.sendall(
+                self._rng.choice([b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 50 + b"x\r\n\r\n"])
+            )
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(100)
         if b" 5" in answer[:12]:
@@ -122,7 +129,9 @@ class Misbehaviour:
 
     def _head(self, method: str, path: str, length: int, client: str) -> bytes:
         headers = {"Host": "x", "Content-Type": "application/json", "Content-Length": str(length), **self._site.headers(client)}
-        return "\r\n".join([f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
+        return "\r\n".join(
+            [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        ).encode()
 
     def _until(self, seconds: float, pause: float) -> Iterator[None]:
         end = self._seen.now() + seconds
@@ -138,7 +147,8 @@ def _hostile_bodies() -> list[Hostile]:
     embed, good = "/notes/embed", json.dumps({"notes": [{"id": "x", "title": "t"}], "store": False}).encode()
     posts = [
         b"", b"{", b"null", b"\xff\xfe\x00", b"[" * 50_000, b'{"a":' * 9_000, b'{"notes": 1}', b'{"notes": []}', b'{"notes": [null]}',
-        b'{"notes": [{"id": "a/b", "title": "t"}]}', b'{"notes": [{"id": "x"}]}', b'{"notes": [{"id": "x", "title": "\\ud800"}], "more": 1}',
+        b'{"notes": [{"id": "a/b", "title": "t"}]}', b'{"notes": [{"id": "x"}]}',
+        b'{"notes": [{"id": "x", "title": "\\ud800"}], "more": 1}',
         b'{"notes": [{"id": "x", "title": "t", "version": 1e999}]}', b'{"notes": [{"id": "x", "title": "t", "version": NaN}]}',
         b'{"notes": [{"id": "x", "title": "t", "version": ' + b"9" * 5000 + b"}]}",
         b'{"notes": [{"id": "x", "title": "t", "created_at": "9999-12-31T23:59:59Z"}]}',

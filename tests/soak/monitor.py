@@ -1,6 +1,7 @@
 """`Monitor`: looks every now and then at what the services' processes hold, and whether they answer at once."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -57,9 +58,7 @@ class Monitor(threading.Thread):
 
     def _ask(self, kind: str, path: str) -> tuple[float, httpx.Response] | None:
         begun, answer = self._seen.now(), None
-        try:
+        with suppress(httpx.TransportError):
             answer = self._http.get(path, headers=self._site.headers(OPERATOR))
-        except httpx.TransportError:
-            pass
         self._seen.answered(self._site.name, kind, begun, answer)
         return (self._seen.now() - begun, answer) if answer is not None and answer.status_code == 200 else None

@@ -1,7 +1,7 @@
 """`schedule`: which faults a soak of any length has, and when. The same for every length, only compressed."""
 
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, pairwise
 
 ENDS = ("SIGKILL", "SIGTERM")
 SMALL = ("hang-ups", "hostile bodies", "burst", "key rotation", "full disk", "SIGSTOP")
@@ -28,7 +28,7 @@ def schedule(seconds: float) -> list[Fault]:
     starts = [0.0, *(seconds * (1 + 2 * number / ends) / 3 for number in range(ends)), seconds]
     small, end = cycle(SMALL), cycle(ENDS)
     faults: list[Fault] = []
-    for begin, stop in zip(starts, starts[1:], strict=False):
+    for begin, stop in pairwise(starts):
         at = begin + gap
         while at < stop - gap / 2:
             faults.append(Fault(next(small), at, length))

@@ -158,5 +158,7 @@ def test_soak(tiny_path: Path, tmp_path: Path) -> None:
     assert not found["violations"], found["violations"]
     assert found["services"]["embedded"]["requests"] > LEAST_RATE * SECONDS
     assert found["services"]["embedded"]["statuses by kind"]["burst"].get("429", 0) > 0
-    assert all(service["/health/live outside ends and stops, ms"]["p99"] <= LIVE_P99_MS for service in found["services"].values())
+    assert all(
+        service["/health/live outside ends and stops, ms"]["p99"] <= LIVE_P99_MS for service in found["services"].values()
+    )
     assert_flat(found)
