@@ -106,7 +106,7 @@ class NoteClient(Client):
 
     def turn(self) -> None:
         """See `Client.turn`."""
-        turns = {self._embed: 40, self._delete: 8, self._get: 25, self._similar: 22, self._late: 5}
+        turns = {self._embed: 40, self._forget: 8, self._get: 25, self._similar: 22, self._late: 5}
         self.rng.choices(list(turns), weights=list(turns.values()))[0]()
 
     def _embed(self) -> None:
@@ -132,7 +132,7 @@ class NoteClient(Client):
                 if result["status"] != "stale":
                     self.complain(f"an old version was {result['status']}: {note_id}")
 
-    def _delete(self) -> None:
+    def _forget(self) -> None:
         if not self.ledger.possible:
             return
         note_id = self.rng.choice(list(self.ledger.possible))

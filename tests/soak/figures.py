@@ -42,7 +42,7 @@ def latencies(seconds: Sequence[float]) -> Figures:
     """Milliseconds."""
     if len(seconds) < 2:
         return {}
-    cuts = quantiles(seconds, n=100)
+    cuts = quantiles(seconds, n=100, method="inclusive")
     values = {"p50": cuts[49], "p99": cuts[98], "max": max(seconds)}
     return {name: round(value * 1000, 1) for name, value in values.items()}
 
@@ -75,7 +75,7 @@ def _service(seen: Observations, name: str) -> Figures:
         "declared failures": dict(Counter(_status(request) for request in failed if seen.excused(request))),
         "undeclared failures": sum(not seen.excused(request) for request in failed),
         "/health/live outside ends and stops, ms": latencies(calm),
-        "lives": flatness([sample for sample in seen.samples if sample.service == name]),
+        "lives": flatness(seen.calm(name, STANDSTILLS)),
     }
 
 

@@ -23,7 +23,7 @@ def _within(least: float, value: float, most: float) -> float:
 
 def schedule(seconds: float) -> list[Fault]:
     """Faults of the service with the embedded index: a first life of a third of the time, several shorter ones, small faults in each."""
-    gap, length = _within(3.5, seconds / 90, 20), _within(1.5, seconds / 300, 5)
+    gap, length = _within(3.5, seconds / 12, 20), _within(1.5, seconds / 300, 5)
     ends = round(_within(2, seconds / 200, 9))
     starts = [0.0, *(seconds * (1 + 2 * number / ends) / 3 for number in range(ends)), seconds]
     small, end = cycle(SMALL), cycle(ENDS)

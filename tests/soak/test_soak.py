@@ -2,7 +2,7 @@
 
     NOTELLM_TEST_SOAK_SECONDS=1800 NOTELLM_TEST_SOAK_REPORT=soak.json python -m pytest -m faults tests/soak -s
 
-Without the variables it is 60 seconds, and no report. Two real `notellm-serve` processes on the tiny model: one with the embedded index,
+Without the variables it is 45 seconds, and no report. Two real `notellm-serve` processes on the tiny model: one with the embedded index,
 which is killed, stopped, filled up and misused; one with a Qdrant server's stand-in behind a network that refuses and hangs.
 """
 
@@ -29,13 +29,15 @@ from tests.soak.site import OPERATOR, Keys, Site
 from tests.soak.stand_in import stand_in_process
 
 pytestmark = pytest.mark.faults
-SECONDS = float(os.environ.get("NOTELLM_TEST_SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("NOTELLM_TEST_SOAK_SECONDS", "45"))
 REPORT = os.environ.get("NOTELLM_TEST_SOAK_REPORT")
 EVERY = max(0.5, SECONDS / 900)
 NOTE_CLIENTS = ("ann", "bob", "cho")
 READERS = ("dee", "eve")
-# What a process may have more at its end than after its warm-up, and the last one more than the first: of medians.
-GROWTH_MIB, GROWTH_DESCRIPTORS = 32.0, 8
+# What a process may have more at its end than after its warm-up, and the last one more than the first: of medians. In two minutes it is
+# not warm yet: threads that are there when they are needed, and what the allocator keeps for each of them.
+GROWTH_MIB, YOUNG_GROWTH_MIB, GROWTH_DESCRIPTORS = 24.0, 96.0, 8
+YOUNG_SECONDS = 240
 LIVE_P99_MS = 1000.0
 LEAST_RATE = 5.0
 
@@ -102,14 +104,21 @@ def assert_left_by_hang_ups(stored: dict[str, Fields]) -> None:
         assert (note["title"], note["content"]) == (possible[note_id]["title"], possible[note_id]["content"].strip())
 
 
+def assert_grows_by(most: float, before: float, after: float, where: object) -> None:
+    assert after - before <= most, where
+
+
 def assert_flat(found: Figures) -> None:
     for name, service in found["services"].items():
         lives = service["lives"]
         assert lives, f"{name}: no life was long enough to tell"
-        for measure, most in (("anonymous MiB", GROWTH_MIB), ("descriptors", GROWTH_DESCRIPTORS)):
-            pairs = [life[measure] for life in lives]
-            assert all(last - first <= most for first, last in pairs), (name, measure, pairs)
-            assert pairs[-1][1] - pairs[0][1] <= most, (name, measure, pairs)
+        for life in lives:
+            memory = GROWTH_MIB if life["seconds"] > YOUNG_SECONDS else YOUNG_GROWTH_MIB
+            assert_grows_by(memory, *life["anonymous MiB"], life)
+            assert_grows_by(GROWTH_DESCRIPTORS, *life["descriptors"], life)
+        first, last = lives[0], lives[-1]
+        assert_grows_by(GROWTH_MIB, first["anonymous MiB"][1], last["anonymous MiB"][1], lives)
+        assert_grows_by(GROWTH_DESCRIPTORS, first["descriptors"][1], last["descriptors"][1], lives)
 
 
 def report(found: Figures) -> None:
