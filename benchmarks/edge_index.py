@@ -1,17 +1,20 @@
 """How large the embedded index may get: queries, stalls of the event loop, memory and disk.
 
-    python -m benchmarks.edge_index [--notes 100000] [--output FILE.json]
+    python -m benchmarks.edge_index [--notes 100000] [--optimized] [--output FILE.json]
 
-The vectors are the demo's, of real notes, perturbed to make up the number; so are the texts.
+The vectors are the demo's, of real notes, perturbed to make up the number; so are the texts. With `--optimized` the graph of
+`notellm-serve optimize` is built first, by a process of its own, and what it finds is compared with a scan.
 """
 
 import argparse
 import asyncio
 import json
+import multiprocessing
 import resource
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,9 @@ from benchmarks.machine import machine
 from demo.checkpoint import NOTES
 from demo.vectors import VECTORS
 from notellm.note import Note
+from service.cores import usable_cores
 from service.index import EdgeIndex, IndexedNote, NoteFilter
+from service.index.optimize import Graph, optimize_index
 from training.data.notes import read_notes
 
 VECTOR_NAME = "benchmark"
@@ -29,8 +34,11 @@ VECTOR_NAME = "benchmark"
 NOISE = 0.5
 BATCH = 1000
 QUERIES = 1000
+RECALL_QUERIES = 200
 TICK_SECONDS = 0.001
+BEER = NoteFilter(category="beer")
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 Figures = dict[str, Any]
 
 
@@ -103,22 +111,22 @@ async def fill(index: EdgeIndex, notes: Sequence[Note], vectors: Matrix) -> floa
 
 async def ask(index: EdgeIndex, queries: Matrix, writes: Sequence[IndexedNote]) -> Figures:
     """Queries with and without a filter, and writes of 64 notes."""
-    beer = NoteFilter(category="beer")
     return {
         "query": await timed([lambda q=q: index.search(q, where=NoteFilter(), limit=10) for q in queries]),  # type: ignore[misc]
-        "filtered query": await timed([lambda q=q: index.search(q, where=beer, limit=10) for q in queries]),  # type: ignore[misc]
+        "filtered query": await timed([lambda q=q: index.search(q, where=BEER, limit=10) for q in queries]),  # type: ignore[misc]
         "write of 64 notes": await timed(
             [lambda part=writes[start : start + 64]: index.upsert(part) for start in range(0, len(writes), 64)]  # type: ignore[misc]
         ),
     }
 
 
-async def recall(index: EdgeIndex, vectors: Matrix, queries: Matrix) -> float:
-    """Share of the ten exact neighbours that are found."""
+async def recall(index: EdgeIndex, vectors: Matrix, queries: Matrix, where: NoteFilter, counts: Mask) -> float:
+    """Share of the ten exact neighbours, among the notes that count, that are found."""
     hits = 0
     for query in queries:
-        exact = {f"n{number}" for number in np.argpartition(-(vectors @ query), 10)[:10]}
-        hits += len(exact & {str(found.payload["id"]) for found in await index.search(query, where=NoteFilter(), limit=10)})
+        scores = np.where(counts, vectors @ query, -2)
+        exact = {f"n{number}" for number in np.argpartition(-scores, 10)[:10]}
+        hits += len(exact & {str(found.payload["id"]) for found in await index.search(query, where=where, limit=10)})
     return hits / (10 * len(queries))
 
 
@@ -133,7 +141,22 @@ def resident_mib() -> dict[str, float]:
     return {name: round(int(fields[name].split()[0]) / 1024, 1) for name in ("RssAnon", "RssFile")}
 
 
-async def measure(directory: Path, count: int) -> Figures:
+def peak_mib() -> float:
+    """Of this process, so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def build_graph(directory: Path, dimensions: int) -> Figures:
+    """Optimises an index; for a process of its own, as the command is one."""
+    graph, before = Graph(threads=usable_cores()), disk_mib(directory)
+    done = optimize_index(directory, vector_name=VECTOR_NAME, dimensions=dimensions, graph=graph)
+    return {
+        "m": graph.m, "ef_construct": graph.ef_construct, "threads": graph.threads, "notes": done.indexed,
+        "build seconds": round(done.seconds, 1), "build peak MiB": peak_mib(), "disk MiB before": before,
+    }  # fmt: skip
+
+
+async def measure(directory: Path, count: int, *, optimized: bool) -> Figures:
     """All figures of an index of so many notes, made in a directory."""
     notes = list(read_notes(NOTES))
     vectors, queries = perturbed(count, seed=1), perturbed(QUERIES, seed=2)
@@ -145,17 +168,24 @@ async def measure(directory: Path, count: int) -> Figures:
         "fill seconds": round(await fill(opened, notes, vectors), 1),
     }
     await opened.close()
+    if optimized:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            figures["graph"] = pool.submit(build_graph, directory, vectors.shape[1]).result()
+        print(json.dumps(figures), flush=True)
     start = time.perf_counter()
     opened = EdgeIndex.open(directory, vector_name=VECTOR_NAME, dimensions=vectors.shape[1])
     figures["open seconds"] = round(time.perf_counter() - start, 2)
+    beer = np.array([notes[number % len(notes)].category == BEER.category for number in range(count)])
+    every = np.ones(count, dtype=bool)
+    figures["recall@10"] = await recall(opened, vectors, queries[:RECALL_QUERIES], NoteFilter(), every)
+    figures["filtered recall@10"] = await recall(opened, vectors, queries[:RECALL_QUERIES], BEER, beer)
     writes = [IndexedNote(notes[n % len(notes)].payload() | {"id": f"n{n}"}, vectors[n]) for n in range(min(count, 3200))]
     figures |= await ask(opened, queries, writes)
-    figures["recall@10"] = await recall(opened, vectors, queries[:200])
     after = resident_mib()
     await opened.close()
     figures["memory MiB"] = {name: round(after[name] - before[name], 1) for name in after}
     figures["disk MiB"] = disk_mib(directory)
-    figures["peak MiB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    figures["peak MiB"] = peak_mib()
     return figures
 
 
@@ -163,11 +193,12 @@ def main() -> None:
     """Measures, prints, and writes a file if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--notes", type=int, default=100_000)
+    parser.add_argument("--optimized", action="store_true")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = {"machine": machine(), "index": asyncio.run(measure(Path(folder), arguments.notes))}
-    text = json.dumps(figures, indent=1)
+        measured = asyncio.run(measure(Path(folder), arguments.notes, optimized=arguments.optimized))
+    text = json.dumps({"machine": machine(), "index": measured}, indent=1)
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`notellm-serve`: serves a checkpoint; its commands take notes in and out, and to another model.
+"""`notellm-serve`: serves a checkpoint; its commands take notes in and out, and change the index.
 
     NOTELLM_CHECKPOINT=path/to/checkpoint notellm-serve
     notellm-serve ingest notes.jsonl
@@ -18,6 +18,7 @@ import uvicorn
 from notellm.errors import NoteLLMError
 from service.bulk import commands
 from service.bulk.migrate import migrate
+from service.bulk.optimize import optimize
 from service.environment import load_settings
 from service.errors import CommandError, StartupError
 from service.head_limit import MAX_HEAD_BYTES
@@ -48,6 +49,7 @@ app.command()(commands.ingest)
 app.command()(commands.export)
 app.command("import")(commands.restore)
 app.command()(migrate)
+app.command()(optimize)
 
 
 async def _serve_traced(settings: Settings) -> None:

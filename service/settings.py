@@ -118,8 +118,8 @@ class Settings(BaseSettings):
     embedded_index_notes: int = Field(
         default=100_000,
         ge=1,
-        description="Notes above which the embedded index is too slow for its way, a scan of all vectors: there is a warning at "
-        "start and in `/health/ready` then.",
+        description="Notes outside a graph (`notellm-serve optimize`) above which the embedded index is too slow for its way, a scan of "
+        "all their vectors: there is a warning at start and in `/health/ready` then.",
     )
     qdrant_url: str | None = Field(
         default=None,

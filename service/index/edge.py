@@ -1,4 +1,4 @@
-"""`EdgeIndex`: Qdrant Edge, the server's own core in this process. The embedded default, by exact scan."""
+"""`EdgeIndex`: Qdrant Edge, the server's own core in this process. The embedded default: an exact scan, or a graph (`optimize_index`)."""
 
 import asyncio
 import copy
@@ -19,8 +19,11 @@ from service.index.edge_files import DescriptionFile, load_shard, refused
 from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones
 from service.index.edge_vectors import EdgeVectors
 from service.index.integrity import Ledger, check_integrity, count, failed
+from service.index.swap import recover, tidy
 
 Result = TypeVar("Result")
+# Candidates of a search in a graph that `optimize_index` has built; what is in none is scanned.
+_SEARCH = edge.SearchParams(hnsw_ef=256)
 
 
 class EdgeIndex:
@@ -28,6 +31,9 @@ class EdgeIndex:
 
     Make one with `EdgeIndex.open`. Calls run in one thread of their own: the library holds the interpreter lock, so they are
     short (an exact scan), and never two at a time.
+
+    Attributes:
+        indexed: notes that were in a graph when it was opened: searches do not scan them.
     """
 
     name = "qdrant-edge"
@@ -39,6 +45,7 @@ class EdgeIndex:
         self._vectors = vectors
         self._ledger = ledger
         self._reserve = reserve
+        self.indexed = vectors.shard.info().indexed_vectors_count
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
 
     @classmethod
@@ -61,7 +68,9 @@ class EdgeIndex:
             reserve.check_opening()
             file = DescriptionFile(directory / "index.json")
             description = file.admit(vector_name, dimensions)
+            recover(directory)
             shard = load_shard(directory / "shard", vector_name, dimensions)
+            tidy(directory)
             ledger = Ledger(directory / "notes.ledger")
         except OSError as error:
             raise StartupError(
@@ -101,6 +110,7 @@ class EdgeIndex:
             score_threshold=min_score,
             with_payload=True,
             with_vector=[self.vector_name] if with_vectors else False,
+            params=_SEARCH,
         )
         return await self._call(lambda: list(map(self._scored, self._shard.query(request))))
 

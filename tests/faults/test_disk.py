@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +10,12 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.faults.disk import fill, mounted
 from tests.faults.serve import run_serve
 from tests.serving import RunningService, running_service, start_service
 
 pytestmark = pytest.mark.faults
 RESERVE_MIB = 100
-
-
-@contextmanager
-def mounted(place: Path, options: str) -> Iterator[None]:
-    """A disk of its own, in memory. Only root can mount one: CI is root."""
-    outcome = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True, check=False
-    )
-    if outcome.returncode:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no disk can be mounted here: {outcome.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @pytest.fixture
@@ -48,15 +33,6 @@ def note(number: int) -> dict[str, Any]:
 
 def embed(service: RunningService, numbers: range) -> httpx.Response:
     return httpx.post(f"{service.url}/notes/embed", json={"notes": [note(number) for number in numbers]}, timeout=60)
-
-
-def fill(disk: Path, leave_mib: int) -> Path:
-    """Another program takes what is free."""
-    status = os.statvfs(disk)
-    filler = disk / "filler"
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - leave_mib * 2**20, 1))
-    return filler
 
 
 def test_on_a_nearly_full_disk_reading_goes_on_and_writing_comes_back(tiny_path: Path, disk: Path) -> None:

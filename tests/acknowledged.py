@@ -1,0 +1,85 @@
+"""`Acknowledged`: what a client may expect of a service that is killed, stopped and cut off: all that it was told is stored."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from notellm import Checkpoint, Note, NoteEncoder
+
+Fields = dict[str, Any]
+
+
+@dataclass
+class Acknowledged:
+    """The notes of one client, which sends one request after another.
+
+    Attributes:
+        possible: for each id the states that a reader may find: one where the last request was acknowledged, more where it was not;
+            None means that there is no note.
+        requests: that were acknowledged.
+    """
+
+    possible: dict[str, list[Fields | None]] = field(default_factory=dict)
+    requests: int = 0
+
+    def sends(self, states: Mapping[str, Fields | None]) -> None:
+        """Before a request is sent: it may take place, or not."""
+        for note_id, state in states.items():
+            self.possible[note_id] = [*self.possible.get(note_id, [None]), state]
+
+    def confirmed(self, states: Mapping[str, Fields | None]) -> None:
+        """The answer is there."""
+        self.possible |= {note_id: [state] for note_id, state in states.items()}
+        self.requests += 1
+
+    def fits(self, note_id: str, stored: Fields | None) -> bool:
+        """Whether a reader may find this."""
+        return any(_same(stored, state) for state in self.possible.get(note_id, [None]))
+
+    def is_stored(self, note_id: str) -> bool:
+        """Whether a note must be there, whatever it says."""
+        return all(state is not None for state in self.possible.get(note_id, [None]))
+
+    def is_gone(self, note_id: str) -> bool:
+        """Whether there must be none."""
+        return self.possible.get(note_id) == [None]
+
+
+def _same(stored: Fields | None, sent: Fields | None) -> bool:
+    if stored is None or sent is None:
+        return stored is sent
+    wanted = {"title": sent["title"], "content": sent.get("content", "").strip(), "version": sent.get("version")}
+    return {name: stored.get(name) or None for name in wanted} == {name: value or None for name, value in wanted.items()}
+
+
+def everything_stored(url: str, headers: Mapping[str, str] | None = None) -> dict[str, Fields]:
+    """All notes of a service with their vectors, by id. The key must be one of scope `admin`."""
+    found: dict[str, Fields] = {}
+    start: dict[str, str] = {}
+    with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+        while True:
+            answer = client.get("/admin/notes", params={"limit": 256, **start})
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            for line in page["notes"]:
+                found[line["note"]["id"]] = line["note"] | {"vector": np.frombuffer(base64.b64decode(line["vector"]), "<f4")}
+            if "next" not in page:
+                return found
+            start = {"start": page["next"]}
+
+
+def assert_right_vectors(checkpoint_path: Path, stored: Sequence[Fields]) -> None:
+    """Every note has the vector that its text has."""
+    checkpoint = Checkpoint.open(checkpoint_path)
+    prompt = checkpoint.prompt()
+    texts = [
+        Note.model_validate({"id": note["id"], "title": note["title"], "content": note.get("content", "")}) for note in stored
+    ]
+    encoder = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix)
+    vectors = encoder.encode([prompt.embedding(ids) for ids in prompt.tokenize(texts)])
+    np.testing.assert_allclose(np.array([note["vector"] for note in stored]), vectors, atol=1e-5)

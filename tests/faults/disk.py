@@ -1,0 +1,32 @@
+"""A disk of a test's own, which can be filled."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def mounted(place: Path, options: str) -> Iterator[None]:
+    """A disk in memory. Only root can mount one: CI is root."""
+    outcome = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True, check=False
+    )
+    if outcome.returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no disk can be mounted here: {outcome.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(disk: Path, leave_mib: int) -> Path:
+    """Another program takes what is free."""
+    status = os.statvfs(disk)
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - leave_mib * 2**20, 1))
+    return filler
