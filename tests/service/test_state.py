@@ -50,7 +50,9 @@ async def test_metrics_go_on_when_the_directory_is_gone(settings_for: Callable[.
         place.rename(aside := settings.data_dir / "aside")
         state = runtime.index.state()
         samples = {
-            sample.name for family in StateCollector(lambda: runtime.engine, runtime.index).collect() for sample in family.samples
+            sample.name
+            for family in StateCollector(lambda: runtime.engine, runtime.index).collect()
+            for sample in family.samples
         }
         aside.rename(place)
     assert state.free_bytes is None
