@@ -36,7 +36,7 @@ STAGES: list[Callable[[Path], bool]] = [
 
 
 def start(directory: Path, name: str = NAME, dimensions: int = DIMENSIONS) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.faults.optimizing", directory, name, str(dimensions)]
+    command = [sys.executable, "-m", "tests.faults.optimizing", str(directory), name, str(dimensions)]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
 
 
@@ -75,7 +75,9 @@ def assert_holds(directory: Path, notes: Sequence[IndexedNote]) -> bool:
     assert asyncio.run(index.count()) == len(notes)
     asyncio.run(index.close())
     assert {note_id: note.payload for note_id, note in found.items()} == {note.id: note.payload for note in notes}
-    np.testing.assert_allclose([found[note.id].vector for note in notes], [note.vector for note in notes], atol=1e-6)
+    np.testing.assert_allclose(
+        np.array([found[note.id].vector for note in notes]), np.array([note.vector for note in notes]), atol=1e-6
+    )
     assert index.indexed in {0, len(notes)}
     return index.indexed > 0
 
