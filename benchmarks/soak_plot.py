@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 Json = dict[str, Any]
 
@@ -83,7 +84,7 @@ def draw(found: Json) -> Figure:
         bands(axis, series["windows"], EMBEDDED)
     axes[-1].set(xlabel="seconds", xlim=(0, found["seconds"]))
     present = {kind for _, kind, *_ in series["windows"]}
-    patches = [plt.Rectangle((0, 0), 1, 1, color=color, alpha=0.35) for kind, color in COLORS.items() if kind in present]
+    patches = [Rectangle((0, 0), 1, 1, color=color, alpha=0.35) for kind, color in COLORS.items() if kind in present]
     figure.legend(patches, [kind for kind in COLORS if kind in present], loc="outside lower center", ncols=5, fontsize=7)
     return figure
 
