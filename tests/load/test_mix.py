@@ -52,7 +52,7 @@ def test_the_mix_runs_and_leaves_nothing_behind(tiny_path: Path, tmp_path: Path)
 
 def test_what_is_too_much_is_refused(slow_path: Path, tmp_path: Path) -> None:
     with running_service(
-        slow_path, tmp_path / "data", NOTELLM_MAX_BATCH_TOKENS="512", NOTELLM_MAX_QUEUE_TOKENS="1024"
+        slow_path, tmp_path / "data", NOTELLM_MAX_BATCH_TOKENS="512", NOTELLM_MAX_QUEUE_TOKENS="512"
     ) as service:
         rows = load(service.url, tmp_path, rate=60, stored=5)
         assert rows["embed new refused"] > rows["embed new"] > 0
