@@ -1,7 +1,6 @@
 """Builds the images, brings the compose stack with the embedded index up, and uses it as a newcomer would."""
 
 import json
-import re
 from typing import Any
 
 import httpx
@@ -43,12 +42,6 @@ def test_container_is_locked_down(stack: Stack) -> None:
     writable = "[place for place in ('/', '/checkpoint', '/data', '/tmp') if os.access(place, os.W_OK)]"
     probe = f"import os; print(os.getuid(), {writable})"
     assert run("docker", "exec", stack.container, "python", "-c", probe) == "10001 ['/data', '/tmp']"
-
-
-def test_the_image_makes_keys(stack: Stack) -> None:
-    """As docs/operations.md tells to."""
-    lines = run("docker", "run", "--rm", "notellm-service", "keygen", "feed", "--scope", "read")
-    assert re.fullmatch(r'\["feed"\]\nsha256 = \["[0-9a-f]{64}"\]\nscopes = \["read"\]', lines)
 
 
 def test_no_acknowledged_note_is_lost_to_sigkill(stack: Stack, client: httpx.Client) -> None:
