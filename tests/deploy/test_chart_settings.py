@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from service.environment import load_settings
 from service.settings import PREFIX, Settings
 from service.settings_schema import DECIDED, settings_schema, with_settings
-from tests.deploy.chart import CHART, EXAMPLES, LEAST, QDRANT, Chart, environment_of, service_container
+from tests.deploy.chart import CHART, EXAMPLES, LEAST, QDRANT, Chart, environment_of, only, service_container
 
 SCHEMA = CHART / "values.schema.json"
 # Each group makes the chart set something else.
@@ -129,3 +130,18 @@ def test_every_value_is_read_by_a_template() -> None:
         assert f"Values.{name}" in templates, name
         for part in value if isinstance(value, dict) and name != "resources" else ():
             assert f".{part}" in templates, f"{name}.{part}"
+
+
+def test_names_of_digits_stay_names(chart: Chart) -> None:
+    """Without quotes, YAML would make numbers of them, which the API refuses."""
+    named = (
+        "qdrant.collection=20261120",
+        "qdrant.keySecret=1",
+        "auth.keysSecret=2",
+        "checkpoint.existingClaim=3",
+        "checkpoint.path=4",
+    )
+    texts = [part for one in (*named, "priorityClassName=5") for part in ("--set-string", one)]
+    objects = chart.template(*texts, values=("qdrant.url=https://qdrant.example.com:6333",))
+    kubernetes_validate.validate(only(objects, "Deployment"), "1.34", strict=True)
+    assert environment_of(service_container(objects))["NOTELLM_QDRANT_COLLECTION"] == "20261120"

@@ -3,7 +3,7 @@
 - name: HOME
   value: /tmp
 - name: NOTELLM_CHECKPOINT
-  value: {{ printf "/checkpoint/%s" .Values.checkpoint.path | trimSuffix "/" }}
+  value: {{ printf "/checkpoint/%s" .Values.checkpoint.path | trimSuffix "/" | quote }}
 - name: NOTELLM_HOST
   value: "0.0.0.0"
 - name: NOTELLM_PORT
@@ -40,19 +40,19 @@
 {{- $server := include "notellm.qdrantUrl" . -}}
 {{- if $server }}
 - name: NOTELLM_QDRANT_URL
-  value: {{ $server }}
+  value: {{ $server | quote }}
 - name: NOTELLM_QDRANT_GRPC_PORT
   value: {{ include "notellm.qdrantGrpcPort" . | quote }}
 - name: NOTELLM_QDRANT_COLLECTION
-  value: {{ .Values.qdrant.collection }}
+  value: {{ .Values.qdrant.collection | quote }}
 - name: NOTELLM_QDRANT_TIMEOUT_SECONDS
   value: {{ .Values.qdrant.timeoutSeconds | quote }}
 {{- if .Values.qdrant.keySecret }}
 - name: NOTELLM_QDRANT_API_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.qdrant.keySecret }}
-      key: {{ .Values.qdrant.keyName }}
+      name: {{ .Values.qdrant.keySecret | quote }}
+      key: {{ .Values.qdrant.keyName | quote }}
 - name: NOTELLM_QDRANT_PLAIN_API_KEY
   value: {{ .Values.qdrant.plainKey | quote }}
 {{- end }}
@@ -110,11 +110,11 @@
 - name: checkpoint
   {{- if .Values.checkpoint.existingClaim }}
   persistentVolumeClaim:
-    claimName: {{ .Values.checkpoint.existingClaim }}
+    claimName: {{ .Values.checkpoint.existingClaim | quote }}
     readOnly: true
   {{- else if .Values.checkpoint.hostPath }}
   hostPath:
-    path: {{ .Values.checkpoint.hostPath }}
+    path: {{ .Values.checkpoint.hostPath | quote }}
     type: Directory
   {{- else }}
   emptyDir:
@@ -129,24 +129,24 @@
 {{- if not (include "notellm.qdrantUrl" .) }}
 - name: index
   persistentVolumeClaim:
-    claimName: {{ include "notellm.embeddedClaim" . }}
+    claimName: {{ include "notellm.embeddedClaim" . | quote }}
 {{- end }}
 {{- if .Values.auth.keysSecret }}
 - name: keys
   secret:
-    secretName: {{ .Values.auth.keysSecret }}
+    secretName: {{ .Values.auth.keysSecret | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if .Values.qdrant.caSecret }}
 - name: qdrant-ca
   secret:
-    secretName: {{ .Values.qdrant.caSecret }}
+    secretName: {{ .Values.qdrant.caSecret | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if .Values.blocklist.configMap }}
 - name: blocklist
   configMap:
-    name: {{ .Values.blocklist.configMap }}
+    name: {{ .Values.blocklist.configMap | quote }}
 {{- end }}
 {{- if eq .Values.engine.kind "vllm" }}
 - name: shm

@@ -11,7 +11,7 @@
 {{- define "notellm.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: notellm
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -103,7 +103,7 @@ topologySpreadConstraints:
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
