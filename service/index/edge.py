@@ -16,7 +16,7 @@ from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, Not
 from service.index.description import Description
 from service.index.disk import DiskReserve
 from service.index.edge_files import DescriptionFile, load_shard, refused
-from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones
+from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones, without_vector
 from service.index.edge_vectors import EdgeVectors
 from service.index.integrity import Ledger, check_integrity, count, failed
 from service.index.swap import recover, tidy
@@ -222,11 +222,15 @@ class EdgeIndex:
         self._ledger.write(count(self._shard))
 
     def _count(self) -> int:
-        """An exact count looks at each point that it counts: tombstones are few."""
-        return count(self._shard) - self._shard.count(edge.CountRequest(exact=True, filter=tombstones()))
+        return count(self._shard) - self._count_tombstones()
 
     def _count_lacking(self) -> int:
-        return self._shard.count(edge.CountRequest(exact=False, filter=lacking_vector(self.vector_name)))
+        without = self._shard.count(edge.CountRequest(exact=False, filter=without_vector(self.vector_name)))
+        return max(0, without - self._count_tombstones())
+
+    def _count_tombstones(self) -> int:
+        """An exact count looks at each point that it counts: these are few."""
+        return self._shard.count(edge.CountRequest(exact=True, filter=tombstones()))
 
     def _point(self, note: IndexedNote) -> edge.Point:
         if note.vector is None:

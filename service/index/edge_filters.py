@@ -45,5 +45,10 @@ def lacking_vector(vector_name: str) -> edge.Filter:
     return edge.Filter(must_not=[edge.HasVectorCondition(vector_name), _deleted()])
 
 
+def without_vector(vector_name: str) -> edge.Filter:
+    """Points that have no vector of a model: notes, and all tombstones. By itself, the library knows their number."""
+    return edge.Filter(must_not=[edge.HasVectorCondition(vector_name)])
+
+
 def _deleted() -> edge.FieldCondition:
     return edge.FieldCondition(DELETED, range=edge.RangeFloat(gte=0.0))

@@ -12,7 +12,15 @@ from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, Not
 from service.index.calls import NoAnswer, ServerCalls, reason
 from service.index.collection import Collection, CollectionSettings
 from service.index.description import Description
-from service.index.server_filters import lacking_vector, matching, not_newer_than, of_text, older_than, tombstones
+from service.index.server_filters import (
+    lacking_vector,
+    matching,
+    not_newer_than,
+    of_text,
+    older_than,
+    tombstones,
+    without_vector,
+)
 
 TIMEOUT_SECONDS = 10
 # Where vectors are quantised, twice as many as asked for are selected by the copy and ranked by the vectors themselves.
@@ -143,9 +151,8 @@ class ServerIndex:
 
     async def count(self, *, lacking: bool = False) -> int:
         """See `NoteIndex.count`. The server's estimate, off by little while it optimises: to be exact it would list every id."""
-        if lacking:
-            return await self._count(lacking_vector(self.vector_name))
-        return await self._count(None) - await self._count(tombstones())
+        counted = without_vector(self.vector_name) if lacking else None
+        return max(0, await self._count(counted) - await self._count(tombstones()))
 
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.fill`. Of a note that is deleted meanwhile the server says so, and leaves the notes after it: fill again."""

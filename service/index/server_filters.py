@@ -50,5 +50,10 @@ def lacking_vector(vector_name: str) -> models.Filter:
     return models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name), _deleted()])
 
 
+def without_vector(vector_name: str) -> models.Filter:
+    """Points that have no vector of a model: notes, and all tombstones. By itself, the server knows their number."""
+    return models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name)])
+
+
 def _deleted() -> models.FieldCondition:
     return models.FieldCondition(key=DELETED, range=models.Range(gte=0.0))
