@@ -119,7 +119,7 @@ async def test_a_start_that_ended_half_way_is_made_good(stand_in: QdrantStandIn,
     stand_in.fault = lambda _name, _request: None
     stand_in.requests.clear()
     await open_index(client)
-    assert len(stand_in.calls("CreateFieldIndex")) == 4
+    assert len(stand_in.calls("CreateFieldIndex")) == 5
     await open_index(client)
     assert len(stand_in.calls("CreateFieldIndex")) == 4
 
