@@ -64,6 +64,7 @@ def test_prometheus_scrapes_the_service_with_its_own_key(chart: Chart) -> None:
     selector = monitor["spec"]["selector"]["matchLabels"].items()
     (service,) = [item for item in of_kind(objects, "Service") if selector <= item["metadata"]["labels"].items()]
     assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
+    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "notellm"
 
 
 def test_it_does_not_scrape_qdrants_services(chart: Chart) -> None:
