@@ -21,8 +21,9 @@ from service.index.swap import recover, tidy
 
 Result = TypeVar("Result")
 _FORMAT = 1
-# Candidates of a search in a graph that `optimize_index` has built; what is in none is scanned.
-_SEARCH = edge.SearchParams(hnsw_ef=256)
+# Of a search in a graph that `optimize_index` has built: so many candidates, and a way round the notes that a filter leaves out (ACORN)
+# where it leaves less than that share. What is in no graph is scanned.
+_SEARCH = edge.SearchParams(hnsw_ef=512, acorn=edge.AcornSearchParams(enable=True, max_selectivity=0.4))
 # Without them a filter reads the payload of every note, which takes forty times as long as the scan.
 _PAYLOAD_INDEXES = {
     "category": edge.PayloadSchemaType.Keyword,
