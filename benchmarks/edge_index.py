@@ -1,6 +1,6 @@
 """How large the embedded index may get: queries, stalls of the event loop, memory and disk.
 
-    python -m benchmarks.edge_index [--notes 100000] [--optimized] [--output FILE.json]
+    python -m benchmarks.edge_index [--notes 100000] [--optimized] [--directory DIRECTORY] [--output FILE.json]
 
 The vectors are the demo's, of real notes, perturbed to make up the number; so are the texts. With `--optimized` the graph of
 `notellm-serve optimize` is built first, by a process of its own, and what it finds is compared with a scan.
@@ -157,21 +157,20 @@ def build_graph(directory: Path, dimensions: int) -> Figures:
 
 
 async def measure(directory: Path, count: int, *, optimized: bool) -> Figures:
-    """All figures of an index of so many notes, made in a directory."""
+    """All figures of an index of so many notes, made in a directory, or there already."""
     notes = list(read_notes(NOTES))
     vectors, queries = perturbed(count, seed=1), perturbed(QUERIES, seed=2)
     before = resident_mib()
     opened = EdgeIndex.open(directory, vector_name=VECTOR_NAME, dimensions=vectors.shape[1])
-    figures: Figures = {
-        "notes": count,
-        "dimensions": vectors.shape[1],
-        "fill seconds": round(await fill(opened, notes, vectors), 1),
-    }
+    made = directory.with_name("made.json")
+    figures: Figures = json.loads(made.read_text()) if made.exists() else {"notes": count, "dimensions": vectors.shape[1]}
+    if not made.exists():
+        figures["fill seconds"] = round(await fill(opened, notes, vectors), 1)
     await opened.close()
-    if optimized:
+    if optimized and "graph" not in figures:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             figures["graph"] = pool.submit(build_graph, directory, vectors.shape[1]).result()
-        print(json.dumps(figures), flush=True)
+    made.write_text(json.dumps(figures))
     start = time.perf_counter()
     opened = EdgeIndex.open(directory, vector_name=VECTOR_NAME, dimensions=vectors.shape[1])
     figures["open seconds"] = round(time.perf_counter() - start, 2)
@@ -194,10 +193,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--notes", type=int, default=100_000)
     parser.add_argument("--optimized", action="store_true")
+    parser.add_argument("--directory", type=Path, help="keeps the index there, and measures the one that is there")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measured = asyncio.run(measure(Path(folder), arguments.notes, optimized=arguments.optimized))
+        place = (arguments.directory or Path(folder)) / "index"
+        measured = asyncio.run(measure(place, arguments.notes, optimized=arguments.optimized))
     text = json.dumps({"machine": machine(), "index": measured}, indent=1)
     print(text)
     if arguments.output:

@@ -20,7 +20,7 @@ def optimize(
     ] = 16,
     ef_construct: Annotated[
         int, typer.Option(min=16, max=4096, help="Candidates for a note's edges: more finds more, and takes longer.")
-    ] = 200,
+    ] = 100,
 ) -> None:
     """Builds the graph by which the embedded index finds neighbours without looking at every note. No service may have it open.
 

@@ -22,8 +22,9 @@ from service.index.integrity import Ledger, check_integrity, count, failed
 from service.index.swap import recover, tidy
 
 Result = TypeVar("Result")
-# Candidates of a search in a graph that `optimize_index` has built; what is in none is scanned.
-_SEARCH = edge.SearchParams(hnsw_ef=256)
+# Of a search in a graph that `optimize_index` has built: so many candidates, and a way round the notes that a filter leaves out (ACORN)
+# where it leaves less than that share. What is in no graph is scanned.
+_SEARCH = edge.SearchParams(hnsw_ef=512, acorn=edge.AcornSearchParams(enable=True, max_selectivity=0.4))
 
 
 class EdgeIndex:

@@ -47,7 +47,7 @@ class Graph:
     """
 
     m: int = 16
-    ef_construct: int = 200
+    ef_construct: int = 100
     threads: int = 0
     full_scan_kib: int = 10_000
 
