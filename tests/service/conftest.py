@@ -1,11 +1,17 @@
 """Fixtures of several modules here."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import pytest_asyncio
 
+from service.app import create_app
 from service.engines import LocalEngine
+from service.runtime import open_service
+from service.settings import Settings
 from tests.service.gate import Gate
 
 
@@ -22,3 +28,14 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
     monkeypatch.setattr(LocalEngine, "embed", waiting)
     return held
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to a service that a module opens once, for tests that leave it as it was. They are marked with `on_shared_loop`."""
+    data = tmp_path_factory.mktemp("shared")
+    settings = Settings.model_validate({"checkpoint": tiny_path, "data_dir": data, "engine": "local"})
+    async with open_service(settings) as runtime:
+        transport = httpx.ASGITransport(create_app(runtime, settings), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
+            yield speaking
