@@ -10,6 +10,7 @@ import pytest
 import sentencepiece
 import torch
 import yaml
+from hypothesis import settings as hypothesis_settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -24,6 +25,9 @@ from training.config import TrainingConfig
 from training.initialize import InitialCheckpoint
 
 disable_progress_bar()
+# What an example may take is no claim of a test, and a busy machine takes longer.
+hypothesis_settings.register_profile("any machine", deadline=None)
+hypothesis_settings.load_profile("any machine")
 tqdm.monitor_interval = 0  # its watching thread warns when a starved machine makes no step for ten seconds
 CORPUS = [
     "Extract the note information in json format, compress it into one word for recommendation,",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 Json = dict[str, Any]
 NOTES: list[Json] = [
@@ -26,3 +27,7 @@ async def neighbours(client: httpx.AsyncClient, path: str, **query: object) -> l
     assert response.status_code == 200, response.text
     found: list[Json] = response.json()["neighbours"]
     return found
+
+
+# Of tests that use the fixture `shared`: the service lives on the event loop of its module.
+on_shared_loop = pytest.mark.asyncio(loop_scope="module")

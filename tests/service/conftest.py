@@ -1,13 +1,18 @@
 """Fixtures of several modules here."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import pytest_asyncio
 
+from service.app import create_app
 from service.engines import LocalEngine
 from service.index import NoteIndex
+from service.runtime import open_service
+from service.settings import Settings
 from tests.service.gate import Gate
 from tests.service.index_backends import BACKENDS, open_index
 
@@ -32,3 +37,24 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
     monkeypatch.setattr(LocalEngine, "embed", waiting)
     return held
+
+
+@pytest.fixture(scope="module")
+def shared_settings(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
+    """Settings of a service that a module opens once."""
+
+    def make(**changes: object) -> Settings:
+        data = tmp_path_factory.mktemp("shared")
+        return Settings.model_validate({"checkpoint": tiny_path, "data_dir": data, "engine": "local", **changes})
+
+    return make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(shared_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to a service that a module opens once, for tests that leave it as it was. They are marked with `on_shared_loop`."""
+    settings = shared_settings()
+    async with open_service(settings) as runtime:
+        transport = httpx.ASGITransport(create_app(runtime, settings), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
+            yield speaking

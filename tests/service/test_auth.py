@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import pytest_asyncio
 from fastapi import FastAPI
 
 from service.access import ACCESS, needed_scope
@@ -21,7 +22,7 @@ from service.fair_queue import FairQueue
 from service.keys import Scope, hash_key
 from service.runtime import Runtime, open_service
 from service.settings import Settings
-from tests.service.calls import NOTES
+from tests.service.calls import NOTES, on_shared_loop
 from tests.service.keyed import KEYS, asking, bearer, problem, write_keys
 from tests.serving import running_service
 
@@ -56,27 +57,40 @@ async def keyed(keyed_settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_each_call_needs_its_scope(keyed: httpx.AsyncClient) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_keyed(
+    shared_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The same, once for all tests to which it does not matter what others have asked."""
+    file = write_keys(tmp_path_factory.mktemp("keys") / "keys.toml")
+    async with asking(shared_settings(api_keys_file=file)) as client:
+        yield client
+
+
+@on_shared_loop
+async def test_each_call_needs_its_scope(shared_keyed: httpx.AsyncClient) -> None:
     for method, path, body, needed in CALLS:
         for scope in Scope:
             if scope != needed and needed:
-                refused = await keyed.request(method, path, json=body, headers=bearer(scope))
+                refused = await shared_keyed.request(method, path, json=body, headers=bearer(scope))
                 assert (refused.status_code, problem(refused)) == (403, "forbidden"), (method, path, scope)
                 challenge = f'Bearer realm="notellm", error="insufficient_scope", scope="{needed}"'
                 assert refused.headers["WWW-Authenticate"] == challenge
         headers = bearer(needed) if needed else {}
-        response = await keyed.request(method, path, json=body, headers=headers)
+        response = await shared_keyed.request(method, path, json=body, headers=headers)
         assert response.is_success, (method, path, response.text)
 
 
-async def test_without_a_key_nothing_but_health_and_description(keyed: httpx.AsyncClient) -> None:
+@on_shared_loop
+async def test_without_a_key_nothing_but_health_and_description(shared_keyed: httpx.AsyncClient) -> None:
     for method, path, body, needed in [*CALLS, ("GET", "/nope", None, Scope.READ), ("PUT", "/model", None, Scope.READ)]:
         if needed:
-            response = await keyed.request(method, path, json=body)
+            response = await shared_keyed.request(method, path, json=body)
             assert (response.status_code, problem(response)) == (401, "unauthenticated"), (method, path)
             assert response.headers["WWW-Authenticate"] == 'Bearer realm="notellm"'
 
 
+@on_shared_loop
 @pytest.mark.parametrize(
     "headers",
     [
@@ -89,32 +103,36 @@ async def test_without_a_key_nothing_but_health_and_description(keyed: httpx.Asy
         {"Authorization": "Bearer nlm_wrong", "X-API-Key": KEYS[Scope.READ]},
     ],
 )
-async def test_a_key_that_is_not_known(headers: dict[str, str], keyed: httpx.AsyncClient) -> None:
+async def test_a_key_that_is_not_known(headers: dict[str, str], shared_keyed: httpx.AsyncClient) -> None:
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
-    response = await keyed.get("/model", headers=raw)  # type: ignore[arg-type]
+    response = await shared_keyed.get("/model", headers=raw)  # type: ignore[arg-type]
     assert (response.status_code, problem(response)) == (401, "unauthenticated")
     assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
     for value in headers.values():
         assert value.removeprefix("Bearer ") not in response.text
 
 
+@on_shared_loop
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic bmxtOg==", "nlm_marked-key-read"])
-async def test_an_authorization_without_a_key(value: str, keyed: httpx.AsyncClient) -> None:
-    assert (await keyed.get("/model", headers={"Authorization": value})).status_code == 401
+async def test_an_authorization_without_a_key(value: str, shared_keyed: httpx.AsyncClient) -> None:
+    assert (await shared_keyed.get("/model", headers={"Authorization": value})).status_code == 401
 
 
+@on_shared_loop
 @pytest.mark.parametrize("name", ["authorization", "X-API-Key"])
-async def test_where_a_key_may_stand(name: str, keyed: httpx.AsyncClient) -> None:
+async def test_where_a_key_may_stand(name: str, shared_keyed: httpx.AsyncClient) -> None:
     value = KEYS[Scope.READ] if name == "X-API-Key" else f"bearer {KEYS[Scope.READ]}"
-    assert (await keyed.get("/model", headers={name: value})).status_code == 200
+    assert (await shared_keyed.get("/model", headers={name: value})).status_code == 200
 
 
-async def test_what_does_not_exist_is_said_to_those_who_have_a_key(keyed: httpx.AsyncClient) -> None:
-    assert problem(await keyed.get("/nope", headers=bearer("read"))) == "not-found"
-    assert problem(await keyed.put("/model", headers=bearer("read"))) == "method-not-allowed"
+@on_shared_loop
+async def test_what_does_not_exist_is_said_to_those_who_have_a_key(shared_keyed: httpx.AsyncClient) -> None:
+    assert problem(await shared_keyed.get("/nope", headers=bearer("read"))) == "not-found"
+    assert problem(await shared_keyed.put("/model", headers=bearer("read"))) == "method-not-allowed"
 
 
-async def test_the_body_of_a_stranger_is_not_read(keyed: httpx.AsyncClient) -> None:
+@on_shared_loop
+async def test_the_body_of_a_stranger_is_not_read(shared_keyed: httpx.AsyncClient) -> None:
     read: list[int] = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -123,7 +141,7 @@ async def test_the_body_of_a_stranger_is_not_read(keyed: httpx.AsyncClient) -> N
             yield b"{"
 
     for headers in ({}, bearer("read")):
-        response = await keyed.post("/notes/embed", content=body(), headers=headers)
+        response = await shared_keyed.post("/notes/embed", content=body(), headers=headers)
         assert response.status_code in {401, 403}
     assert not read
 
@@ -137,8 +155,9 @@ async def test_refusals_are_counted_under_their_route(keyed: httpx.AsyncClient) 
         assert line in metrics
 
 
-async def test_errors_under_v1_have_openai_s_form(keyed: httpx.AsyncClient) -> None:
-    error = (await keyed.post("/v1/embeddings", json={"input": "x"})).json()["error"]
+@on_shared_loop
+async def test_errors_under_v1_have_openai_s_form(shared_keyed: httpx.AsyncClient) -> None:
+    error = (await shared_keyed.post("/v1/embeddings", json={"input": "x"})).json()["error"]
     assert error["type"] == "urn:notellm:problem:unauthenticated"
 
 

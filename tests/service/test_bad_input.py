@@ -5,10 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from service.app import create_app
 from service.runtime import Runtime
 from service.settings import Settings
+from tests.service.calls import on_shared_loop
 
 GOOD = {"id": "good", "title": "Cold brew"}
 EMBED, SIMILAR, HASHTAGS, OPENAI = "/notes/embed", "/notes/similar", "/notes/hashtags", "/v1/embeddings"
@@ -60,15 +62,15 @@ CASES: list[tuple[str, Any, int, str, str]] = [
 ]
 
 
-@pytest.fixture
-async def filled(client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def filled(shared: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
     """A service that holds one note, and must still hold just that afterwards."""
-    assert (await client.post(EMBED, json={"notes": [GOOD]})).status_code == 200
-    before = (await client.get("/notes/good?vector=true")).json()
-    yield client
-    assert (await client.get("/model")).json()["notes"] == 1
-    assert (await client.get("/notes/good?vector=true")).json() == before
-    assert (await client.get("/health/ready")).status_code == 200
+    assert (await shared.post(EMBED, json={"notes": [GOOD]})).status_code == 200
+    before = (await shared.get("/notes/good?vector=true")).json()
+    yield shared
+    assert (await shared.get("/model")).json()["notes"] == 1
+    assert (await shared.get("/notes/good?vector=true")).json() == before
+    assert (await shared.get("/health/ready")).status_code == 200
 
 
 def assert_problem(response: httpx.Response, status: int, field: str | None = None, rule: str | None = None) -> None:
@@ -83,11 +85,13 @@ def assert_problem(response: httpx.Response, status: int, field: str | None = No
         assert len(response.content) < 20_000
 
 
+@on_shared_loop
 @pytest.mark.parametrize(("path", "body", "status", "field", "rule"), CASES)
 async def test_bodies(path: str, body: Any, status: int, field: str, rule: str, filled: httpx.AsyncClient) -> None:
     assert_problem(await filled.post(path, json=body), status, field, rule)
 
 
+@on_shared_loop
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"\xff\xfe{}", b'{"notes": [{"id": "x", "title": "\xff"}]}', b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"null",
@@ -100,6 +104,7 @@ async def test_bytes_that_are_no_request(content: bytes, path: str, filled: http
     assert_problem(response, response.status_code)
 
 
+@on_shared_loop
 @pytest.mark.parametrize(
     ("query", "field", "rule"),
     [
@@ -120,6 +125,7 @@ async def test_queries(query: str, field: str, rule: str, filled: httpx.AsyncCli
     assert_problem(await filled.get(f"/notes/good/similar?{query}"), 422, field, rule)
 
 
+@on_shared_loop
 @pytest.mark.parametrize("header", [{}, {"Content-Type": "application/x-www-form-urlencoded"}])
 async def test_a_body_that_does_not_say_that_it_is_json(header: dict[str, str], filled: httpx.AsyncClient) -> None:
     response = await filled.post(EMBED, content=b'{"notes": []}', headers=header)
@@ -127,6 +133,7 @@ async def test_a_body_that_does_not_say_that_it_is_json(header: dict[str, str], 
     assert "Content-Type: application/json" in response.json()["detail"]
 
 
+@on_shared_loop
 async def test_unknown_ids(filled: httpx.AsyncClient) -> None:
     for response in (
         await filled.get("/notes/unknown"),
@@ -138,11 +145,13 @@ async def test_unknown_ids(filled: httpx.AsyncClient) -> None:
         assert response.json()["detail"].startswith("not stored: unknown")
 
 
+@on_shared_loop
 @pytest.mark.parametrize("bad", ["%00", "a%20b", "%F0%9F%8D%BA", "x" * 129, "-x"])
 async def test_ids_that_no_note_can_have(bad: str, filled: httpx.AsyncClient) -> None:
     assert_problem(await filled.get(f"/notes/{bad}"), 422, "path.note_id", "string_pattern_mismatch")
 
 
+@on_shared_loop
 async def test_paths_and_methods_that_do_not_exist(filled: httpx.AsyncClient) -> None:
     assert_problem(await filled.get("/nope"), 404)
     assert_problem(await filled.put(EMBED), 405)

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
+import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from service.diversity import rank_diversely
 from service.runtime import open_service
 from service.settings import Settings
 from tests.qdrant import QdrantStandIn
-from tests.service.calls import Json, embed, neighbours
+from tests.service.calls import Json, embed, neighbours, on_shared_loop
 
 Array = npt.NDArray[np.float64]
 ROUNDING = 1e-6
@@ -92,13 +93,13 @@ def test_rounding_errors_do_not_choose(seed: int) -> None:
     assert list(rank_diversely(relevances.astype(np.float32), vectors.astype(np.float32), 0.5, 2)) == [0, 1]
 
 
-@pytest.fixture(params=["edge", "client-grpc"])
-async def client(request: pytest.FixtureRequest, settings_for: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
-    """The service over each kind of index."""
+@pytest_asyncio.fixture(params=["edge", "client-grpc"], scope="module", loop_scope="module")
+async def client(request: pytest.FixtureRequest, shared_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+    """The service over each kind of index, in which all tests store the same notes."""
     server = QdrantStandIn()
     await server.start()
     on_server = {"qdrant_url": "http://127.0.0.1", "qdrant_grpc_port": server.port}
-    settings = settings_for(**(on_server if request.param == "client-grpc" else {}))
+    settings = shared_settings(**(on_server if request.param == "client-grpc" else {}))
     async with open_service(settings) as running:
         assert running.index.name == ("qdrant-edge" if request.param == "edge" else "qdrant-server")
         transport = httpx.ASGITransport(create_app(running, settings))
@@ -142,6 +143,7 @@ def assert_diverse(
         chosen.append(this)
 
 
+@on_shared_loop
 @pytest.mark.parametrize("diversity", [0.2, 0.5, 0.8, 1])
 async def test_neighbours_are_diverse_by_the_definition(diversity: float, client: httpx.AsyncClient) -> None:
     ids, vectors = await stored(client)
@@ -162,6 +164,7 @@ async def test_neighbours_are_diverse_by_the_definition(diversity: float, client
     assert_diverse(found, vectors[4], ids, vectors, diversity, set(ids))
 
 
+@on_shared_loop
 async def test_no_diversity_is_the_order_by_nearness(client: httpx.AsyncClient) -> None:
     await stored(client)
     plain = await neighbours(client, "/notes/p04/similar", limit=30)
@@ -169,6 +172,7 @@ async def test_no_diversity_is_the_order_by_nearness(client: httpx.AsyncClient) 
     assert [one["score"] for one in plain] == sorted((one["score"] for one in plain), reverse=True)
 
 
+@on_shared_loop
 @pytest.mark.parametrize("candidates", [200, 10])
 async def test_pages_are_cut_from_one_list(candidates: int, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diversity_module, "CANDIDATES", candidates)
@@ -193,6 +197,7 @@ async def test_pages_are_cut_from_one_list(candidates: int, client: httpx.AsyncC
         assert_diverse(whole[:candidates], vectors[4], ids, vectors, 0.6, {one["id"] for one in whole[:candidates]})
 
 
+@on_shared_loop
 async def test_a_least_score_is_one_of_relevance(client: httpx.AsyncClient) -> None:
     ids, vectors = await stored(client)
     scores = np.sort(np.delete(vectors @ vectors[4], 4))[::-1]
@@ -203,6 +208,7 @@ async def test_a_least_score_is_one_of_relevance(client: httpx.AsyncClient) -> N
     }
 
 
+@on_shared_loop
 async def test_deleted_notes_of_a_history_can_be_passed_over(client: httpx.AsyncClient) -> None:
     await stored(client)
     whole = (await client.post("/notes/similar", json={"ids": ["p01", "p02"]})).json()

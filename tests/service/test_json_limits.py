@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidRequest, UnreadableBody
 from service.json_limits import MAX_DEPTH, MAX_VALUES, check_json
+from tests.service.calls import on_shared_loop
 
 CALLS = ["/notes/embed", "/notes/similar", "/notes/hashtags", "/v1/embeddings"]
 JSON = {"Content-Type": "application/json"}
@@ -90,8 +91,9 @@ HOSTILE = {
 }
 
 
+@on_shared_loop
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_body_is_refused_quickly_and_without_memory(name: str, client: httpx.AsyncClient) -> None:
+async def test_a_hostile_body_is_refused_quickly_and_without_memory(name: str, shared: httpx.AsyncClient) -> None:
     body = HOSTILE[name][: SIZE - 100]
     tracemalloc.start()
     try:
@@ -99,7 +101,7 @@ async def test_a_hostile_body_is_refused_quickly_and_without_memory(name: str, c
             gc.collect()  # what the call before has left
             tracemalloc.reset_peak()
             start = time.process_time()
-            response = await client.post(path, content=body, headers=JSON)
+            response = await shared.post(path, content=body, headers=JSON)
             assert time.process_time() - start < 2
             assert response.status_code in {400, 422}, response.text
             assert tracemalloc.get_traced_memory()[1] < 12 * SIZE
@@ -107,18 +109,20 @@ async def test_a_hostile_body_is_refused_quickly_and_without_memory(name: str, c
         tracemalloc.stop()
 
 
+@on_shared_loop
 @pytest.mark.parametrize("depth", [17, 100, 900, 1000, 1100, 100_000])
-async def test_depth_never_makes_the_service_fail(depth: int, client: httpx.AsyncClient) -> None:
+async def test_depth_never_makes_the_service_fail(depth: int, shared: httpx.AsyncClient) -> None:
     objects = b'{"a":' * depth + b"1" + b"}" * depth
     for inner in (nested(depth), b"[" * depth, objects):
         for body in (inner, b'{"notes": [' + inner + b"]}", b'{"notes": [{"id": "x", "title": ' + inner + b"}]}"):
             for path in CALLS:
-                response = await client.post(path, content=body, headers=JSON)
+                response = await shared.post(path, content=body, headers=JSON)
                 assert response.status_code in {400, 422}
                 assert response.json()["errors"][0]["rule"] in {"too_deep", "too_many_values"}
 
 
-async def test_the_largest_request_is_taken(client: httpx.AsyncClient) -> None:
+@on_shared_loop
+async def test_the_largest_request_is_taken(shared: httpx.AsyncClient) -> None:
     notes = [{"id": f"n{number}", "title": "[" * 10, "hashtags": [f"t{tag}" for tag in range(100)]} for number in range(256)]
-    response = await client.post("/notes/embed", json={"notes": notes, "store": False, "vectors": False})
+    response = await shared.post("/notes/embed", json={"notes": notes, "store": False, "vectors": False})
     assert response.status_code == 200, response.text
