@@ -9,14 +9,16 @@ is ours: what an engine has computed of one prompt of a note serves the note's o
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from transformers import PreTrainedTokenizerBase
 
 from notellm.errors import PromptError
 from notellm.note import NoteText
 from notellm.tokenizer import PlainTokenizer
+
+if TYPE_CHECKING:  # importing it takes seconds, which commands without a model need not wait
+    from transformers import PreTrainedTokenizerBase
 
 MIN_HASHTAGS, MAX_HASHTAGS = 1, 10
 FieldName = Literal["title", "topic", "content"]
@@ -162,7 +164,7 @@ class NotePrompt:
         settings: the template and the field limits.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, emb_token_id: int, settings: PromptSettings | None = None) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", emb_token_id: int, settings: PromptSettings | None = None) -> None:
         self.settings = settings or PromptSettings()
         self.template = TEMPLATES[self.settings.version]
         self.emb_token_id = emb_token_id

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 from notellm.errors import TokenizerError
+
+if TYPE_CHECKING:  # importing it takes seconds, which commands without a model need not wait
+    from transformers import PreTrainedTokenizerBase
 
 # SentencePiece tokenizers put a space before the first word of a text. A text that continues another must not get it, so
 # it is encoded behind an anchor, whose tokens are cut off again. No LLaMA vocabulary merges a newline with what follows.
@@ -26,7 +29,7 @@ class PlainTokenizer:
         TokenizerError: the tokenizer is not a fast one, or turns the spelling of a control token into that token.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise TokenizerError(f"{type(tokenizer).__name__} has no tokenizer.json: convert it to a fast tokenizer")

@@ -3,16 +3,18 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from notellm.checkpoint import Checkpoint
 from notellm.note import Note
 from service.errors import FieldError, InvalidRequest
 from service.index import IndexedNote, NoteIndex, NotePage, Vector
 from service.metrics import Metrics
+
+if TYPE_CHECKING:  # importing it takes seconds, which commands without a model need not wait
+    from notellm.checkpoint import Checkpoint
 
 # A vector that has gone through float16 is within this of length 1.
 LENGTH_TOLERANCE = 1e-3
@@ -34,7 +36,7 @@ class ArchivedNote(BaseModel):
         return self.note.id
 
 
-def vector_name_of(checkpoint: Checkpoint) -> str:
+def vector_name_of(checkpoint: "Checkpoint") -> str:
     """The name of a checkpoint's vectors in an index: only equal names can be compared."""
     return f"{checkpoint.manifest.name}-{checkpoint.fingerprint}"
 
@@ -55,7 +57,7 @@ class NoteArchive:
         metrics: where the index's calls are timed.
     """
 
-    def __init__(self, index: NoteIndex, checkpoint: Checkpoint, metrics: Metrics) -> None:
+    def __init__(self, index: NoteIndex, checkpoint: "Checkpoint", metrics: Metrics) -> None:
         self._index = index
         self._metrics = metrics
         self.vector_name = vector_name_of(checkpoint)

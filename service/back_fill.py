@@ -9,11 +9,11 @@ from notellm.note import Note
 from service.caller import Caller, Priority, caller
 from service.errors import ModelFailed, ServiceError
 from service.index import IndexedNote, NoteIndex
+from service.migration_status import DEFAULT_SHARE
 from service.notes import NoteService
 
 logger = logging.getLogger(__name__)
 PAGE = 64
-DEFAULT_SHARE = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from service.index.description import Move
 
+# Of the time that a back-fill works, if nothing else is asked for.
+DEFAULT_SHARE = 0.5
 Phase = Literal["none", "loading", "filling", "filled", "switched"]
 
 

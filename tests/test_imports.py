@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import run_python
+
 ROOT = Path(__file__).parents[1]
 LINTER = Path(sys.executable).with_name("lint-imports")
 
@@ -40,3 +42,8 @@ def test_a_breach_is_noticed(file: str, line: str, tmp_path: Path) -> None:
     outcome = lint(tmp_path)
     assert outcome.returncode == 1
     assert "BROKEN" in outcome.stdout
+
+
+def test_commands_do_not_wait_for_torch() -> None:
+    """It takes seconds to import: whoever asks a running service, or has a wrong setting, is answered before that."""
+    run_python("-c", "import sys, service.cli; assert not {'torch', 'transformers'} & sys.modules.keys()", seconds=60)

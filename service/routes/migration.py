@@ -6,9 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.back_fill import DEFAULT_SHARE
 from service.index.description import ModelVectors
-from service.migration_status import Phase
+from service.migration_status import DEFAULT_SHARE, Phase
 from service.overlap import neighbour_overlap
 from service.routes.common import RuntimeDep, check_caller, problems
 from service.runtime import Runtime
@@ -75,7 +74,7 @@ async def _info(runtime: Runtime) -> MigrationInfo:
     )
 
 
-@router.get("", responses=problems(503, 504), response_model_exclude_none=True)
+@router.get("", responses=problems(422, 503, 504), response_model_exclude_none=True)
 async def migration(runtime: RuntimeDep) -> MigrationInfo:
     """Returns where the migration stands."""
     return await _info(runtime)
@@ -113,14 +112,14 @@ async def rollback(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
     return await _info(runtime)
 
 
-@router.post("/finish", responses=problems(409, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/finish", responses=problems(409, 422, 503, 504, 507), response_model_exclude_none=True)
 async def finish(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the old model and its vectors, after the switch. There is no way back."""
     await runtime.migration.finish()
     return await _info(runtime)
 
 
-@router.post("/cancel", responses=problems(409, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/cancel", responses=problems(409, 422, 503, 504, 507), response_model_exclude_none=True)
 async def cancel(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the new model and its vectors, before the switch."""
     await runtime.migration.cancel()

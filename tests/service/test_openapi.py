@@ -37,6 +37,8 @@ async def test_every_call_has_an_example_that_works(client: httpx.AsyncClient) -
     for method, path, operation in operations(schema):
         if (method, path) == ("post", "/admin/notes"):  # takes vectors of the served model only: bulk/test_backup.py
             continue
+        if path.startswith("/admin/migration") and (method, path) != ("get", "/admin/migration"):
+            continue  # they need another checkpoint, and one another: test_migration.py
         filled, body = path, None
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "path":
