@@ -61,12 +61,14 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from service.app import create_app  # torch takes seconds to import: a wrong setting is told before that
+    from service.collector import freeze_loaded
     from service.draining import Drain, DrainingServer
     from service.prompt_heads import PromptHeads
     from service.runtime import open_service
 
     disable_progress_bar()
     async with open_service(settings) as runtime:
+        freeze_loaded()
         drain = Drain()
         config = uvicorn.Config(
             create_app(runtime, settings, drain, tracing),

@@ -13,6 +13,9 @@ BROKEN = 0
 ALLOWED: dict[str, frozenset[int]] = {
     "SIGKILL": frozenset({BROKEN}),
     "SIGTERM": frozenset({BROKEN, 503}),
+    "SIGSTOP": frozenset(
+        {BROKEN}
+    ),  # a connection that has been silent for five seconds is closed, also by a process that stood still
     "full disk": frozenset({507}),
     "burst": frozenset({429}),
     "Qdrant refuses": frozenset({503}),

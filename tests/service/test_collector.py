@@ -1,0 +1,28 @@
+"""What is loaded before a process serves is no business of the garbage collector any more."""
+
+import gc
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from service.collector import freeze_loaded
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+def test_a_full_collection_passes_over_what_was_there() -> None:
+    kept = [[number] for number in range(300_000)]
+    freeze_loaded()
+    assert gc.get_freeze_count() > len(kept)
+    start = time.perf_counter()
+    gc.collect()
+    assert time.perf_counter() - start < 0.02
+    cycle: list[object] = []
+    cycle.append(cycle)
+    del cycle
+    assert gc.collect() >= 1
