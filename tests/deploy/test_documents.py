@@ -45,7 +45,7 @@ def shell(chart: Chart, script: str, folder: Path) -> str:
 
 def test_there_are_commands_of_both_kinds() -> None:
     assert len(OFFLINE) == 3
-    assert len(INSTALLS) == 5
+    assert len(INSTALLS) == 6
 
 
 @pytest.mark.parametrize(
