@@ -227,6 +227,7 @@ async def test_a_restart_goes_on_in_every_state(settings_for: Make, tiny_path: P
             await assert_answers_by(client, tiny_path, MANY)
             await reach(client, "filled")
     async with serving(both[0]) as (_, client):
+        await reach(client, "filled")
         await change(client, "switch")
         await embed(client, NOTES)
     for settings in both:
