@@ -7,6 +7,7 @@ Only safetensors are read, never pickle, never code. docs/checkpoint.md describe
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -29,6 +30,8 @@ FORMAT_VERSION = 1
 ARCHITECTURE = "LlamaForCausalLM"
 # Files that may lie beside the listed ones: nothing reads them. Anything else could change how the model loads.
 _HARMLESS = ("README.md", "LICENSE", "NOTICE", ".gitattributes", ".gitignore")
+# Two loads at a time in one process get into each other's way in transformers: one misses weights that are tied.
+_LOADING = threading.Lock()
 
 
 # One line, without space at its ends: it is generated token by token up to the end of the line.
@@ -139,9 +142,10 @@ class Checkpoint:
             CheckpointError: the weights do not fit the configuration.
         """
         try:
-            loaded: Any = LlamaForCausalLM.from_pretrained(
-                self.path, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
+            with _LOADING:
+                loaded: Any = LlamaForCausalLM.from_pretrained(
+                    self.path, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+                )
         except Exception as error:  # whatever the library raises, the user needs the file's name
             raise CheckpointError(self.path, f"the weights cannot be loaded: {error}") from error
         causal_lm, report = loaded

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,11 @@ def test_saving_twice_gives_the_same_vectors(tiny: Checkpoint, tiny_model: NoteL
     assert again.fingerprint != tiny.fingerprint
     prompt = torch.tensor(tiny.prompt().embedding_prefix)
     assert torch.equal(again.load_model()(prompt), tiny_model(prompt))
+
+
+def test_models_are_loaded_side_by_side(tiny: Checkpoint) -> None:
+    """As by a migration, whose second model may be loaded while something else is."""
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: tiny.load_model(), range(16)))
+    weights = [model.causal_lm.lm_head.weight for model in models]
+    assert all(torch.equal(weight, weights[0]) for weight in weights)
