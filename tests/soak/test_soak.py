@@ -140,7 +140,7 @@ def test_soak(tiny_path: Path, tmp_path: Path) -> None:
         server = Site(
             "Qdrant", tiny_path, tmp_path / "qdrant", seen,
             environment={"NOTELLM_QDRANT_URL": "http://127.0.0.1", "NOTELLM_QDRANT_GRPC_PORT": str(network.port),
-                         "NOTELLM_QDRANT_TIMEOUT_SECONDS": "2", "NOTELLM_THREADS": "1"},
+                         "NOTELLM_QDRANT_TIMEOUT_SECONDS": "5", "NOTELLM_THREADS": "1"},
         )  # fmt: skip
         for site in (embedded, server):
             site.start()
