@@ -129,11 +129,7 @@ class Migration:
         await self._change(lambda: self._answer_by("target", force=force))
 
     async def roll_back(self, *, force: bool = False) -> None:
-        """Lets the old model answer again.
-
-        Raises:
-            MigrationConflict: as `switch`.
-        """
+        """Lets the old model answer again. Raises `MigrationConflict` as `switch` does."""
         await self._change(lambda: self._answer_by("source", force=force))
 
     async def finish(self) -> None:
