@@ -54,7 +54,8 @@ class Tally:
         if sent.method == "DELETE":
             self.stored.discard(path.removeprefix("/notes/"))
         elif path == "/notes/embed":
-            self.stored |= {note["id"] for note in response.json()["notes"] if note["status"] != "embedded"}
+            # A stale one may be a replay of a note that was deleted since; then it is not there.
+            self.stored |= {note["id"] for note in response.json()["notes"] if note["status"] in {"stored", "unchanged"}}
 
     def __str__(self) -> str:
         statuses = sorted({status for _, status in self.answers})
