@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from notellm.checkpoint import Checkpoint
 from notellm.errors import NoteLLMError
 from service.archive import vector_name_of
+from service.changes import Changes
 from service.errors import InvalidRequest, MigrationConflict, StartupError
 from service.index import NoteIndex
 from service.index.description import Description, ModelVectors, Move
@@ -21,6 +22,7 @@ from service.served import ModelOpener, ServedModel
 logger = logging.getLogger(__name__)
 # How long other processes over the same index may take to see what one of them has changed.
 FOLLOW_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 300.0
 
 
 class Migration:
@@ -43,9 +45,8 @@ class Migration:
         self._index = index
         self._home = home
         self._metrics = metrics
-        self._lock = asyncio.Lock()
+        self._changes = Changes()
         self._loading: asyncio.Task[None] | None = None
-        self._changes: set[asyncio.Task[None]] = set()
         self._error: str | None = None
 
     @classmethod
@@ -68,11 +69,12 @@ class Migration:
         following: asyncio.Task[None] | None = None
         try:
             await migration._begin()
-            following = asyncio.create_task(migration._follow()) if index.shared else None
+            following = asyncio.create_task(migration._follow())
             yield migration
         finally:
-            for task in (following, migration._loading, *migration._changes):
-                await cancel(task)  # where a change was is noted down in the index: the next start goes on
+            for task in (following, migration._loading):
+                await cancel(task)
+            await migration._changes.close()  # where a change was is noted down in the index: the next start goes on
             await migration._models.close()
 
     async def status(self) -> MigrationStatus:
@@ -108,7 +110,7 @@ class Migration:
         target = ModelVectors(
             vector=vector_name_of(checkpoint), dimensions=checkpoint.manifest.dimensions, checkpoint=str(checkpoint.path)
         )
-        async with self._lock:
+        async with self._changes.lock:
             move = self._description.migration
             if move is None and target.vector == self._description.vector:
                 raise InvalidRequest.of("checkpoint", "served", f"{target.vector} is served already")
@@ -126,11 +128,11 @@ class Migration:
         Raises:
             MigrationConflict: there is none, or notes lack a vector of it and would not be found (unless `force`).
         """
-        await self._change(lambda: self._answer_by("target", force=force))
+        await self._changes.make(lambda: self._answer_by("target", force=force))
 
     async def roll_back(self, *, force: bool = False) -> None:
         """Lets the old model answer again. Raises `MigrationConflict` as `switch` does."""
-        await self._change(lambda: self._answer_by("source", force=force))
+        await self._changes.make(lambda: self._answer_by("source", force=force))
 
     async def finish(self) -> None:
         """Drops the old model and its vectors. There is no way back.
@@ -138,7 +140,7 @@ class Migration:
         Raises:
             MigrationConflict: the new one does not answer yet.
         """
-        await self._change(lambda: self._end(switched=True))
+        await self._changes.make(lambda: self._end(switched=True))
 
     async def cancel(self) -> None:
         """Drops the new model and its vectors.
@@ -146,7 +148,7 @@ class Migration:
         Raises:
             MigrationConflict: it answers already.
         """
-        await self._change(lambda: self._end(switched=False))
+        await self._changes.make(lambda: self._end(switched=False))
 
     def views(self) -> tuple[NoteIndex, NoteIndex]:
         """The notes by the vectors of the old and of the new model.
@@ -172,23 +174,6 @@ class Migration:
             raise MigrationConflict("there is no migration: begin one with `notellm-serve migrate --to CHECKPOINT`")
         return move
 
-    async def _change(self, change: Callable[[], Awaitable[None]]) -> None:
-        """One after another, and to its end also where the request is given up."""
-
-        async def alone() -> None:
-            async with self._lock:
-                await change()
-
-        task = asyncio.create_task(alone())
-        self._changes.add(task)
-        task.add_done_callback(self._changed)
-        await asyncio.shield(task)
-
-    def _changed(self, task: asyncio.Task[None]) -> None:
-        self._changes.discard(task)
-        if not task.cancelled():
-            task.exception()  # the request that it was for may be gone
-
     async def _answer_by(self, which: Literal["source", "target"], *, force: bool) -> None:
         move = self._underway()
         model = move.source if which == "source" else move.target
@@ -213,7 +198,7 @@ class Migration:
         """The way to two models, in the background: a model takes its time."""
         try:
             (await self._models.get(target)).back_fill.share = share
-            async with self._lock:
+            async with self._changes.lock:
                 move, served = self._description.migration, self._description.served
                 if served.checkpoint is None:
                     served = served.model_copy(update={"checkpoint": str(self._home.path.resolve())})
@@ -267,11 +252,13 @@ class Migration:
     async def _companion(self, model: ModelVectors) -> ServedModel | None:
         """The other model; without it the notes of the one that answers go on being stored and found."""
         try:
-            return (await self._models.get(model)).served
+            companion = (await self._models.get(model)).served
         except Exception as error:  # whatever a library raises: the service goes on without
             self._error = f"{model.vector} cannot be loaded: {error}"
             logger.warning("the migration does not go on here", extra={"reason": self._error})
             return None
+        self._error = None
+        return companion
 
     async def _serve(self, model: ModelVectors) -> None:
         self.served = served = (await self._models.get(model)).served
@@ -286,13 +273,23 @@ class Migration:
         )
 
     async def _follow(self) -> None:
-        """Does what another process over the same index has decided."""
+        """Does what another process over the same index has decided, and tries again to load what could not be loaded."""
+        clock = asyncio.get_running_loop().time
+        pause, again = FOLLOW_SECONDS, clock()
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
-                description = await self._index.describe()
-                async with self._lock:
+                async with self._changes.lock:  # read in here: what was read before a change of this process must not undo it
+                    description = await self._index.describe() if self._index.shared else self._description
                     if description != self._description:
                         await self._follow_to(description)
+                        pause, again = FOLLOW_SECONDS, clock()
+                    elif self._lacks_a_model() and clock() >= again:
+                        await self._follow_to(description)
+                        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                        again = clock() + pause
             except Exception:  # nobody waits for it: it must not end without a word
                 logger.exception("the state of the migration cannot be followed")
+
+    def _lacks_a_model(self) -> bool:
+        return any(self._models.find(model.vector) is None for model in self._description.models)

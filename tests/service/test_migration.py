@@ -2,8 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,76 +10,17 @@ import httpx
 import numpy as np
 import pytest
 
-from notellm import Checkpoint, Note, NoteEncoder
-from service import migration as migration_module
-from service.app import create_app
 from service.engines import LocalEngine
 from service.errors import ModelFailed, StartupError
 from service.index.description import Description
 from service.notes import NoteService
 from service.runtime import Runtime, open_service
 from service.settings import Settings
-from tests.qdrant import QdrantStandIn
-from tests.service.calls import NOTES, Json, embed
+from tests.service.calls import NOTES, embed
 from tests.service.keyed import problem
+from tests.service.migrating import MANY, assert_answers_by, change, reach, serving, start, vectors_by
 
-MANY = [{"id": f"m{number}", "title": f"note {number}", "content": "sour " * (number % 9)} for number in range(90)]
 Make = Callable[..., Settings]
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[Runtime, httpx.AsyncClient]]:
-    async with open_service(settings) as runtime:
-        transport = httpx.ASGITransport(create_app(runtime, settings), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
-            yield runtime, client
-
-
-def vectors_by(path: Path, notes: list[Json]) -> dict[str, Any]:
-    """What the model gives when it is asked alone."""
-    checkpoint = Checkpoint.open(path)
-    prompt = checkpoint.prompt()
-    tokenized = prompt.tokenize([Note.model_validate(note) for note in notes])
-    encoder = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix)
-    vectors = encoder.encode([prompt.embedding(note) for note in tokenized])
-    return dict(zip([note["id"] for note in notes], vectors, strict=True))
-
-
-async def start(client: httpx.AsyncClient, path: Path) -> None:
-    answer = await client.post("/admin/migration", json={"checkpoint": str(path), "share": 1})
-    assert answer.status_code == 200, answer.text
-
-
-async def reach(client: httpx.AsyncClient, phase: str) -> Json:
-    for _ in range(600):
-        state: Json = (await client.get("/admin/migration")).json()
-        if state["phase"] == phase:
-            return state
-        await asyncio.sleep(0.05)
-    raise AssertionError(state)
-
-
-async def change(client: httpx.AsyncClient, to: str, **body: object) -> Json:
-    answer = await client.post(f"/admin/migration/{to}", json=body)
-    assert answer.status_code == 200, answer.text
-    state: Json = answer.json()
-    return state
-
-
-async def assert_answers_by(client: httpx.AsyncClient, path: Path, notes: list[Json]) -> None:
-    """Vectors, dimensions and neighbours are those of one model, and of no other."""
-    expected = vectors_by(path, notes)
-    name = Checkpoint.open(path).manifest.name
-    assert (await client.get("/model")).json()["name"] == name
-    for note in notes[:3]:
-        stored = (await client.get(f"/notes/{note['id']}", params={"vector": True})).json()
-        np.testing.assert_allclose(stored["vector"], expected[note["id"]], atol=1e-5)
-        similar = (await client.get(f"/notes/{note['id']}/similar", params={"limit": 100})).json()
-        assert similar["model"] == name
-        assert len(similar["neighbours"]) == len(notes) - 1
-        scores = {found["id"]: found["score"] for found in similar["neighbours"]}
-        for other, score in scores.items():
-            assert score == pytest.approx(float(expected[note["id"]] @ expected[other]), abs=1e-4)
 
 
 async def test_the_whole_way(runtime: Runtime, client: httpx.AsyncClient, tiny_path: Path, next_path: Path) -> None:
@@ -284,42 +224,6 @@ async def test_a_model_that_cannot_be_loaded_is_told(client: httpx.AsyncClient, 
     assert "model.safetensors: was changed" in (await reach(client, "none"))["error"]
     await start(client, next_path)
     await reach(client, "filled")
-
-
-async def test_replicas_over_one_server_follow(
-    settings_for: Make, next_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migration_module, "FOLLOW_SECONDS", 0.1)
-    server = QdrantStandIn()
-    await server.start()
-    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
-    try:
-        async with serving(settings) as (_, first), serving(settings) as (_, second):
-            await embed(first, NOTES)
-            await start(first, next_path)
-            await reach(first, "filled")
-            await reach(second, "filled")
-            await embed(second, MANY[:3])
-            await reach(first, "filled")
-            await change(first, "switch")
-            await reach(second, "switched")
-            for client in (first, second):
-                await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
-            await change(second, "rollback")
-            async with asyncio.timeout(30):
-                while (await first.get("/model")).json()["name"] != "tiny":
-                    await asyncio.sleep(0.05)
-            await change(first, "switch")
-            await reach(second, "switched")
-            await change(first, "finish")
-            await reach(second, "none")
-            for client in (first, second):
-                await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
-        (added,) = server.calls("CreateVectorName")
-        assert added.dense_config.size == 16
-        assert len(server.calls("DeleteVectorName")) == 1
-    finally:
-        await server.stop()
 
 
 async def test_queues_of_two_models_are_one_number(runtime: Runtime, client: httpx.AsyncClient, next_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Several services over one index: what one of them is told, the others do too; and a model that could not be loaded."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from service import migration as migration_module
+from service.settings import Settings
+from tests.qdrant import QdrantStandIn
+from tests.service.calls import NOTES, embed
+from tests.service.migrating import MANY, assert_answers_by, change, reach, serving, start
+
+Make = Callable[..., Settings]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migration_module, "FOLLOW_SECONDS", 0.1)
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[QdrantStandIn]:
+    server = QdrantStandIn()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def test_replicas_over_one_server_follow(settings_for: Make, server: QdrantStandIn, next_path: Path) -> None:
+    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    async with serving(settings) as (_, first), serving(settings) as (_, second):
+        await embed(first, NOTES)
+        await start(first, next_path)
+        await reach(first, "filled")
+        await reach(second, "filled")
+        await embed(second, MANY[:3])
+        await reach(first, "filled")
+        await change(first, "switch")
+        await reach(second, "switched")
+        for client in (first, second):
+            await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
+        await change(second, "rollback")
+        async with asyncio.timeout(30):
+            while (await first.get("/model")).json()["name"] != "tiny":
+                await asyncio.sleep(0.05)
+        await change(first, "switch")
+        await reach(second, "switched")
+        await change(first, "finish")
+        await reach(second, "none")
+        for client in (first, second):
+            await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
+    (added,) = server.calls("CreateVectorName")
+    assert added.dense_config.size == 16
+    assert len(server.calls("DeleteVectorName")) == 1
+
+
+async def test_a_replica_tries_again_to_load_a_model(
+    settings_for: Make, server: QdrantStandIn, next_path: Path, tmp_path: Path
+) -> None:
+    """Its disk may get the checkpoint later than that of the replica that was told to move."""
+    late, away = tmp_path / "late", tmp_path / "away"
+    shutil.copytree(next_path, late)
+    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    async with serving(settings) as (_, first):
+        await embed(first, NOTES)
+        await start(first, late)
+        await reach(first, "filled")
+        late.rename(away)
+        async with serving(settings) as (_, second):
+            state = (await second.get("/admin/migration")).json()
+            assert state["phase"] == "filling"
+            assert "no such directory" in state["error"]
+            await embed(second, MANY[:3])
+            away.rename(late)
+            assert "error" not in await reach(second, "filled")
+            await change(second, "switch")
+            await assert_answers_by(second, next_path, [*NOTES, *MANY[:3]])
+
+
+async def test_a_model_is_tried_ever_more_seldom(
+    settings_for: Make, server: QdrantStandIn, next_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = tmp_path / "gone"
+    shutil.copytree(next_path, gone)
+    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    async with serving(settings) as (_, first):
+        await start(first, gone)
+        await reach(first, "filled")
+    shutil.rmtree(gone)
+    with caplog.at_level(logging.WARNING, "service.migration"):
+        async with serving(settings):
+            await asyncio.sleep(2)
+    tried = [record for record in caplog.records if record.message == "the migration does not go on here"]
+    # At the start, then after 0.1, 0.2, 0.4 and 0.8 seconds more; without growing pauses it would be twenty times.
+    assert 2 <= len(tried) <= 7
