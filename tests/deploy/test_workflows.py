@@ -1,11 +1,13 @@
 """GitHub's workflows, as far as can be told without GitHub: actionlint, what they may do, and the script that they call."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,21 @@ def test_a_version_without_notes_is_not_released(version: str) -> None:
     done = subprocess.run([RELEASE_NOTES, version], capture_output=True, text=True, check=False)
     assert done.returncode
     assert done.stdout == ""
+
+
+def test_a_release_lists_what_is_installed(tmp_path: Path) -> None:
+    steps = [step.get("run", "") for step in read(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["packages"]["steps"]]
+    assert ".github/sbom environment dist/notellm.cdx.json" in steps
+    script = subprocess.run(
+        [ROOT / ".github" / "sbom", sys.prefix, tmp_path / "sbom.json"], capture_output=True, text=True, check=False
+    )
+    if script.returncode and "No matching distribution" in script.stderr:
+        missing("no package index can be reached")
+    assert script.returncode == 0, script.stderr
+    held = json.loads((tmp_path / "sbom.json").read_text())
+    assert (held["metadata"]["component"]["name"], held["metadata"]["component"]["version"]) == ("notellm", VERSION)
+    versions = {part["name"].lower(): part["version"] for part in held["components"]}
+    for package in ("torch", "transformers", "fastapi", "qdrant-client", "opentelemetry-sdk"):
+        assert versions[package] == version(package)
+    licensed = [part for part in held["components"] if part.get("licenses")]
+    assert len(licensed) > 0.9 * len(held["components"])
