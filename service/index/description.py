@@ -39,7 +39,7 @@ class Description(BaseModel):
         vector, dimensions: of the model that answers.
         checkpoint: of that model, since a migration has ended.
         migration: while there is one.
-        dropping: vectors that are on their way out: dropped again by whoever finds this.
+        dropping: vectors that are on their way out, dropped when every note has one of the model that stays.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,6 +94,11 @@ class Description(BaseModel):
     def models(self) -> tuple[ModelVectors, ...]:
         """All whose vectors the index holds, the answering one first."""
         return (self.served, self.other) if self.other else (self.served,)
+
+    def check_drop(self, vector_name: str) -> None:
+        """Raises `ValueError` where vectors are not to be dropped: those of a model that is in use."""
+        if vector_name in {model.vector for model in self.models}:
+            raise ValueError(f"the vectors of {vector_name} are in use")
 
     def answering(self, model: ModelVectors) -> "Description":
         """The same index with the answers of this one of its models."""

@@ -15,10 +15,12 @@ from service.errors import IndexUnavailable, ServiceError, StartupError
 from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
 from service.index.description import Description
 from service.index.disk import DiskReserve
+from service.index.durability import Durability
 from service.index.edge_files import DescriptionFile, load_shard, refused
 from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones, without_vector
 from service.index.edge_vectors import EdgeVectors
 from service.index.integrity import Ledger, check_integrity, count, failed
+from service.index.remembered import Remembered
 from service.index.swap import recover, tidy
 
 Result = TypeVar("Result")
@@ -33,8 +35,6 @@ class EdgeIndex:
     Make one with `EdgeIndex.open`. Calls run in one thread of their own: the library holds the interpreter lock, so they are
     short (an exact scan), and never two at a time.
 
-    Attributes:
-        indexed: notes that were in a graph when it was opened: searches do not scan them.
     """
 
     name = "qdrant-edge"
@@ -44,9 +44,9 @@ class EdgeIndex:
         self.vector_name = vector_name
         self._shard = vectors.shard
         self._vectors = vectors
-        self._ledger = ledger
+        self._durable = Durability(vectors.shard, ledger)
         self._reserve = reserve
-        self.indexed = vectors.shard.info().indexed_vectors_count
+        self._tombstones = Remembered(self._count_tombstones)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
 
     @classmethod
@@ -71,7 +71,6 @@ class EdgeIndex:
             description = file.admit(vector_name, dimensions)
             recover(directory)
             shard = load_shard(directory / "shard", vector_name, dimensions)
-            tidy(directory)
             ledger = Ledger(directory / "notes.ledger")
         except OSError as error:
             raise StartupError(
@@ -80,7 +79,13 @@ class EdgeIndex:
         with refused(directory):
             vectors = EdgeVectors(shard, file, description)
             check_integrity(shard, directory, ledger)
+        tidy(directory)
         return cls(vectors, vector_name, ledger, reserve)
+
+    @property
+    def indexed(self) -> int:
+        """Notes that are in a graph: searches do not scan them."""
+        return self._vectors.indexed
 
     def of_model(self, vector_name: str) -> "EdgeIndex":
         """See `NoteIndex.of_model`."""
@@ -95,7 +100,7 @@ class EdgeIndex:
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
         points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
-        records = await self._call(lambda: self._shard.retrieve(points, True, with_vectors))
+        records = await self._call(lambda: self._retrieve(points, with_vectors=with_vectors))
         return {note.id: note for note in self._notes(records)}
 
     async def search(
@@ -168,7 +173,7 @@ class EdgeIndex:
         """See `NoteIndex.close`."""
         await self._call(self._shard.close)
         self._executor.shutdown()
-        self._ledger.close()
+        self._durable.close()
 
     async def _call(self, function: Callable[[], Result]) -> Result:
         try:
@@ -189,10 +194,10 @@ class EdgeIndex:
 
     def _delete(self, points: "list[edge.PointId]") -> None:
         self._reserve.check()
-        records = [record for record in self._shard.retrieve(points, True, False) if DELETED not in (record.payload or {})]
+        records = [record for record in self._retrieve(points) if DELETED not in (record.payload or {})]
         if not records:
             return
-        self._ledger.write(max(0, count(self._shard) - len(records)))
+        self._durable.expect_fewer(len(records))
         operations = [edge.UpdateOperation.delete_points([record.id for record in records])]
         if left := [tombstone for record in records if (tombstone := _tombstone(record))]:
             operations.append(edge.UpdateOperation.upsert_points(left))
@@ -203,7 +208,7 @@ class EdgeIndex:
         ids: list[edge.PointId] = list(by_point)
         filled = [
             edge.PointVectors(record.id, {self.vector_name: note.vector.tolist()})
-            for record in self._shard.retrieve(ids, True, False)
+            for record in self._retrieve(ids)
             if isinstance(record.id, UUID)
             and (note := by_point[record.id]).vector is not None
             and (record.payload or {}).get("content_hash") == note.payload["content_hash"]
@@ -217,20 +222,22 @@ class EdgeIndex:
 
     def _write(self, operations: Sequence[edge.UpdateOperation]) -> None:
         self._reserve.check()
-        for operation in operations:
-            self._shard.update(operation)
-        self._shard.flush()  # the write-ahead log alone is not synced to disk
-        self._ledger.write(count(self._shard))
+        self._durable.write(operations)
+
+    def _retrieve(self, points: "list[edge.PointId]", *, with_vectors: bool = False) -> "list[edge.Record]":
+        """Who finds a note here may tell a client that it is stored: what could not be brought to the disk is brought there first."""
+        self._durable.catch_up()
+        return self._shard.retrieve(points, True, with_vectors)
 
     def _count(self) -> int:
-        return count(self._shard) - self._count_tombstones()
+        return count(self._shard) - self._tombstones.value()
 
     def _count_lacking(self) -> int:
         without = self._shard.count(edge.CountRequest(exact=False, filter=without_vector(self.vector_name)))
-        return max(0, without - self._count_tombstones())
+        return max(0, without - self._tombstones.value())
 
     def _count_tombstones(self) -> int:
-        """An exact count looks at each point that it counts: these are few."""
+        """An exact count looks at each point that it counts, and nothing else in the process runs meanwhile."""
         return self._shard.count(edge.CountRequest(exact=True, filter=tombstones()))
 
     def _point(self, note: IndexedNote) -> edge.Point:

@@ -13,12 +13,17 @@ from service.index.integrity import failed
 
 
 class EdgeVectors:
-    """Adds and drops named vectors. Shard and file are brought into line when it is made: a start may follow a kill at any point.
+    """Adds and drops named vectors. Those that the file names are added when it is made: a start may follow a kill at any point.
 
     Args:
         shard: that is open.
         file: of its description.
         description: that stands in the file.
+
+    Attributes:
+        shard: that is open.
+        description: that stands in the file.
+        indexed: notes that are in a graph, for all models the same number: the library tells the sum over the models only.
     """
 
     def __init__(self, shard: edge.EdgeShard, file: DescriptionFile, description: Description) -> None:
@@ -27,8 +32,7 @@ class EdgeVectors:
         self._file = file
         for model in description.models:
             self._add(model)
-        if description.dropping is not None:
-            self.drop(description.dropping)
+        self._look()
 
     def held(self, vectors: Mapping[str, Vector]) -> dict[str, list[float]]:
         """Those of the vectors whose names the shard still has.
@@ -48,13 +52,18 @@ class EdgeVectors:
             self._add(model)
         self._file.write(description)
         self.description = description
+        self._look()
 
     def drop(self, vector_name: str) -> None:
         """See `NoteIndex.drop`."""
+        self.description.check_drop(vector_name)
         if self._has(vector_name):
             self.shard.update(edge.UpdateOperation.delete_vector_name(vector_name))
             self.shard.flush()
         self.describe_as(self.description.model_copy(update={"dropping": None}))
+
+    def _look(self) -> None:
+        self.indexed = self.shard.info().indexed_vectors_count // len(self.description.models)
 
     def _add(self, model: ModelVectors) -> None:
         if not self._has(model.vector):

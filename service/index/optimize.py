@@ -24,6 +24,7 @@ import qdrant_edge as edge
 from service.errors import CommandError
 from service.index.disk import MIB
 from service.index.edge import EdgeIndex
+from service.index.edge_files import DescriptionFile
 from service.index.integrity import Ledger, count, failed
 from service.index.swap import OPTIMIZING, SHARD, replace
 
@@ -185,7 +186,8 @@ def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
         if count(copy) < ledger.least():  # two copies of a note, of which one was counted, too, have become one
             ledger.write(count(copy))
         ledger.close()
-        return notes, copy.info().indexed_vectors_count
+        models = DescriptionFile(directory / "index.json").read().models  # the library counts a note once for each
+        return notes, copy.info().indexed_vectors_count // len(models)
 
 
 def _pages(shard: edge.EdgeShard) -> "Iterator[list[edge.PointId]]":

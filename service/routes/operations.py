@@ -38,7 +38,7 @@ async def ready(runtime: RuntimeDep, settings: SettingsDep, request: Request, re
     if request.app.state.drain.begun:
         response.status_code = 503
         return Health(status="failing", detail="the process is ending: accepted requests are answered, new ones refused")
-    if failure := runtime.engine.failure():
+    if failure := runtime.migration.unfit or runtime.engine.failure():
         response.status_code = 503
         return Health(status="failing", detail=failure)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import StartupError
+from service.errors import IndexUnavailable, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Vector
 from service.index.description import Description, ModelVectors, Move
 from tests.service.index_backends import DIMENSIONS, NOTES, indexed, vector
@@ -161,6 +161,10 @@ async def test_an_embedded_index_is_opened_in_every_state(tmp_path: Path) -> Non
     with pytest.raises(StartupError, match="holds vectors of m-2 and the checkpoint is m-1"):
         opened()
     index = opened("m-2", 4)
+    assert (await index.describe()).dropping == "m-1", "not before every note has a vector that stays"
+    with pytest.raises(IndexUnavailable, match="the vectors of m-2 are in use"):
+        await index.drop("m-2")
+    await index.drop("m-1")
     assert (await index.describe()).dropping is None
     assert await index.count(lacking=True) == 0
     await index.close()

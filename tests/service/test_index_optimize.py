@@ -15,6 +15,7 @@ from service.cli import app
 from service.errors import CommandError, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, size_warning
 from service.index import optimize as optimize_module
+from service.index.description import Description, ModelVectors, Move
 from service.index.integrity import Ledger
 from service.index.optimize import Graph, Optimized, optimize_index
 from service.index.swap import OPTIMIZING, REPLACED, SHARD
@@ -134,6 +135,29 @@ async def test_writes_after_it_are_searched_exactly_and_kept(tmp_path: Path) -> 
     await assert_holds(tmp_path, kept)
     assert (await optimize(tmp_path)).indexed == len(kept)
     await assert_holds(tmp_path, kept)
+
+
+async def test_notes_with_vectors_of_two_models_are_counted_once(tmp_path: Path) -> None:
+    notes = indexed_notes(NOTES)
+    await filled(tmp_path, notes)
+    index = open_index(tmp_path)
+    old = ModelVectors(vector=NAME, dimensions=DIMENSIONS)
+    new = ModelVectors(vector="tiny-1", dimensions=DIMENSIONS)
+    moving = Description(vector=NAME, dimensions=DIMENSIONS, migration=Move(source=old, target=new))
+    await index.describe_as(moving)
+    for start in range(0, NOTES, 500):
+        await index.of_model("tiny-1").fill(notes[start : start + 500])
+    await index.close()
+    assert (await optimize(tmp_path)).indexed == NOTES
+    index = open_index(tmp_path)
+    assert index.indexed == NOTES
+    assert await recall(index.of_model("tiny-1"), notes, queries(50)) >= 0.97
+    await index.describe_as(Description(vector="tiny-1", dimensions=DIMENSIONS, dropping=NAME))
+    view = index.of_model("tiny-1")
+    await view.drop(NAME)
+    assert view.indexed == NOTES
+    assert await recall(view, notes, queries(50)) >= 0.97
+    await index.close()
 
 
 async def test_a_new_or_empty_index_is_none_the_worse(tmp_path: Path) -> None:

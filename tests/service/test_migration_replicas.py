@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from service import migration as migration_module
+from service import index_models
 from service.settings import Settings
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import NOTES, embed
@@ -20,7 +20,7 @@ Make = Callable[..., Settings]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migration_module, "FOLLOW_SECONDS", 0.1)
+    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 0.1)
 
 
 @pytest_asyncio.fixture
@@ -92,9 +92,35 @@ async def test_a_model_is_tried_ever_more_seldom(
         await start(first, gone)
         await reach(first, "filled")
     shutil.rmtree(gone)
-    with caplog.at_level(logging.WARNING, "service.migration"):
+    with caplog.at_level(logging.WARNING, "service.index_models"):
         async with serving(settings):
             await asyncio.sleep(2)
     tried = [record for record in caplog.records if record.message == "the migration does not go on here"]
     # At the start, then after 0.1, 0.2, 0.4 and 0.8 seconds more; without growing pauses it would be twenty times.
     assert 2 <= len(tried) <= 7
+
+
+async def test_a_replica_without_the_model_that_answers_is_not_ready(
+    settings_for: Make, server: QdrantStandIn, next_path: Path, tmp_path: Path
+) -> None:
+    """It would answer by the old model, beside others that answer by the new one."""
+    late, away = tmp_path / "late", tmp_path / "away"
+    shutil.copytree(next_path, late)
+    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    async with serving(settings) as (_, first):
+        await embed(first, NOTES)
+        await start(first, late)
+        await reach(first, "filled")
+        late.rename(away)
+        async with serving(settings) as (_, second):
+            assert (await second.get("/health/ready")).status_code == 200
+            await change(first, "switch")
+            async with asyncio.timeout(30):
+                while (ready := await second.get("/health/ready")).status_code == 200:
+                    await asyncio.sleep(0.05)
+            assert "should answer and cannot be loaded" in ready.json()["detail"]
+            away.rename(late)
+            async with asyncio.timeout(30):
+                while (await second.get("/health/ready")).status_code != 200:
+                    await asyncio.sleep(0.05)
+            await assert_answers_by(second, next_path, NOTES)
