@@ -24,9 +24,11 @@ from service.index.remembered import Remembered
 from service.index.swap import recover, tidy
 
 Result = TypeVar("Result")
-# Of a search in a graph that `optimize_index` has built: so many candidates, and a way round the notes that a filter leaves out (ACORN)
-# where it leaves less than that share. What is in no graph is scanned.
-_SEARCH = edge.SearchParams(hnsw_ef=512, acorn=edge.AcornSearchParams(enable=True, max_selectivity=0.4))
+# Candidates of a search in a graph that `optimize_index` has built. What is in no graph is scanned.
+_CANDIDATES = 768
+# In a graph of fewer notes, where a filter leaves less than that share of them, a search goes round those that it leaves out (ACORN): else
+# it finds too few. In a larger graph there are edges enough, and the way round takes too long.
+_SPARSE_NOTES, _SPARSE_SHARE = 400_000, 0.4
 
 
 class EdgeIndex:
@@ -116,7 +118,7 @@ class EdgeIndex:
             score_threshold=min_score,
             with_payload=True,
             with_vector=[self.vector_name] if with_vectors else False,
-            params=_SEARCH,
+            params=_search_params(self.indexed),
         )
         return await self._call(lambda: list(map(self._scored, self._shard.query(request))))
 
@@ -264,3 +266,8 @@ def _tombstone(record: "edge.Record") -> edge.Point | None:
     if payload.get("version") is None:
         return None
     return edge.Point(record.id, {}, {"id": payload["id"], DELETED: payload["version"]})
+
+
+def _search_params(indexed: int) -> edge.SearchParams:
+    sparse = edge.AcornSearchParams(enable=True, max_selectivity=_SPARSE_SHARE) if indexed < _SPARSE_NOTES else None
+    return edge.SearchParams(hnsw_ef=_CANDIDATES, acorn=sparse)
