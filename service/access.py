@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.address import client_address
 from service.errors import Forbidden, ServiceError, Unauthenticated
 from service.keys import ApiKey, KeyRing, Rates
 from service.keys import Scope as KeyScope
@@ -93,7 +93,7 @@ class Gate:
         if template and needed is OPEN:
             return
         key = self._key(scope, needed)
-        client, rates = (key.name, self._rates_of(key)) if key else (_address(scope), self._rates)
+        client, rates = (key.name, self._rates_of(key)) if key else (client_address(scope), self._rates)
         if scope["path"] not in OPERATIONS:
             self._limits.admit(client, rates)
         scope.setdefault("state", {}).update(key=key.name if key else None, meter=Meter(self._limits, client, rates))
@@ -126,15 +126,6 @@ def _find_key(ring: KeyRing, headers: Mapping[bytes, bytes]) -> ApiKey:
     if (key := ring.find(shown)) is None:
         raise Unauthenticated("the API key is not known here: it is misspelt, or has been taken back", shown=True)
     return key
-
-
-def _address(scope: Scope) -> str:
-    """Of a client; of an IPv6 one its network, since a client has as many addresses there as it likes."""
-    host = str((scope.get("client") or ("",))[0])
-    try:
-        return str(ip_network(f"{host}/64", strict=False)) if ip_address(host).version == 6 else host  # noqa: PLR2004
-    except ValueError:
-        return host
 
 
 _DESCRIPTIONS = {

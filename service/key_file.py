@@ -53,6 +53,9 @@ class KeyFile:
         except StartupError as error:
             self._complain(str(error))
             return
+        except Exception as error:  # whatever it is, the next look may find the key that is to be taken back
+            self._complain(type(error).__name__, error)
+            return
         self._complaint = ""
         self._metrics.api_keys_stale.set(0)
         if content != self._content:
@@ -60,11 +63,11 @@ class KeyFile:
             self._metrics.api_keys.set(len(ring))
             logger.info("API keys were read again", extra={"api_keys": len(ring)})
 
-    def _complain(self, complaint: str) -> None:
+    def _complain(self, complaint: str, unexpected: Exception | None = None) -> None:
         self._metrics.api_keys_stale.set(1)
         if complaint != self._complaint:
             self._complaint = complaint
-            logger.error("API keys cannot be read again, those from before stay: %s", complaint)
+            logger.error("API keys cannot be read again, those from before stay: %s", complaint, exc_info=unexpected)
 
     async def _watch(self) -> None:
         while True:

@@ -108,6 +108,8 @@ class KeyRing:
         except tomllib.TOMLDecodeError as error:
             where = str(error).rpartition("(")[2].rstrip(")")
             raise ValueError(f"is not TOML ({where})") from None
+        except RecursionError:
+            raise ValueError("is not TOML (arrays within arrays)") from None
         except ValidationError as error:
             raise ValueError(_complaint(error)) from None
         owners: dict[str, str] = {}

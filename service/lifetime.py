@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.address import client_address
 from service.caller import Caller, caller
 from service.draining import Drain
 from service.errors import DeadlineExceeded, ServiceError, ShuttingDown
@@ -34,7 +35,7 @@ class RequestLifetime:
             await self._app(scope, receive, send)
             return
         known = scope.get("state", {})
-        client = known.get("key") or (scope.get("client") or ("",))[0]
+        client = known.get("key") or client_address(scope)
         asking = Caller.of(dict(scope["headers"]), client, self._timeout_seconds, known.get("meter"))
         reset = caller.set(asking)
         try:

@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import re
 from typing import Any
 
 from pythonjsonlogger import json
@@ -22,6 +23,16 @@ class RequestIdFilter(logging.Filter):
         record.request_id = request_id.get()
         if traced := trace_id.get():
             record.trace_id = traced
+        return True
+
+
+class AsyncioFilter(logging.Filter):
+    """Of what asyncio tells of lost errors, leaves its kind: the rest shows arguments and results, with the messages of exceptions."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record through."""
+        if record.name == "asyncio" and record.levelno >= logging.ERROR:
+            record.msg, record.args = re.split(r"[\n(<{]", record.getMessage(), maxsplit=1)[0], ()
         return True
 
 
@@ -46,7 +57,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": RequestIdFilter}},
+        "filters": {"request_id": {"()": RequestIdFilter}, "asyncio": {"()": AsyncioFilter}},
         "formatters": {
             "json": {
                 "()": JsonFormatter,
@@ -56,7 +67,9 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             },
             "text": {"()": TextFormatter, "format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request_id"]}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request_id", "asyncio"]}
+        },
         "root": {"level": level, "handlers": ["stderr"]},
         # Of a header that it cannot read, OpenTelemetry warns by quoting it.
         "loggers": {name: {"level": "WARNING"} for name in _TALKATIVE} | {"opentelemetry.trace": {"level": "ERROR"}},

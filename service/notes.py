@@ -25,6 +25,7 @@ from service.tracing import part
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
+_NOT_BESIDE = "notes are stored without the other model's vector"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class NoteService:
             others = await beside
         finally:
             beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)  # asyncio logs whole what nobody has asked for
         results = [
             StoredResult(status, len(prompt), ids.truncated, fresh[position] if kept is None else kept)
             for position, ((status, kept), prompt, ids) in enumerate(zip(plans, prompts, tokenized, strict=True))
@@ -142,7 +144,10 @@ class NoteService:
         try:
             vectors = await companion.vectors(notes)
         except ServiceError as error:
-            logger.warning("notes are stored without the other model's vector", extra={"reason": error.detail})
+            logger.warning(_NOT_BESIDE, extra={"reason": error.detail})
+            return {}
+        except Exception:
+            logger.exception(_NOT_BESIDE)
             return {}
         return {note.id: {companion.vector_name: vector} for note, vector in zip(notes, vectors, strict=True)}
 

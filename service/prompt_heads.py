@@ -1,7 +1,7 @@
-"""`PromptHeads`: uvicorn's HTTP protocol, but a connection whose request does not begin in time is closed.
+"""`PromptHeads`: uvicorn's HTTP protocol, but a connection on which the other side lets us wait is closed.
 
-uvicorn waits for ever for the rest of a head, so that a stranger with nothing but patience could hold every file descriptor. Of a
-complete head, `RequestLifetime` bounds the rest.
+uvicorn waits for ever for the rest of a head, for the rest of a body that was answered unread, and for who does not read the answer, so
+that a stranger with nothing but patience could hold every file descriptor. Of a complete head, `RequestLifetime` bounds the rest.
 """
 
 import asyncio
@@ -12,36 +12,73 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # uvicorn's own limit, of five seconds, is for connections that are kept between requests and send nothing.
 HEAD_SECONDS = 10.0
+# Without any progress.
+UNREAD_SECONDS = 30.0
 
 
 class PromptHeads(H11Protocol):
-    """One connection. A head has `HEAD_SECONDS`, from the connection or from its first byte."""
+    """One connection. A head has `HEAD_SECONDS` from the connection or from its first byte, the rest of a body from its answer."""
 
+    _awaited: str | None = None
     _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """See `asyncio.Protocol.connection_made`."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # `pause_writing` tells of every byte that is not taken at once
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol.data_received`."""
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """See `H11Protocol.on_response_complete`, whose limit holds until the next byte."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
             self._wait()
-        else:
-            self._stop_waiting()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol.pause_writing`."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol.resume_writing`."""
+        super().resume_writing()
+        _cancel(self._unread)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol.connection_lost`."""
-        self._stop_waiting()
+        _cancel(self._waiting)
+        _cancel(self._unread)
         super().connection_lost(exc)
 
     def _wait(self) -> None:
-        if self._waiting is None:
-            self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        """Starts to wait for what is missing now, unless it is waited for already."""
+        missing = None
+        if self.conn.their_state is h11.IDLE:
+            missing = "head"
+        elif self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
+            missing = "body"
+        if missing != self._awaited:
+            _cancel(self._waiting)
+            self._awaited = missing
+            self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.close) if missing else None
 
-    def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+    def _watch_reader(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._check_reader, unread)
+
+    def _check_reader(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._watch_reader()
+        else:
+            self.transport.abort()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

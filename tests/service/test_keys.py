@@ -54,6 +54,7 @@ def test_keys_are_long_and_differ() -> None:
     [
         ("", "has no key: make one with `notellm-serve keygen"),
         ("[feed", "is not TOML"),
+        ("a = " + "[" * 10_000, "is not TOML (arrays within arrays)"),
         ("feed = 1", "feed: Input should be"),
         ('[feed]\nscopes = ["read"]', "feed.sha256: Field required"),
         (f'[feed]\nsha256 = ["{ZEROS}"]', "feed.scopes: Field required"),
@@ -144,6 +145,27 @@ async def test_a_file_that_became_wrong_changes_nothing(
         file.write_text(entry("feed", key))
         await keys.refresh()
         assert sample(metrics, "notellm_api_keys_stale") == 0
+
+
+async def test_the_watch_survives_what_nobody_expects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.key_file.SECONDS_BETWEEN_READS", 0.02)
+    old, new, metrics, file = new_key(), new_key(), Metrics(), tmp_path / "keys.toml"
+    file.write_text(entry("feed", old))
+    async with KeyFile.open(file, metrics) as keys:
+        with monkeypatch.context() as patch:
+            patch.setattr("service.key_file.read_keys", _no_thread)
+            await wait_for(lambda: sample(metrics, "notellm_api_keys_stale") == 1)
+        assert keys.ring.find(old)
+        assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
+        file.write_text(entry("feed", new))
+        await wait_for(lambda: keys.ring.find(old) is None)
+        assert sample(metrics, "notellm_api_keys_stale") == 0
+
+
+def _no_thread(_path: Path) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_keygen_shows_a_key_once_and_writes_its_hash(tmp_path: Path) -> None:

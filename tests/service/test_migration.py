@@ -1,6 +1,7 @@
 """From one model to another while notes are stored, found and deleted."""
 
 import asyncio
+import gc
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,34 @@ async def test_notes_are_stored_also_where_the_other_model_fails(
         while await views[1].count(lacking=True):
             await asyncio.sleep(0.05)
     await assert_answers_by(client, next_path, NOTES)
+
+
+@pytest.mark.parametrize("error", [ValueError("cannot read zanzibar"), ModelFailed("as the test wants it")])
+async def test_no_error_of_the_other_model_is_anothers(
+    error: Exception, client: httpx.AsyncClient, next_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the request's, nor one that asyncio tells of, with all that it says, when it is thrown away."""
+    await start(client, next_path)
+    await reach(client, "filled")
+    untold: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: untold.append(context))
+
+    async def failing(*_: object) -> Any:
+        raise error
+
+    async def failing_later(*_: object) -> Any:
+        await asyncio.sleep(0.05)
+        raise ModelFailed("as the test wants it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NoteService, "vectors", failing)
+        assert [note["status"] for note in await embed(client, NOTES[:1])] == ["stored"]
+        patch.setattr(NoteService, "_embed", failing_later)
+        answer = await client.post("/notes/embed", json={"notes": NOTES[1:]})
+        assert problem(answer) == "model-failed"
+    del answer
+    gc.collect()
+    assert not untold
 
 
 async def test_a_request_under_way_is_finished_by_the_model_that_began_it(

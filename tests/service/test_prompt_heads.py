@@ -1,6 +1,7 @@
 """Connections on which no request begins, or none is finished."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -12,19 +13,23 @@ from service import prompt_heads
 from service.prompt_heads import PromptHeads
 
 HEAD_SECONDS = 0.4
+LARGE = 20_000_000  # more than the system buffers
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    while (await receive()).get("more_body"):
+    """As a refusal, the path `/unread` leaves the body where it is."""
+    while scope["path"] != "/unread" and (await receive()).get("more_body"):
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    body = b"x" * LARGE if scope["path"] == "/large" else b"ok"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(prompt_heads, "HEAD_SECONDS", HEAD_SECONDS)
+    monkeypatch.setattr(prompt_heads, "UNREAD_SECONDS", HEAD_SECONDS)
     server = uvicorn.Server(uvicorn.Config(answer, port=0, log_config=None, lifespan="off", http=PromptHeads))
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -58,10 +63,57 @@ async def test_a_head_that_does_not_come_ends_the_connection(text: bytes, before
     assert await drip(reader, writer, text) < 2.5
 
 
+@pytest.mark.parametrize("text", [b"b", b"body" * 100])
+async def test_a_body_that_nobody_reads_does_not_keep_the_connection(text: bytes, port: int) -> None:
+    """One byte of it ended uvicorn's own patience for ever."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    assert await drip(reader, writer, text) < 2.5
+
+
+async def test_after_a_body_that_nobody_read_another_request_may_come(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for path in (b"unread", b"unread", b"read"):
+        writer.write(HEAD.replace(b"/", b"/" + path, 1) + b"\r\nbo")
+        if path == b"unread":
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(HEAD_SECONDS * 0.7)
+        writer.write(b"dy")
+        if path == b"unread":
+            await asyncio.sleep(HEAD_SECONDS * 0.7)
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
 async def test_a_body_that_comes_slowly_is_waited_for(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(HEAD + b"\r\nbo")
     await asyncio.sleep(HEAD_SECONDS * 2)
     writer.write(b"dy")
     assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_who_does_not_read_the_answer_is_left(requests: int, port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setblocking(False)
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * requests)
+        await asyncio.sleep(HEAD_SECONDS * 4)
+        received = 0  # what the system had taken
+        while piece := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 2**20), 2):
+            received += len(piece)
+    assert received < LARGE
+
+
+async def test_who_reads_slowly_gets_the_answer(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    start, received = time.monotonic(), 0
+    while piece := await reader.read(2**20):
+        received += len(piece)
+        await asyncio.sleep(HEAD_SECONDS / 20)
+    assert received > LARGE
+    assert time.monotonic() - start > HEAD_SECONDS * 2
     writer.close()

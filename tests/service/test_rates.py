@@ -5,9 +5,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from service.app import create_app
+from service.caller import caller
+from service.draining import Drain
 from service.keys import hash_key
+from service.lifetime import RequestLifetime
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.service.calls import NOTES
@@ -33,6 +37,30 @@ async def test_each_address_has_its_rate(runtime: Runtime, limited: Callable[...
     assert await statuses("2001:db8::1") == [200, 200, 429]
     assert await statuses("2001:db8::2:3:4:5") == [429, 429, 429], "one network is one client"
     assert await statuses("2001:db8:0:1::1") == [200, 200, 429]
+    assert await statuses("::ffff:192.0.2.3") == [200, 200, 429]
+    assert await statuses("::ffff:192.0.2.4") == [200, 200, 429], "other clients of a proxy that writes IPv4 so"
+    assert await statuses("::ffff:192.0.2.1") == [429, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::2:3:4:5", "2001:db8::/64"),
+     ("fe80::1%eth0", "fe80::/64"), ("unix", "unix"), ("", "")],
+)  # fmt: skip
+async def test_queues_are_fair_between_the_same_clients(host: str, client: str) -> None:
+    seen = []
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        seen.append(caller.get().client)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(_message: Message) -> None: ...
+
+    scope = {"type": "http", "path": "/x", "headers": [], "client": (host, 1)}
+    await RequestLifetime(app, 10, Drain())(scope, receive, send)
+    assert seen == [client]
 
 
 async def test_what_a_client_over_its_rate_is_told(runtime: Runtime, limited: Callable[..., Settings]) -> None:

@@ -1,5 +1,7 @@
 """Marked text, ids and keys go through every call and every kind of error, and turn up in neither logs nor metrics."""
 
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -119,6 +121,24 @@ async def test_neither_logs_nor_metrics_tell(
     for mark in MARKS:
         assert mark not in told
         assert mark not in metrics.text
+
+
+async def test_what_asyncio_says_of_lost_errors_does_not_tell(log: io.StringIO) -> None:
+    async def fails() -> None:
+        raise ValueError(TEXT)
+
+    loop = asyncio.get_running_loop()
+    lost, unasked = asyncio.create_task(fails()), loop.create_future()
+    unasked.set_exception(KeyError(TEXT))
+    loop.call_soon(quoting, ID)
+    await asyncio.wait({lost})
+    del lost, unasked
+    gc.collect()
+    told = log.getvalue()
+    for kind in ("Task exception was never retrieved", "Future exception was never retrieved", "Exception in callback quoting"):
+        assert kind in told
+    assert told.count("Traceback") == 3
+    assert not any(mark in told for mark in MARKS)
 
 
 async def test_the_log_says_whose_key_it_was(log: io.StringIO, settings_for: Callable[..., Settings], tmp_path: Path) -> None:
