@@ -61,12 +61,34 @@ class NoteArchive:
         self._index = index
         self._metrics = metrics
         self.vector_name = vector_name_of(checkpoint)
-        self.dimensions = checkpoint.manifest.dimensions
+        self._dimensions = checkpoint.manifest.dimensions
 
-    async def page(self, start: str | None, limit: int) -> NotePage:
-        """See `NoteIndex.scroll`."""
+    async def page(self, start: str | None, limit: int, vector_name: str | None = None) -> NotePage:
+        """See `NoteIndex.scroll`; by the vectors of any model that the index holds, this archive's if None.
+
+        Raises:
+            InvalidRequest: the index holds none of that model, or none any more.
+        """
+        name = vector_name or self.vector_name
         with self._metrics.index_operation("scroll"):
-            return await self._index.scroll(start=start, limit=limit)
+            page = await self._index.of_model(name).scroll(start=start, limit=limit)
+        if any(note.vector is None for note in page.notes):  # the model may have been dropped since it was asked for
+            await self.dimensions_of(name)
+        return page
+
+    async def dimensions_of(self, vector_name: str) -> int:
+        """Of a model's vectors.
+
+        Raises:
+            InvalidRequest: the index holds none of it.
+        """
+        with self._metrics.index_operation("describe"):
+            models = (await self._index.describe()).models
+        for model in models:
+            if model.vector == vector_name:
+                return model.dimensions
+        held = " and ".join(model.vector for model in models)
+        raise InvalidRequest.of("query.vector_name", "another_model", f"the index holds vectors of {held}")
 
     async def count(self) -> int:
         """Stored notes."""
@@ -122,8 +144,8 @@ class NoteArchive:
             return "note.id", "unique", f"{note.id} is the id of an earlier note too"
         if payload["content_hash"] != note.content_hash:
             return "content_hash", "another_text", "the vector is of another text: embed the note again instead"
-        if vector is None or vector.shape != (self.dimensions,):
-            return "vector", "dimensions", f"must be the base64 of {self.dimensions} little-endian float32 numbers"
+        if vector is None or vector.shape != (self._dimensions,):
+            return "vector", "dimensions", f"must be the base64 of {self._dimensions} little-endian float32 numbers"
         if not abs(float(np.linalg.norm(vector)) - 1) <= LENGTH_TOLERANCE:  # neither is what is not finite
             return "vector", "unit_length", "must be finite and of length 1"
         return None

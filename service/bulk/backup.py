@@ -3,19 +3,21 @@
 import gzip
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
-from service.bulk.client import Json, ServiceClient
+from service.bulk.client import Json, Refused, ServiceClient
 from service.bulk.report import Report
 from service.errors import CommandError
 
 FORMAT: Literal["notellm-backup"] = "notellm-backup"
 PAGE_NOTES = 100
+_CHANGED = "Nothing is written, since the model changed meanwhile: run export again"
 
 
 class Header(BaseModel):
@@ -41,25 +43,37 @@ async def export(client: ServiceClient, path: Path) -> int:
     """Writes every note of the index to a file, which appears when it is whole; returns how many there are.
 
     Raises:
-        CommandError: the file cannot be written, or the service does not answer any more.
+        CommandError: the file cannot be written, or the service does not answer any more, or has dropped the model.
     """
-    count = 0
+    count = total = 0
     with _whole(path) as stream, Report("export") as report:
-        start: dict[str, str | int] = {}
-        total = 0
-        while True:
-            page = await client.get("/admin/notes", limit=PAGE_NOTES, **start)
-            if not start:
+        async for page in _pages(client):
+            if "total" in page:
                 total = page["total"]
                 _write(stream, Header(vector_name=page["vector_name"], dimensions=page["dimensions"]).model_dump())
             for note in page["notes"]:
                 _write(stream, note)
             count += len(page["notes"])
             report.advance(len(page["notes"]), min(count / max(total, 1), 1.0))
-            if not page.get("next"):
-                _write(stream, Footer(notes=count).model_dump())
-                return count
-            start = {"start": page["next"]}
+        _write(stream, Footer(notes=count).model_dump())
+    return count
+
+
+async def _pages(client: ServiceClient) -> AsyncIterator[Json]:
+    """All pages, by the vectors of the model that answers when the first one is asked for."""
+    page = await client.get("/admin/notes", limit=PAGE_NOTES)
+    yield page
+    name = page["vector_name"]
+    while following := page.get("next"):
+        try:
+            page = await client.get("/admin/notes", limit=PAGE_NOTES, start=following, vector_name=name)
+        except Refused as refusal:
+            if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise CommandError(f"{refusal}. {_CHANGED}") from refusal
+            raise
+        if page["vector_name"] != name:  # of a release that gives those of the model that answers
+            raise CommandError(f"the export began with vectors of {name}, and {page['vector_name']} answers now. {_CHANGED}")
+        yield page
 
 
 def read_header(path: Path) -> Header:

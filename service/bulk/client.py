@@ -13,7 +13,8 @@ from service.errors import CommandError
 Json = dict[str, Any]
 REQUEST_SECONDS = 600
 _PLACE = re.compile(r"notes\[(\d+)\]")
-_OVERLOADED, _UNAVAILABLE = 429, 503
+_TOGETHER = {"notes", "body"}
+_TOO_LARGE, _OVERLOADED, _UNAVAILABLE = 413, 429, 503
 _backoff = wait_exponential_jitter(multiplier=0.5, max=30)
 
 
@@ -23,13 +24,16 @@ class Refused(CommandError):
     Attributes:
         status: of the answer.
         reasons: what is wrong with which note of the request, as far as the answer says so.
+        too_many: whether the notes are too many or too large together, so that fewer of them may be taken.
     """
 
     def __init__(self, status: int, problem: Json) -> None:
         super().__init__(f"the service answers {status}: {problem.get('detail', 'it does not say why')}")
         self.status = status
         self.reasons: dict[int, str] = {}
-        for error in problem.get("errors", []):
+        errors = problem.get("errors", [])
+        self.too_many = status == _TOO_LARGE or (bool(errors) and {error["field"] for error in errors} <= _TOGETHER)
+        for error in errors:
             if place := _PLACE.match(error["field"]):
                 field = error["field"][place.end() :].lstrip(".")
                 self.reasons.setdefault(int(place[1]), f"{field}: {error['message']}" if field else error["message"])

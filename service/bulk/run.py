@@ -22,7 +22,8 @@ from service.errors import CommandError
 IN_FLIGHT = 2
 # Of notes one by one: then it is not they that are at fault.
 MAX_FAILURES_IN_A_ROW = 10
-_BODY_IS_AT_FAULT = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.INTERNAL_SERVER_ERROR}
+# With fewer notes, or without the one that is to blame, the answer may be another.
+_MAY_BE_A_NOTE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 class Job(Protocol[ItemT]):
@@ -126,14 +127,18 @@ class BulkRun(Generic[ItemT]):
         return await self._send(batch.items) if batch.items else Outcome()
 
     async def _send(self, items: Sequence[tuple[Row, ItemT]]) -> Outcome:
-        """Sends items, without those that the service does not take: it names them, or they are found by halving."""
+        """Sends items, without those that the service does not take: it names them, or they are found by halving.
+
+        Raises:
+            CommandError: it is not the notes that it refuses, or fails on.
+        """
         try:
             statuses = await self._job.send([item for _, item in items])
         except Refused as refusal:
             if refusal.reasons:
                 return await self._without(items, refusal.reasons)
-            if refusal.status not in _BODY_IS_AT_FAULT | {HTTPStatus.GATEWAY_TIMEOUT}:
-                raise
+            if not refusal.too_many and refusal.status not in _MAY_BE_A_NOTE:
+                raise CommandError(f"{refusal}. What came before is stored: the same command goes on") from refusal
             if len(items) > 1:
                 middle = len(items) // 2
                 return await self._send(items[:middle]) + await self._send(items[middle:])
@@ -147,7 +152,7 @@ class BulkRun(Generic[ItemT]):
         return Outcome(rejects=rejects) + (await self._send(others) if others else Outcome())
 
     def _rejected(self, row: Row, refusal: Refused) -> Outcome:
-        if refusal.status == HTTPStatus.GATEWAY_TIMEOUT:
+        if refusal.status in {HTTPStatus.GATEWAY_TIMEOUT, HTTPStatus.UNPROCESSABLE_ENTITY}:
             raise refusal
         if refusal.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             self._failures += 1

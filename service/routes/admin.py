@@ -11,6 +11,7 @@ from service.archive import ArchivedNote, NoteArchive, Restored, archived
 from service.routes.common import check_caller, problems
 from service.schemas import EXAMPLE_NOTE, MAX_NOTES
 
+MAX_NAME_CHARS = 300
 router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(check_caller)])
 
 
@@ -80,12 +81,22 @@ async def export_notes(
     archive: ArchiveDep,
     start: Annotated[UUID | None, Query(description="`next` of the page before; the first page without.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_NOTES, description="Most notes of the page.")] = 100,
+    vector_name: Annotated[
+        str | None,
+        Query(
+            max_length=MAX_NAME_CHARS,
+            description="Whose vectors are wanted: that of the first page, so that all are of one model also where another one "
+            "answers meanwhile. Without it, those of the model that answers.",
+        ),
+    ] = None,
 ) -> NotesPage:
     """Returns all notes with their vectors, page by page. Notes written meanwhile may be missing; all others are there once."""
-    page = await archive.page(str(start) if start else None, limit)
+    name = vector_name or archive.vector_name
+    dimensions = await archive.dimensions_of(name)
+    page = await archive.page(str(start) if start else None, limit, name)
     return NotesPage(
-        vector_name=archive.vector_name,
-        dimensions=archive.dimensions,
+        vector_name=name,
+        dimensions=dimensions,
         total=await archive.count() if start is None else None,
         next=UUID(page.next) if page.next else None,
         notes=[archived(note) for note in page.notes],

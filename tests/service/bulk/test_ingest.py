@@ -18,7 +18,7 @@ from service.bulk.run import MAX_FAILURES_IN_A_ROW, BulkRun
 from service.errors import CommandError
 from service.runtime import Runtime, open_service
 from service.settings import Settings
-from tests.service.bulk.files import note, read_lines, write_lines
+from tests.service.bulk.files import Json, note, read_lines, write_lines
 from tests.service.test_suggestions import make_knowing
 
 
@@ -179,6 +179,35 @@ async def test_a_service_that_fails_on_everything_does_not_reject_the_whole_file
     with pytest.raises(CommandError, match=f"failed on {MAX_FAILURES_IN_A_ROW} notes in a row"):
         await ingest(path, Poisoned(service, {f"n{number}" for number in range(100)}))
     assert await ingest(path, IngestJob(service)) == {"stored": 100}
+
+
+@pytest.mark.parametrize(
+    ("status", "errors"),
+    [
+        (404, []),
+        (409, []),
+        (422, []),
+        (422, [{"field": "vectors", "rule": "bool_type", "message": "must be a boolean"}]),
+        (422, [{"field": "notes", "rule": "x", "message": "x"}, {"field": "vector_name", "rule": "x", "message": "x"}]),
+    ],
+)
+async def test_what_is_refused_as_a_whole_ends_the_command_and_rejects_nothing(
+    status: int, errors: list[Json], service: ServiceClient, tmp_path: Path
+) -> None:
+    class Refusing(Counting):
+        """Refuses all after some requests."""
+
+        async def send(self, items: Sequence[Note]) -> list[str]:
+            if self.sent >= 3 * 64:
+                raise Refused(status, {"detail": "not so", "errors": errors})
+            return await super().send(items)
+
+    path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(320)])
+    with pytest.raises(CommandError, match=f"{status}: not so. What came before is stored: the same command goes on"):
+        await ingest(path, Refusing(service))
+    assert (tmp_path / "notes.jsonl.rejects.jsonl").read_bytes() == b""
+    counts = await ingest(path, IngestJob(service))
+    assert counts["stored"] + counts["unchanged"] == 320
 
 
 async def test_notes_without_hashtags_get_suggested_ones(
