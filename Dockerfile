@@ -112,7 +112,7 @@ COPY constraints constraints
 RUN mkdir notellm service training \
     && touch README.md LICENSE \
     && python3.12 -m venv /opt/notellm \
-    && pip install -c constraints/gpu.txt '.[service,vllm]'
+    && pip install -c constraints/gpu.txt '.[service,tracing,vllm]'
 
 
 FROM gpu-base AS service-gpu

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -117,9 +118,11 @@ def containers(pod: Object) -> list[Object]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
-def environment_of(container: Object, secret: str = "s3cret") -> dict[str, str]:
-    """The variables of a container; those out of a secret with this value."""
-    return {
-        variable["name"]: secret if "secretKeyRef" in variable.get("valueFrom", {}) else variable["value"]
-        for variable in container["env"]
-    }
+def environment_of(container: Object, secret: str = "s3cret", pod: str = "notellm-0") -> dict[str, str]:
+    """The variables of a container as its process sees them; those out of a secret with this value, the pod's name with that."""
+    found: dict[str, str] = {}
+    for variable in container["env"]:
+        source = variable.get("valueFrom", {})
+        value = secret if "secretKeyRef" in source else pod if "fieldRef" in source else variable["value"]
+        found[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda name: found.get(name[1], name[0]), value)
+    return found

@@ -1,5 +1,6 @@
 """Scaling, monitoring, disruptions, and how Qdrant's nodes find each other."""
 
+import json
 import os
 import re
 import subprocess
@@ -57,7 +58,7 @@ def test_prometheus_scrapes_the_service_with_its_own_key(chart: Chart) -> None:
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint == {
-        "port": "http", "path": "/metrics", "interval": "30s",
+        "port": "http", "path": "/metrics", "interval": "15s",
         "authorization": {"type": "Bearer", "credentials": {"name": "notellm-metrics-key", "key": "key"}},
     }  # fmt: skip
     assert endpoint["path"] in {route.path for route in operations.router.routes}  # type: ignore[attr-defined]
@@ -91,6 +92,35 @@ def test_rule_files_become_objects(chart: Chart, tmp_path: Path) -> None:
         assert rule["spec"] == yaml.safe_load(file.read_text())
         assert rule["metadata"]["labels"]["release"] == "prometheus"
     assert "{{ $labels.pod }}" in str(only(objects, "PrometheusRule", "notellm-r0")["spec"])
+
+
+def test_runbooks_get_the_address_of_the_repository(chart: Chart) -> None:
+    alerts = ("--set-file", f"prometheusRules.files.alerts={ROOT / 'deploy' / 'prometheus' / 'rules' / 'notellm.yml'}")
+    for base in ("https://git.example.com/notellm/blob/main", "https://git.example.com/notellm/blob/main/"):
+        objects = chart.template(*alerts, values=(*LEAST, f"prometheusRules.runbookBase={base}"))
+        groups = only(objects, "PrometheusRule", "notellm-alerts")["spec"]["groups"]
+        runbooks = {rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"] if "alert" in rule}
+        assert len(runbooks) == 18
+        assert "https://git.example.com/notellm/blob/main/docs/operations.md#notellmnotready" in runbooks
+        assert all(runbook.startswith("https://git.example.com/notellm/blob/main/docs/") for runbook in runbooks)
+
+
+def test_dashboards_become_what_grafanas_sidecar_looks_for(chart: Chart) -> None:
+    file = ROOT / "deploy" / "grafana" / "dashboards" / "notellm.json"
+    given = ("--set-file", f"grafanaDashboards.files.notellm={file}")
+    objects = chart.template(*given, values=(*LEAST, "grafanaDashboards.labels.team=feed"))
+    board = only(objects, "ConfigMap", "notellm-dashboard-notellm")
+    assert board["data"] == {"notellm.json": file.read_text(encoding="utf-8")}
+    assert json.loads(board["data"]["notellm.json"])["uid"] == "notellm"
+    assert {"grafana_dashboard": "1", "team": "feed"}.items() <= board["metadata"]["labels"].items()
+    assert not of_kind(chart.template(values=LEAST), "ConfigMap")
+
+
+def test_the_sidecars_label_can_be_another(chart: Chart, tmp_path: Path) -> None:
+    (tmp_path / "board.json").write_text("{}")
+    label = ("--set-string", "grafanaDashboards.labels.grafana_dashboard=feed")
+    objects = chart.template(*label, "--set-file", f"grafanaDashboards.files.b={tmp_path / 'board.json'}", values=LEAST)
+    assert only(objects, "ConfigMap", "notellm-dashboard-b")["metadata"]["labels"]["grafana_dashboard"] == "feed"
 
 
 def test_a_drained_node_takes_one_pod_at_a_time(chart: Chart) -> None:

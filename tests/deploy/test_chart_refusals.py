@@ -6,6 +6,7 @@ from tests.deploy.chart import LEAST, QDRANT, Chart, of_kind, only
 
 OWN = (*LEAST, "qdrant.own.enabled=true")
 PLAIN = (*LEAST, "qdrant.url=http://qdrant:6333")
+TRACED = (*LEAST, "tracing.endpoint=http://collector:4318")
 VLLM = (*LEAST, "engine.kind=vllm")
 
 
@@ -32,6 +33,17 @@ VLLM = (*LEAST, "engine.kind=vllm")
         (("checkpoint.existingClaim=models",), "set auth.keysSecret to a secret with a file of API keys"),
         ((*LEAST, "auth.allowAnonymous=true"), "contradict each other"),
         ((*LEAST, "serviceMonitor.enabled=true"), "a key of the scope metrics"),
+        ((*LEAST, "tracing.headersSecret=t"), "without a collector: set tracing.endpoint"),
+        ((*LEAST, "tracing.endpoint=http://collector:4317"), "spans are sent by OTLP over HTTP"),
+        ((*LEAST, "extraEnv[0].name=HOME", "extraEnv[0].value=/data"), "extraEnv has HOME, which is set already"),
+        (
+            (*LEAST, "extraEnv[0].name=A", "extraEnv[0].value=b", "extraEnv[1].name=A", "extraEnv[1].value=b"),
+            "extraEnv has A, which is set already",
+        ),
+        (
+            (*TRACED, "extraEnv[0].name=OTEL_RESOURCE_ATTRIBUTES", "extraEnv[0].value=a=b"),
+            "extraEnv has OTEL_RESOURCE_ATTRIBUTES, which is set already",
+        ),
     ],
 )
 def test_values_that_contradict_each_other(chart: Chart, values: tuple[str, ...], message: str) -> None:
@@ -63,6 +75,13 @@ def test_values_that_contradict_each_other(chart: Chart, values: tuple[str, ...]
         ("podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),
         ("service.type=ExternalName", "type"),
         ("tmp.sizeLimit=much", "sizeLimit"),
+        ("tracing.endpoint=collector:4318", "endpoint"),
+        ("tracing.endpoint=https://user:s3cret@collector:4318", "endpoint"),
+        ("tracing.protocol=grpc", "protocol"),
+        ("extraEnv[0].name=NOTELLM_PORT,extraEnv[0].value=a", "extraEnv"),
+        ("extraEnv[0].name=A", "extraEnv"),
+        ("extraEnv[0].name=A,extraEnv[0].value=a,extraEnv[0].valueFrom.fieldRef.fieldPath=metadata.name", "extraEnv"),
+        ("prometheusRules.runbookBase=docs", "runbookBase"),
     ],
 )
 def test_values_that_the_schema_does_not_know(chart: Chart, value: str, place: str) -> None:

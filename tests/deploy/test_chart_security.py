@@ -113,8 +113,26 @@ def test_the_service_reaches_qdrant_and_nothing_else(chart: Chart) -> None:
     assert policy(chart, *QDRANT, "qdrant.grpcPort=443")["egress"] == [DNS, {"ports": [{"port": 443, "protocol": "TCP"}]}]
     narrow = policy(chart, *QDRANT, "networkPolicy.qdrant[0].ipBlock.cidr=192.0.2.0/24")["egress"][1]
     assert narrow["to"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
-    traces = policy(chart, *LEAST, "networkPolicy.extraEgress[0].ports[0].port=4317")["egress"]
-    assert traces == [DNS, {"ports": [{"port": 4317}]}]
+    extra = policy(chart, *LEAST, "networkPolicy.extraEgress[0].ports[0].port=3128")["egress"]
+    assert extra == [DNS, {"ports": [{"port": 3128}]}]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("http://collector.monitoring.svc:4318", 4318),
+        ("https://collector.example.com:4318/otlp", 4318),
+        ("https://collector.example.com", 443),
+        ("http://collector/otlp", 80),
+        ("http://[2001:db8::1]:4318", 4318),
+    ],
+)
+def test_with_traces_the_collector_is_reached(chart: Chart, endpoint: str, port: int) -> None:
+    to_collector = {"ports": [{"port": port, "protocol": "TCP"}]}
+    assert policy(chart, *LEAST, f"tracing.endpoint={endpoint}")["egress"] == [DNS, to_collector]
+    assert policy(chart, *QDRANT, f"tracing.endpoint={endpoint}")["egress"][2:] == [to_collector]
+    narrow = policy(chart, *LEAST, f"tracing.endpoint={endpoint}", "networkPolicy.collector[0].podSelector.matchLabels.a=b")
+    assert narrow["egress"][1] == to_collector | {"to": [{"podSelector": {"matchLabels": {"a": "b"}}}]}
 
 
 def test_a_qdrant_of_ones_own_is_reached_by_the_service_alone(chart: Chart) -> None:

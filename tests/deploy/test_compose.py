@@ -68,6 +68,21 @@ def test_the_example_changes_nothing() -> None:
     assert merged("gpu and keys", "--env-file", str(ROOT / ".env.example")) == merged("gpu and keys")
 
 
+@pytest.mark.parametrize("stack", STACKS)
+def test_traces_are_passed_on_where_they_are_set(stack: str, tmp_path: Path) -> None:
+    """Else the container does not have the variables: compose then shows them without a value, or not at all."""
+    chosen = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20x"}
+    file = tmp_path / "env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in chosen.items()))
+    traced, plain = (
+        merged(stack, *options)["services"]["service"]["environment"] for options in (("--env-file", str(file)), ())
+    )
+    assert {name: traced[name] for name in chosen} == chosen
+    assert {plain.get(name) for name in chosen} == {None}
+    shown = re.findall(r"^# (\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert shown == list(chosen), "without a default, they cannot stand there otherwise"
+
+
 @pytest.mark.parametrize("container", ALL)
 def test_images_are_pinned_or_built(container: dict[str, Any]) -> None:
     if "build" in container:

@@ -5,24 +5,34 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from service.keys import KeyRing, Scope
-from tests.deploy.chart import ROOT, Chart
+from tests.deploy.chart import LEAST, ROOT, Chart, only, service_container
 
 PAGE = ROOT / "docs" / "kubernetes.md"
-BLOCKS = re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-NEEDS = re.compile(r"# needs a (cluster|registry)\n")
+TRAINING = ROOT / "deploy" / "training" / "README.md"
+NEEDS = re.compile(r"# needs (a cluster|a registry|GPUs|GPUs; sbatch needs Slurm)\n")
+
+
+def blocks_of(page: Path) -> list[str]:
+    """Its commands, each on one line."""
+    found: list[str] = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [block.replace("\\\n", " ") for block in found]
+
+
+BLOCKS = blocks_of(PAGE)
 OFFLINE = [block for block in BLOCKS if not NEEDS.match(block)]
-INSTALLS = [
-    line
-    for block in BLOCKS
-    if NEEDS.match(block)
-    for line in block.replace("\\\n", " ").splitlines()
-    if line.startswith("helm upgrade --install") and "deploy/helm/notellm " in line
-]
+ONLINE = [line for block in BLOCKS if NEEDS.match(block) for line in block.splitlines()[1:]]
+INSTALLS = [line for line in ONLINE if line.startswith("helm upgrade --install") and "deploy/helm/notellm " in line]
+CREATIONS = [line for line in ONLINE if line.startswith("kubectl ") and " create " in line]
+# These have not run where this was written.
+FOREIGN = re.compile(
+    r"(docker push|sbatch|torchrun|deploy/training/torchrun\.sh|helm (?!lint|template)\w+|kubectl (?!.*--dry-run=client)\S+) \S"
+)
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shell(chart: Chart, script: str, folder: Path) -> str:
-    environment = dict(chart.environment) | {"METRICS_KEY": "m", "QDRANT_KEY": "q"}
+    environment = dict(chart.environment) | {"METRICS_KEY": "m", "QDRANT_KEY": "q", "COLLECTOR_KEY": "c"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", script]
     outcome = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -44,8 +54,17 @@ def shell(chart: Chart, script: str, folder: Path) -> str:
 
 
 def test_there_are_commands_of_both_kinds() -> None:
-    assert len(OFFLINE) == 3
-    assert len(INSTALLS) == 6
+    assert len(OFFLINE) == 2
+    assert len(INSTALLS) == 7
+    assert len(CREATIONS) == 5
+
+
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").glob("*.md")), TRAINING], ids=lambda page: page.stem)
+def test_commands_that_have_not_run_say_what_they_need(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for block in blocks_of(page):
+        assert NEEDS.match(block) or not re.search(rf"^{FOREIGN.pattern}", block, re.MULTILINE), block
+    assert not [code for code in re.findall(r"`([^`\n]+)`", text) if FOREIGN.match(code)], "put it into a block with a mark"
 
 
 @pytest.mark.parametrize(
@@ -61,18 +80,75 @@ def test_an_installation_has_values_that_the_chart_takes(chart: Chart, folder: P
     assert "kind: Deployment" in rendered
 
 
+def test_the_namespace_is_there_before_what_is_put_into_it() -> None:
+    assert ONLINE.index("kubectl create namespace notellm") < min(
+        ONLINE.index(line) for line in ONLINE if "--namespace" in line
+    )
+    without = re.compile(r"kubectl (create namespace|get --raw) |helm repo |docker |curl |notellm-serve |kill ")
+    for line in ONLINE:
+        assert without.match(line) or "--namespace notellm" in line or "--namespace monitoring" in line, line
+
+
+def created(chart: Chart, folder: Path) -> list[Any]:
+    """What the page has kubectl make."""
+    (folder / "keys.toml").write_text("")
+    lines = [f"{line} --dry-run=client --output yaml" for line in CREATIONS]
+    return [yaml.safe_load(shell(chart, line, folder)) for line in lines]
+
+
+def test_secrets_are_made_where_the_installation_looks_for_them(chart: Chart, folder: Path) -> None:
+    namespace, *secrets = created(chart, folder)
+    assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", "notellm")
+    assert {(item["kind"], item["metadata"]["namespace"]) for item in secrets} == {("Secret", "notellm")}
+    made = {(item["metadata"]["name"], key) for item in secrets for key in item["data"]}
+    objects = chart.example(ROOT / "deploy" / "helm" / "notellm" / "examples" / "qdrant.yaml")
+    (endpoint,) = only(objects, "ServiceMonitor")["spec"]["endpoints"]
+    references = [
+        variable["valueFrom"]["secretKeyRef"] for variable in service_container(objects)["env"] if "valueFrom" in variable
+    ]
+    looked_for = {(one["name"], one["key"]) for one in [*references, endpoint["authorization"]["credentials"]]}
+    assert made == looked_for | {("notellm-keys", "keys.toml"), ("notellm-traces", "headers")}
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if "--url" in block], ids=lambda block: block.splitlines()[-2])
+def test_a_port_that_is_asked_leads_to_a_pod_that_runs(block: str) -> None:
+    """It is forwarded to one pod, in the background: a rollout ends it, and it listens only after a moment."""
+    forwarded: dict[str, str] = {}
+    ready: set[str] = set()
+    for line in block.splitlines():
+        if forward := re.match(r"kubectl .*port-forward service/(\S+) (\d+):8000 & \w+=\$!$", line):
+            forwarded[forward[2]] = forward[1]
+        elif rolled := re.match(r"helm (?:upgrade --install|rollback|uninstall) (\S+)", line):
+            assert rolled[1] not in forwarded.values(), line
+        elif waits := re.match(r"curl .*--retry-all-errors http://127\.0\.0\.1:(\d+)/health/ready$", line):
+            ready.add(waits[1])
+        elif asks := re.match(r"notellm-serve .*--url http://127\.0\.0\.1:(\d+) ", line):
+            assert asks[1] in forwarded, line
+            assert asks[1] in ready, line
+    assert re.fullmatch(r"kill( \"\$\w+\")+", block.splitlines()[-1])
+    assert block.splitlines()[-1].count("$") == len(forwarded)
+
+
+def test_claims_that_stay_are_found_by_the_label_that_is_shown(chart: Chart) -> None:
+    (label,) = {found for line in ONLINE for found in re.findall(r"persistentvolumeclaims --selector (\S+)$", line)}
+    name, _, value = label.partition("=")
+    embedded = chart.template(values=LEAST)
+    assert only(embedded, "PersistentVolumeClaim", "notellm-index")["metadata"]["labels"][name] == value
+    own = chart.template(values=(*LEAST, "qdrant.own.enabled=true"))
+    (claim,) = only(own, "StatefulSet", "notellm-qdrant")["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["labels"][name] == value
+
+
 def test_the_key_file_that_is_shown_lets_in_whom_it_says(chart: Chart, folder: Path) -> None:
     (block,) = [block for block in OFFLINE if "keygen" in block]
-    secret = yaml.safe_load(shell(chart, block, folder))
-    assert (secret["kind"], secret["metadata"]["name"], list(secret["data"])) == ("Secret", "notellm-keys", ["keys.toml"])
+    shell(chart, block, folder)
     ring = KeyRing.parse((folder / "keys.toml").read_text())
     assert len(ring) == 2
     assert f'scopes = ["{Scope.METRICS.value}"]' in (folder / "keys.toml").read_text()
 
 
 def test_the_training_job_finds_what_its_config_map_holds(chart: Chart, folder: Path) -> None:
-    page = (ROOT / "deploy" / "training" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (command,) = re.findall(r"^kubectl create configmap notellm-training .*$", page, re.MULTILINE)
+    (command,) = [line for block in blocks_of(TRAINING) for line in block.splitlines() if "create configmap" in line]
     shown = yaml.safe_load(shell(chart, f"{command} --dry-run=client --output yaml", folder))
     assert shown["data"].keys() == {"torchrun.sh", "config.yaml"}
     (job,) = [

@@ -59,12 +59,28 @@ def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_quiet() 
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
 
+def test_lost_scrapes_are_tested_at_the_intervals_that_are_used() -> None:
+    """The chart's is that of the compose files; twice that is what the rules promise to bear."""
+    interval = read(SHIPPED / "prometheus.yml")["global"]["scrape_interval"]
+    assert read(ROOT / "deploy" / "helm" / "notellm" / "values.yaml")["serviceMonitor"]["interval"] == interval
+    assert {test["interval"] for test in read(SHIPPED / "tests" / "lost_scrapes.yml")["tests"]} == {interval, "30s"}
+
+
+def test_a_range_holds_four_scrapes_of_the_longest_interval() -> None:
+    """Of two, one that is lost leaves no rate. The last value of a minute is there when one is lost."""
+    expressions = [rule["expr"] for group in read(RULES)["groups"] for rule in group["rules"]]
+    ranges = [found for expression in expressions for found in re.findall(r"(\w+)\([^()]*\[(\d+)m\]", expression)]
+    assert len(ranges) == sum(expression.count("[") for expression in expressions)
+    for function, minutes in ranges:
+        assert int(minutes) >= (1 if function == "last_over_time" else 2), (function, minutes)
+
+
 def test_a_rule_that_never_fires_fails_its_test(promtool: str, tmp_path: Path) -> None:
     """So that a green run means something."""
     for folder in ("rules", "tests"):
         (tmp_path / folder).mkdir()
     (tmp_path / "rules" / RULES.name).write_text(
-        RULES.read_text().replace("notellm_api_keys_stale == 1", "notellm_api_keys_stale == 2")
+        RULES.read_text().replace("(notellm_api_keys_stale[1m]) == 1", "(notellm_api_keys_stale[1m]) == 2")
     )
     file = tmp_path / "tests" / "keys.yml"
     file.write_text((SHIPPED / "tests" / "index_engine_keys.yml").read_text())
@@ -75,8 +91,8 @@ def test_a_rule_that_never_fires_fails_its_test(promtool: str, tmp_path: Path) -
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
 def test_each_alert_says_what_it_is_and_where_to_read_on(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"critical", "warning"}
-    assert alert["annotations"].keys() == {"summary", "runbook"}
-    assert alert["annotations"]["runbook"] == f"{RUNBOOK}#{alert['alert'].lower()}"
+    assert alert["annotations"].keys() == {"summary", "runbook_url"}
+    assert alert["annotations"]["runbook_url"] == f"{RUNBOOK}#{alert['alert'].lower()}"
 
 
 def entries() -> dict[str, str]:

@@ -4,6 +4,8 @@
 {{- include "notellm.checkEngine" . -}}
 {{- include "notellm.checkCheckpoint" . -}}
 {{- include "notellm.checkAccess" . -}}
+{{- include "notellm.checkTracing" . -}}
+{{- include "notellm.checkEnv" . -}}
 {{- end -}}
 
 {{- define "notellm.checkIndex" -}}
@@ -64,5 +66,28 @@
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled $auth.keysSecret (not .Values.serviceMonitor.keySecret) -}}
 {{- fail "with auth.keysSecret, Prometheus needs a key too: set serviceMonitor.keySecret to a secret with a key of the scope metrics" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "notellm.checkTracing" -}}
+{{- $tracing := .Values.tracing -}}
+{{- if and $tracing.headersSecret (not $tracing.endpoint) -}}
+{{- fail "tracing.headersSecret is set without a collector: set tracing.endpoint, or drop it" -}}
+{{- end -}}
+{{- if and $tracing.endpoint (eq "4317" (include "notellm.collectorPort" .)) -}}
+{{- fail "tracing.endpoint has the port 4317, at which collectors take gRPC: spans are sent by OTLP over HTTP, set the collector's port for that, usually 4318" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "notellm.checkEnv" -}}
+{{- $names := list -}}
+{{- range include "notellm.ownEnv" . | fromYamlArray -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name $names -}}
+{{- fail (printf "extraEnv has %s, which is set already: drop it there, or the value that sets it" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
 {{- end -}}
 {{- end -}}

@@ -1,5 +1,12 @@
-{{- /* The environment of the service. Each NOTELLM_* variable is a setting of service/settings.py. */ -}}
 {{- define "notellm.env" -}}
+{{- include "notellm.ownEnv" . }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* What the other values make of the environment. Each NOTELLM_* variable is a setting of service/settings.py. */ -}}
+{{- define "notellm.ownEnv" -}}
 - name: HOME
   value: /tmp
 - name: NOTELLM_CHECKPOINT
@@ -30,6 +37,7 @@
   value: /etc/notellm/blocklist/{{ .Values.blocklist.name }}
 {{- end }}
 {{- include "notellm.indexEnv" . }}
+{{- include "notellm.tracingEnv" . }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ include "notellm.scalar" $value | quote }}
@@ -64,6 +72,36 @@
 - name: NOTELLM_DATA_DIR
   value: /data
 {{- end }}
+{{- end -}}
+
+{{- /* OpenTelemetry's own variables: service/tracing.py. */ -}}
+{{- define "notellm.tracingEnv" -}}
+{{- if .Values.tracing.endpoint }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .Values.tracing.endpoint | quote }}
+- name: OTEL_SERVICE_NAME
+  value: {{ .Values.tracing.serviceName | default (include "notellm.fullname" .) | quote }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ include "notellm.spanAttributes" . | quote }}
+{{- if .Values.tracing.headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.tracing.headersSecret | quote }}
+      key: {{ .Values.tracing.headersName | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "notellm.spanAttributes" -}}
+k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME)
+{{- range $name, $value := .Values.tracing.attributes -}}
+,{{ $name }}={{ $value | urlquery | replace "+" "%20" }}
+{{- end -}}
 {{- end -}}
 
 {{- define "notellm.resources" -}}

@@ -60,6 +60,19 @@ http://{{ include "notellm.qdrantName" . }}:6333
 {{- end -}}
 {{- end -}}
 
+{{- /* Takes a list: the root and the text of a rule file, in which runbooks are places in this repository. */ -}}
+{{- define "notellm.rules" -}}
+{{- $base := (index . 0).Values.prometheusRules.runbookBase | trimSuffix "/" -}}
+{{- $key := "runbook_url: " -}}
+{{- ternary (replace (print $key "docs/") (printf "%s%s/docs/" $key $base) (index . 1)) (index . 1) (ne $base "") -}}
+{{- end -}}
+
+{{- /* The port of the collector's address; without one, that of the scheme. */ -}}
+{{- define "notellm.collectorPort" -}}
+{{- $address := urlParse .Values.tracing.endpoint -}}
+{{- regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary "443" "80" (eq $address.scheme "https")) -}}
+{{- end -}}
+
 {{- define "notellm.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
