@@ -45,7 +45,7 @@ class Readiness:
             warning = self._warning(await self._count())
         except ServiceError as error:
             if self._failure is None:
-                logger.warning("not ready: the index fails", extra={"reason": error.detail})
+                logger.warning("not ready: %s", error.detail)
             return INDEX_FAILS
         if self._failure:
             logger.info("ready again: the index answers")
