@@ -20,6 +20,7 @@ from service.key_file import KeyFile
 from service.metrics import Metrics
 from service.migration import Migration
 from service.notes import NoteService
+from service.readiness import Readiness
 from service.served import ModelOpener, ServedModel
 from service.settings import Settings
 from service.state import StateCollector
@@ -40,6 +41,7 @@ class Runtime:
     migration: Migration
     metrics: Metrics
     keys: KeyFile | None
+    readiness: Readiness
 
     @property
     def served(self) -> ServedModel:
@@ -105,7 +107,16 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
                 "hashtags": migration.served.hashtags,
             },
         )
-        yield Runtime(index, migration, metrics, keys)
+
+        async def count() -> int:  # by whatever model answers at the time
+            return await migration.served.notes.count()
+
+        readiness = Readiness(
+            count,
+            lambda count: size_warning(index, count, settings.embedded_index_notes),
+            warned=warning,
+        )
+        yield Runtime(index, migration, metrics, keys, readiness)
 
 
 def _rules(settings: Settings) -> HashtagRules:

@@ -254,7 +254,7 @@ class OpenAIEmbeddingsResponse(_Model):
 
 
 class Health(_Model):
-    """`ok`, perhaps with a warning, or what is wrong."""
+    """`ok`, or what is wrong."""
 
     status: Literal["ok", "failing"]
     detail: str | None = None
@@ -273,3 +273,6 @@ class ModelInfo(_Model):
     index: str
     notes: int = Field(description="Notes in the index.")
     max_tokens: int = Field(description="Longest embedding prompt.")
+    warning: str | None = Field(
+        default=None, description="What the operator should know: the embedded index has become too large for its way."
+    )

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         default=100_000,
         ge=1,
         description="Notes outside a graph (`notellm-serve optimize`) above which the embedded index is too slow for its way, a scan of "
-        "all their vectors: there is a warning at start and in `/health/ready` then.",
+        "all their vectors: there is a warning in the log and in `/model` then.",
     )
     qdrant_url: str | None = Field(
         default=None,

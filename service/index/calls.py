@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -26,6 +27,8 @@ _PASSING = {
     grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN, grpc.StatusCode.RESOURCE_EXHAUSTED,
 }  # fmt: skip
+# What is said with these is about the network, or about keys. With others the server may quote what it was sent: a note.
+_QUOTES_NOTHING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 class NoAnswer(IndexUnavailable):
@@ -88,13 +91,18 @@ async def _translated(call: Call[Result]) -> Result:
         raise IndexUnavailable("the Qdrant server limits how often it is asked", error.retry_after_s) from error
     except grpc.aio.AioRpcError as error:
         # Addresses and the like are for the log, not for clients.
-        logger.warning("the Qdrant server failed", extra={"code": error.code().name, "reason": reason(error)})
+        logger.warning("the Qdrant server failed", extra={"code": error.code().name, "reason": _without_quotes(error)})
         if error.code() in _PASSING:
             raise NoAnswer(f"the Qdrant server does not answer ({error.code().name})") from error
-        raise IndexUnavailable(f"the Qdrant server refuses ({error.code().name}): the log has its reason") from error
+        raise IndexUnavailable(f"the Qdrant server refuses ({error.code().name}): its own log has the reason") from error
 
 
 def reason(error: BaseException | None) -> str:
     """What a server or the network has said, in one line; nothing where they have not."""
     text = error.details() if isinstance(error, grpc.aio.AioRpcError) else ""
     return " ".join((text or "").split())[:300]
+
+
+def _without_quotes(error: grpc.aio.AioRpcError) -> str:
+    """The kind of an error, as far as nothing that was sent can stand in it: `Wrong input`, of `Wrong input: cannot read "…"`."""
+    return reason(error) if error.code() in _QUOTES_NOTHING else re.split(r"[:;,\"'`(\[{]", reason(error), maxsplit=1)[0][:60]

@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.errors import ServiceError
 from service.index import size_warning
 from service.routes.common import RuntimeDep, ServedDep, SettingsDep, problems
 from service.schemas import Health, ModelInfo
 
 router = APIRouter(tags=["operations"])
+ENDING = "the process is ending: accepted requests are answered, new ones refused"
+OUT_OF_STEP = "another model should answer, and cannot be loaded here: `notellm-serve migrate --status` has the reason"
 
 
 @router.get(
@@ -30,23 +31,17 @@ async def live(runtime: RuntimeDep, response: Response) -> Health:
     responses={503: {"model": Health, "description": "Send no traffic."}},
     response_model_exclude_none=True,
 )
-async def ready(runtime: RuntimeDep, settings: SettingsDep, request: Request, response: Response) -> Health:
+async def ready(runtime: RuntimeDep, request: Request, response: Response) -> Health:
     """Whether requests can be answered: the model is loaded, the index answers, and the process is not about to end.
 
-    With `ok`, `detail` says if the embedded index has become too large for its way.
+    Anybody may ask: `detail` names the part that fails, and the log has the rest.
     """
-    if request.app.state.drain.begun:
-        response.status_code = 503
-        return Health(status="failing", detail="the process is ending: accepted requests are answered, new ones refused")
-    if failure := runtime.migration.unfit or runtime.engine.failure():
+    unfit = OUT_OF_STEP if runtime.migration.unfit else None
+    ending = ENDING if request.app.state.drain.begun else None
+    if failure := ending or unfit or runtime.engine.failure() or await runtime.readiness.failure():
         response.status_code = 503
         return Health(status="failing", detail=failure)
-    try:
-        count = await runtime.notes.count()
-    except ServiceError as error:
-        response.status_code = 503
-        return Health(status="failing", detail=error.detail)
-    return Health(status="ok", detail=size_warning(runtime.index, count, settings.embedded_index_notes))
+    return Health(status="ok")
 
 
 @router.get(
@@ -59,10 +54,11 @@ async def metrics(runtime: RuntimeDep) -> Response:
     return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/model", responses=problems(503, 504))
-async def model(runtime: RuntimeDep, served: ServedDep) -> ModelInfo:
+@router.get("/model", responses=problems(503, 504), response_model_exclude_none=True)
+async def model(runtime: RuntimeDep, served: ServedDep, settings: SettingsDep) -> ModelInfo:
     """What is served: checkpoint, prompt, engine and index."""
     manifest = served.checkpoint.manifest
+    notes = await served.notes.count()
     return ModelInfo(
         name=manifest.name,
         fingerprint=served.checkpoint.fingerprint,
@@ -72,6 +68,7 @@ async def model(runtime: RuntimeDep, served: ServedDep) -> ModelInfo:
         categories=list(manifest.categories),
         engine=served.engine.name,
         index=runtime.index.name,
-        notes=await served.notes.count(),
+        notes=notes,
         max_tokens=served.notes.max_tokens,
+        warning=size_warning(runtime.index, notes, settings.embedded_index_notes),
     )

@@ -234,3 +234,51 @@ odd_targets = st.builds(
     st.lists(_segments, max_size=4) | _segments.map(lambda one: ["notes", one, "similar"]) | st.just(["notes", "anchor", "similar"]),
     _queries,
 )  # fmt: skip
+
+
+# ---- /admin ----------------------------------------------------------------------------------------------------------
+
+# None of them is a checkpoint.
+_places = st.sampled_from(
+    ["", ".", "..", "/", "~", "/nowhere", "nowhere/at/all", "/dev/null", "/proc/self/mem", "/etc/passwd", "x" * 300, "/x" * 3000, "\x00",
+     "a\x00b", "file:///etc", "\ud800", "/\u202e", "%2e%2e", "${HOME}", "C:\\"]
+) | hostile_text  # fmt: skip
+_backups = st.fixed_dictionaries({
+    "vector_name": st.just("tiny-0123456789abcdef") | hostile_text,
+    "notes": st.lists(
+        st.fixed_dictionaries({
+            "note": st.fixed_dictionaries({"id": st.sampled_from(IDS), "title": _title}, optional=_stored_fields),
+            "content_hash": hostile_text,
+            "vector": st.sampled_from(["", "AAAA", "////", "AACAfw==", "=", "mpkZP83MTD8="]) | hostile_text,
+        }),
+        min_size=1, max_size=3,
+    ),
+})  # fmt: skip
+_moves = st.fixed_dictionaries({"checkpoint": _places}, optional={"share": st.floats(0, 1) | _huge_numbers})
+_changes = st.fixed_dictionaries({}, optional={"force": st.booleans()})
+_ADMIN_POSTS = {
+    "/admin/notes": _backups, "/admin/migration": _moves,
+    **{f"/admin/migration/{change}": _changes for change in ("switch", "rollback", "finish", "cancel")},
+}  # fmt: skip
+
+
+@st.composite
+def _admin_posts(draw: st.DrawFn) -> Sent:
+    path = draw(st.sampled_from(["/admin/migration", *_ADMIN_POSTS]))
+    return _post(
+        "admin", path, draw(_json if draw(st.integers(0, 3)) == 0 else _ADMIN_POSTS[path]), ascii_only=draw(st.booleans())
+    )
+
+
+_pages = st.builds(
+    lambda path, query: Sent("admin", "GET", f"/admin/{path}?{query}"),
+    st.sampled_from(["notes", "notes", "migration", "migration/overlap"]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["start", "limit", "sample", "k"]),
+            st.sampled_from(["00000000-0000-0000-0000-000000000000", "f" * 32, "1", "3", "256", "257", "-1", "9" * 5000]) | _segments,
+        ).map("=".join),
+        max_size=4,
+    ).map("&".join),
+)  # fmt: skip
+admin = _admin_posts() | _pages

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from service.settings import Settings
-from tests.fuzz.hostile import ANCHOR, IDS, Sent, by_id, odd_headers, odd_targets, raw_bytes, well_formed
+from tests.fuzz.hostile import ANCHOR, IDS, Sent, admin, by_id, odd_headers, odd_targets, raw_bytes, well_formed
 from tests.fuzz.in_process import Held, InProcess, in_process
 from tests.service.test_openapi import allow_time
 
@@ -74,16 +74,16 @@ class Tally:
 
 
 def described(schema: Any, mode: schemathesis.GenerationMode) -> st.SearchStrategy[Any]:
-    """Schemathesis' requests for the calls that deal with notes and texts: by the description, or against it."""
+    """Schemathesis' requests for the calls that deal with notes, texts and the index: by the description, or against it."""
     operations = [result.ok() for result in schema.get_all_operations()]
-    return st.one_of(*[one.as_strategy(generation_mode=mode) for one in operations if one.path.startswith(SERVED)])
+    return st.one_of(*[one.as_strategy(generation_mode=mode) for one in operations if one.path.startswith((*SERVED, "/admin"))])
 
 
 @st.composite
 def mixed(draw: st.DrawFn, schema: Any) -> Any:
-    """A case of any kind, by its share of twenty."""
+    """A case of any kind, by its share of twenty-two."""
     shares = [
-        (7, well_formed), (1, by_id), (4, raw_bytes), (2, odd_headers), (1, odd_targets),
+        (7, well_formed), (1, by_id), (4, raw_bytes), (2, odd_headers), (1, odd_targets), (2, admin),
         (3, described(schema, schemathesis.GenerationMode.POSITIVE)), (2, described(schema, schemathesis.GenerationMode.NEGATIVE)),
     ]  # fmt: skip
     kind = draw(st.sampled_from([number for number, (share, _) in enumerate(shares) for _ in range(share)]))

@@ -118,7 +118,8 @@ async def test_a_replica_without_the_model_that_answers_is_not_ready(
             async with asyncio.timeout(30):
                 while (ready := await second.get("/health/ready")).status_code == 200:
                     await asyncio.sleep(0.05)
-            assert "should answer and cannot be loaded" in ready.json()["detail"]
+            assert "another model should answer" in ready.json()["detail"]
+            assert "no such directory" in (await second.get("/admin/migration")).json()["error"]
             away.rename(late)
             async with asyncio.timeout(30):
                 while (await second.get("/health/ready")).status_code != 200:

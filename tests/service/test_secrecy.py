@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -16,6 +17,7 @@ from notellm.errors import NoteError
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, IndexedNote
+from service.index.calls import ServerCalls
 from service.keys import Scope
 from service.logs import configure_logging
 from service.settings import Settings
@@ -27,6 +29,8 @@ from tests.service.test_auth import CALLS
 TEXT, ID = "zanzibar-private-words", "zanzibar-id"
 MARKS = ("zanzibar", "marked-key", "marked-wrong")
 NOTE = {"id": ID, "title": TEXT, "content": f"{TEXT} #{TEXT}", "hashtags": [TEXT], "category": TEXT}
+JSON = {"Content-Type": "application/json"}
+NETWORK = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 WRONG = [
     b"{" + TEXT.encode(), b'{"notes": [{"id": "' + TEXT.encode() + b'"', f'"{TEXT}"'.encode(), b"\xff" + TEXT.encode(), b"[" * 10_000,
     json.dumps({TEXT: TEXT}).encode(), json.dumps({"notes": TEXT, "input": [[TEXT]], "ids": TEXT}).encode(), b"x" * 5000,
@@ -62,8 +66,25 @@ async def every_call(client: httpx.AsyncClient) -> list[httpx.Response]:
             place = path.replace("n1", ID)
             answers.append(await client.request(method, place, json=marked, headers=headers, params={"q": TEXT}))
             if needed and headers == bearer(needed) and method == "POST":
-                json_header = {"Content-Type": "application/json"}
-                answers += [await client.post(path, content=wrong, headers=headers | json_header) for wrong in WRONG]
+                answers += [await client.post(path, content=wrong, headers=headers | JSON) for wrong in WRONG]
+    return answers
+
+
+async def every_admin_call(client: httpx.AsyncClient) -> list[httpx.Response]:
+    async def ask(method: str, path: str, **what: Any) -> httpx.Response:
+        return await client.request(method, f"/admin{path}", headers=bearer("admin") | JSON, **what)
+
+    await client.post("/notes/embed", json={"notes": [NOTE]}, headers=bearer("write"))
+    page = (await ask("GET", "/notes")).json()
+    backup = {"vector_name": page["vector_name"], "notes": page["notes"]}
+    changed = {"vector_name": page["vector_name"], "notes": [one | {"content_hash": TEXT} for one in page["notes"]]}
+    answers = [
+        await ask("GET", "/notes", params={"start": TEXT, "limit": TEXT}), await ask("POST", "/notes", json=backup),
+        await ask("POST", "/notes", json=changed), await ask("POST", "/notes", json=backup | {"vector_name": TEXT}),
+        await ask("GET", "/migration"), await ask("GET", "/migration/overlap", params={"sample": TEXT}),
+    ]  # fmt: skip
+    for path in ("/notes", "/migration", "/migration/switch", "/migration/rollback", "/migration/finish", "/migration/cancel"):
+        answers += [await ask("POST", path, content=wrong) for wrong in WRONG]
     return answers
 
 
@@ -96,6 +117,10 @@ async def failing_calls(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPat
         await ask("GET", f"/notes/{ID}", "read")
         await ask("DELETE", f"/notes/{ID}", "write")
         await ask("POST", "/notes/embed", "write", {"notes": [NOTE]})
+        for name in ("scroll", "describe"):
+            patch.setattr(EdgeIndex, name, quoting)
+        await ask("GET", "/admin/notes", "admin")
+        await ask("POST", "/admin/migration", "admin", {"checkpoint": "/nowhere"})
     return answers
 
 
@@ -106,11 +131,11 @@ async def test_neither_logs_nor_metrics_tell(
         api_keys_file=write_keys(tmp_path / "keys.toml"), max_body_bytes=4096, tokens_per_second=1e6, requests_per_second=1e5
     )
     async with asking(settings) as client:
-        answers = await every_call(client)
+        answers = [*await every_call(client), *await every_admin_call(client)]
         failures = await failing_calls(client, monkeypatch)
         metrics = await client.get("/metrics", headers=bearer("metrics"))
     statuses = {answer.status_code for answer in answers}
-    assert {200, 204, 400, 401, 403, 404, 413, 422} <= statuses
+    assert {200, 204, 400, 401, 403, 404, 409, 413, 422} <= statuses
     assert max(statuses) < 500
     assert {answer.status_code for answer in failures} >= {200, 500, 503}
     told = log.getvalue()
@@ -139,6 +164,23 @@ async def test_what_asyncio_says_of_lost_errors_does_not_tell(log: io.StringIO) 
         assert kind in told
     assert told.count("Traceback") == 3
     assert not any(mark in told for mark in MARKS)
+
+
+@pytest.mark.parametrize("code", grpc.StatusCode)
+async def test_what_a_qdrant_server_quotes_is_not_logged(code: grpc.StatusCode, log: io.StringIO) -> None:
+    async def refused() -> None:
+        metadata = grpc.aio.Metadata()
+        said = f'Wrong input: cannot read the value "{TEXT}" of {ID}'
+        raise grpc.aio.AioRpcError(code, metadata, metadata, "connection refused" if code in NETWORK else said)
+
+    with pytest.raises(IndexUnavailable) as caught:
+        await ServerCalls(1).once(refused)
+    logging.getLogger("test").error("unexpected", exc_info=caught.value)
+    told = log.getvalue()
+    assert not any(mark in told for mark in MARKS)
+    assert code.name in told
+    if told.startswith("{"):
+        assert ("connection refused" if code in NETWORK else "Wrong input") in told
 
 
 async def test_the_log_says_whose_key_it_was(log: io.StringIO, settings_for: Callable[..., Settings], tmp_path: Path) -> None:
