@@ -19,10 +19,10 @@ MAX_HASHTAGS = 100
 MAX_HASHTAG_CHARS = 100
 
 _TAG_CHARACTER = r"\p{L}\p{M}\p{N}\p{Pc}\p{Extended_Pictographic}\u200c\u200d\ufe0f"
-# `#tag` after a space, a CJK character or at the start, never inside a word, an address or an entity (`C#`, `/#top`,
-# `&#39;`). The closing `#` of Weibo and the `[话题]#` of Xiaohongshu belong to the markup.
+# `#tag` after a space, a CJK character, another tag (`#a#b`, `#a##b#`) or at the start, never inside a word, an address or an
+# entity (`C#`, `/#top`, `&#39;`). The closing `#` of Weibo and the `[话题]#` of Xiaohongshu belong to the markup.
 _INLINE_HASHTAG = regex.compile(
-    rf"(?:(?<![A-Za-z0-9_&/#＃])|(?<=\w)\G)[#＃](?=[{_TAG_CHARACTER}]*[\p{{L}}\p{{Extended_Pictographic}}])"
+    rf"(?:(?<![A-Za-z0-9_&/#＃])|(?<=[\w#＃])\G)[#＃](?=[{_TAG_CHARACTER}]*[\p{{L}}\p{{Extended_Pictographic}}])"
     rf"(?P<tag>[{_TAG_CHARACTER}]{{1,{MAX_HASHTAG_CHARS}}}+)(?:\[话题\])?(?:[#＃](?![{_TAG_CHARACTER}]))?"
 )
 # Control characters and invisible separators carry no meaning; joiners (U+200C/D) shape emoji, Persian and Indic words.
@@ -40,7 +40,7 @@ def clean_text(text: str) -> str:
 def clean_hashtag(text: str) -> str:
     """The form in which a hashtag is shown: no `#` markup, single spaces; empty when nothing is left."""
     tag = " ".join(clean_text(text).split())
-    if tag.startswith(("#", "＃")):
+    while tag.startswith(("#", "＃")):  # `# #tag` has one behind the other; cleaning twice must be cleaning once
         tag = tag.strip("#＃").removesuffix("[话题]").strip()
     return "" if _BLANK.fullmatch(tag) or not hashtag_key(tag) else tag
 

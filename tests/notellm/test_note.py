@@ -1,12 +1,12 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from notellm import Note, NoteText
-from notellm.note import clean_hashtag, hashtag_key, inline_hashtags, unique_hashtags, without_inline_hashtags
+from notellm.note import clean_hashtag, clean_text, hashtag_key, inline_hashtags, unique_hashtags, without_inline_hashtags
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from notellm.note import clean_hashtag, hashtag_key, inline_hashtags, unique_has
     [
         ("I love #Paris in spring #travel", ("Paris", "travel"), "I love in spring"),
         ("#a#b #c", ("a", "b", "c"), ""),
+        ("#美食##探店# ok #a##b ##c", ("美食", "探店", "a", "b"), "ok ##c"),
         ("今天 #美食 #旅行[话题]# ok #探店#", ("美食", "旅行", "探店"), "今天 ok"),
         ("＃日本 好き", ("日本",), "好き"),
         ("#نمبر ایک", ("نمبر",), "ایک"),
@@ -50,6 +51,33 @@ def test_variants_of_a_hashtag_are_one_hashtag() -> None:
 @pytest.mark.parametrize("tag", ["", "#", "##", " ", "\u200b", "\u2060\ufeff", "!!!", "…", "\u3000"])
 def test_nothing_is_left_of_an_empty_hashtag(tag: str) -> None:
     assert clean_hashtag(tag) == ""
+
+
+# Whatever the markup of hashtags is made of, and what goes with it: in texts of nothing else, everything meets everything.
+_markup = st.lists(st.sampled_from(["#", "＃", " ", "\u3000", "\u200b", "[话题]", "x"]), max_size=7).map("".join)
+_thoroughly = settings(max_examples=500)
+
+
+@_thoroughly
+@example("# #x")
+@example("＃ [话题]#＃x[话题]#")
+@given(_markup)
+def test_cleaning_a_hashtag_twice_is_cleaning_it_once(text: str) -> None:
+    tag = clean_hashtag(text)
+    assert clean_hashtag(tag) == tag
+    assert not tag.startswith(("#", "＃", " "))
+    assert clean_text(clean_text(text)) == clean_text(text)
+
+
+@_thoroughly
+@example("#x##x", "", [""])
+@given(_markup, _markup, st.lists(_markup, min_size=1, max_size=3))
+def test_markup_of_any_kind_is_read_back_as_it_was_stored(title: str, content: str, hashtags: list[str]) -> None:
+    note = Note(id="a", title=f"t {title}", content=content, hashtags=tuple(hashtags), category=f"k{title}")
+    payload = note.payload()
+    assert Note.model_validate({name: payload[name] for name in Note.model_fields}).payload() == payload
+    assert not inline_hashtags(note.plain_title)
+    assert not inline_hashtags(note.plain_content)
 
 
 def test_inline_hashtags_join_the_given_ones() -> None:
