@@ -1,12 +1,15 @@
-"""`load_settings`: the settings from this process's environment, or one line about what is wrong there."""
+"""`load_settings`: the settings from this process's environment and secret files, or one line about what is wrong there."""
 
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from service.errors import StartupError
+from service.secret_files import read_secrets
 from service.settings import PREFIX, Settings
 
 # Read by the test-suite, not by the service.
@@ -19,7 +22,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process.
 
     Raises:
-        StartupError: a variable is unknown, missing or wrong; the message names it and what it may be.
+        StartupError: a variable or a secret's file is unknown, missing or wrong; the message names it and what it may be.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted(environment):
@@ -27,8 +30,10 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise StartupError(f"{name} is not a setting{hint} (see docs/configuration.md)")
+    directory = environment.get(f"{PREFIX}SECRETS_DIR")
+    secrets: dict[str, Any] = read_secrets(Path(directory), environment) if directory else {}
     try:
-        return Settings()
+        return Settings(**secrets)
     except ValidationError as error:
         problems = []
         for item in error.errors():

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         default="",
         description="Origins of web pages that may call the service from a browser (`https://host`), separated by commas.",
     )
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="Directory of files that each hold a secret, such as a container's `/run/secrets`: `notellm_qdrant_api_key` and "
+        "`notellm_remote_api_key` stand for the variables of these names. They are read at start.",
+    )
     shutdown_seconds: int = Field(
         default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM."
     )

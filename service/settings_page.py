@@ -7,6 +7,7 @@ from service.settings import PREFIX, Settings
 HEAD = """# Configuration
 
 `notellm-serve` reads environment variables. An unknown `NOTELLM_*` variable is refused, so a misspelt one is noticed.
+Keys may come from files instead: `NOTELLM_SECRETS_DIR`, see [security](security.md#secrets-in-files).
 Traces are set by OpenTelemetry's own variables: [operations](operations.md#traces).
 This page is made from `service/settings.py`: run `make docs` after a change.
 

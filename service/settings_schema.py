@@ -16,7 +16,7 @@ from service.settings import PREFIX, Settings
 DECIDED = frozenset({
     "checkpoint", "engine", "vllm_tensor_parallel", "host", "port", "api_keys_file", "allow_anonymous", "shutdown_seconds",
     "canary_seconds", "data_dir", "hashtag_blocklist", "qdrant_url", "qdrant_api_key", "qdrant_plain_api_key", "qdrant_ca_file",
-    "qdrant_grpc_port", "qdrant_timeout_seconds", "qdrant_collection",
+    "qdrant_grpc_port", "qdrant_timeout_seconds", "qdrant_collection", "secrets_dir",
 })  # fmt: skip
 # An engine that the chart does not offer.
 _REMOTE = "remote_"

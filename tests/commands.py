@@ -31,11 +31,11 @@ def run(*command: str, timeout: float = 120, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def answers(*command: str) -> bool:
+def answers(*command: str, timeout: float = 60) -> bool:
     """Whether a command is there and ends well."""
-    return (
-        bool(shutil.which(command[0])) and subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
-    )
+    if not shutil.which(command[0]):
+        return False
+    return subprocess.run(command, capture_output=True, timeout=timeout, check=False).returncode == 0
 
 
 def compose_command() -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """The committed vectors: refused with another checkpoint or other notes, whole in the index."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +10,11 @@ import demo.vectors
 from demo.checkpoint import ADAPTER
 from demo.checkpoint import NOTES as SHIPPED
 from demo.vectors import index_sample, read_vectors, write_vectors
-from notellm import Checkpoint, Note
-from training.config import TrainingConfig
-from training.data.notes import read_notes, write_notes
+from notellm import Checkpoint
+from tests.demo.conftest import NOTES
+from training.data.notes import read_notes
 from training.errors import TrainingError
-from training.export import adapter_digest, merge_adapter
-from training.run import train
-
-NOTES = [Note(id=f"n{index}", title=f"note number {index}") for index in range(7)]
-
-
-@pytest.fixture(scope="module")
-def merged(tmp_path_factory: pytest.TempPathFactory, run_config: Callable[..., TrainingConfig], tiny_base: Path) -> Checkpoint:
-    folder = tmp_path_factory.mktemp("demo")
-    config: TrainingConfig = run_config(method={"kind": "lora", "rank": 2})
-    train(config, folder / "run")
-    return merge_adapter(str(tiny_base), folder / "run" / "adapter", folder / "merged")
-
-
-@pytest.fixture
-def vectors(merged: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_notes(tmp_path / "notes.jsonl.gz", NOTES)
-    monkeypatch.setattr(demo.vectors, "NOTES", tmp_path / "notes.jsonl.gz")
-    path = tmp_path / "vectors.npz"
-    write_vectors(merged, path)
-    return path
+from training.export import adapter_digest
 
 
 def test_vectors_are_read_back_as_unit_vectors(merged: Checkpoint, vectors: Path) -> None:

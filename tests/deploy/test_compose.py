@@ -1,6 +1,7 @@
 """The compose files, as far as can be told without an engine. tests/stack brings the embedded one up."""
 
 import re
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,21 @@ from typing import Any
 import pytest
 import yaml
 
+from service.environment import load_settings
 from service.settings import PREFIX, Settings
 from tests.commands import ROOT, compose_command, run
 
 BASE, DEPLOY = ROOT / "docker-compose.yml", ROOT / "deploy" / "compose"
+PAGES = [ROOT / "README.md", ROOT / ".env.example", BASE, *sorted((ROOT / "docs").glob("*.md")), *sorted(DEPLOY.glob("*.yml"))]
 STACKS = {
     "qdrant": [BASE],
     "embedded": [DEPLOY / "embedded.yml"],
     "gpu": [BASE, DEPLOY / "gpu.yml"],
     "keys": [BASE, DEPLOY / "keys.yml"],
     "gpu and keys": [BASE, DEPLOY / "gpu.yml", DEPLOY / "keys.yml"],
+    "keys of all": [BASE, DEPLOY / "keys.yml", DEPLOY / "qdrant-key.yml"],
+    "monitored": [DEPLOY / "embedded.yml", DEPLOY / "monitoring.yml"],
+    "monitored, keys": [DEPLOY / "embedded.yml", DEPLOY / "monitoring.yml", DEPLOY / "keys.yml"],
 }
 WHOLE = [BASE, DEPLOY / "embedded.yml"]
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -83,6 +89,30 @@ def test_traces_are_passed_on_where_they_are_set(stack: str, tmp_path: Path) -> 
     assert shown == list(chosen), "without a default, they cannot stand there otherwise"
 
 
+def test_a_shell_that_exports_the_variables_can_start_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    monkeypatch.setenv("NOTELLM_CHECKPOINT", "/c")
+    for name, value in example.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(example | {"NOTELLM_CHECKPOINT": "/c"})
+
+
+def test_a_file_of_variables_is_named_where_compose_would_not_find_it(tmp_path: Path) -> None:
+    """By default it reads the one beside the first compose file, and calls the project after that directory."""
+    (tmp_path / ".env").write_text("NOTELLM_PORT=8123\nSERVICE_CPUS=1.5\n")
+    service = merged("embedded", "--env-file", str(tmp_path / ".env"), "-p", "notellm")["services"]["service"]
+    assert "8123" in str(service["ports"])
+    assert float(service["cpus"]) == 1.5
+    assert "--env-file .env -p notellm -f deploy/compose/embedded.yml" in (ROOT / ".env.example").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_project_is_named_in_every_command_that_would_call_it_after_a_directory(page: Path) -> None:
+    for command in re.findall(r"docker compose .*embedded\.yml.*", page.read_text(encoding="utf-8")):
+        assert "-p notellm " in command, command
+
+
 @pytest.mark.parametrize("container", ALL)
 def test_images_are_pinned_or_built(container: dict[str, Any]) -> None:
     if "build" in container:
@@ -94,8 +124,13 @@ def test_images_are_pinned_or_built(container: dict[str, Any]) -> None:
 @pytest.mark.parametrize("container", ALL)
 def test_containers_are_limited(container: dict[str, Any]) -> None:
     assert container["mem_limit"]
+    assert container["cpus"]
     assert container["pids_limit"]
     assert "no-new-privileges:true" in container["security_opt"]
+    assert container["cap_drop"] == ["ALL"]
+    assert container["read_only"]
+    assert "/tmp" in container["tmpfs"]
+    assert container["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     assert all(port.startswith("127.0.0.1:") for port in container.get("ports", []))
 
 
@@ -106,13 +141,40 @@ def test_what_is_waited_for_can_tell_its_health(file: Path) -> None:
     assert order["service"]["checkpoint"] == {"condition": "service_completed_successfully"}
     for dependencies in order.values():
         for name, dependency in dependencies.items():
-            assert dependency["condition"] == "service_completed_successfully" or "healthcheck" in services[name]
+            in_image = services[name].get("build", {}).get("target") == "service"
+            assert dependency["condition"] == "service_completed_successfully" or in_image or "healthcheck" in services[name]
 
 
 def test_each_waits_for_what_it_needs() -> None:
     services = read(BASE)["services"]
     assert services["service"]["depends_on"]["qdrant"] == {"condition": "service_healthy"}
-    assert services["grafana"]["depends_on"]["prometheus"] == {"condition": "service_healthy"}
+    # A container that waits for another cannot be extended by all releases of compose: monitoring.yml does.
+    assert not {"depends_on", "network_mode"} & {*services["prometheus"], *services["grafana"]}
+
+
+def test_monitoring_is_the_same_over_the_embedded_index() -> None:
+    whole, small = deepcopy(merged("qdrant")), deepcopy(merged("monitored"))
+    for name in ("prometheus", "grafana"):
+        one, other = small["services"][name], whole["services"][name]
+        for container in (one, other):
+            container["networks"], container["volumes"] = sorted(container["networks"]), sorted(container["volumes"], key=str)
+        assert one == other
+    assert "metrics" in small["services"]["service"]["networks"]
+    assert small["services"]["service"] == merged("embedded")["services"]["service"], "it need not start again"
+
+
+@pytest.mark.parametrize("file", WHOLE, ids=lambda file: file.stem)
+def test_the_demos_notes_are_there_only_if_asked_for(file: Path) -> None:
+    services = read(file)["services"]
+    fill, checkpoint = services["fill"], services["checkpoint"]
+    assert fill["profiles"] == ["demo"]
+    assert fill["image"] == checkpoint["image"]
+    assert fill["volumes"] == ["checkpoint:/checkpoint:ro"]
+    python, option, module, path, url = fill["command"]
+    assert (python, option) == ("python", "-m")
+    assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+    assert path == services["service"]["environment"]["NOTELLM_CHECKPOINT"]
+    assert (fill["network_mode"], url) == ("service:service", "http://127.0.0.1:8000")
 
 
 @pytest.mark.parametrize("file", [*WHOLE, DEPLOY / "gpu.yml"], ids=lambda file: file.stem)
@@ -155,6 +217,18 @@ def test_secrets_come_from_files() -> None:
         "grafana_password": ROOT / "secrets" / "grafana_password",
     }  # fmt: skip
     assert {"/secrets/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
+
+
+def test_qdrant_and_the_service_have_the_key_from_files() -> None:
+    content = merged("keys of all")
+    service, qdrant = content["services"]["service"], content["services"]["qdrant"]
+    assert service["environment"]["NOTELLM_SECRETS_DIR"] == "/run/secrets"
+    assert {"api_keys", "notellm_qdrant_api_key"} == {secret["source"] for secret in service["secrets"]}
+    assert qdrant["secrets"] == [{"source": "qdrant_config", "target": "/qdrant/config/local.yaml"}]
+    files = {name: Path(secret["file"]).name for name, secret in content["secrets"].items()}
+    assert (files["notellm_qdrant_api_key"], files["qdrant_config"]) == ("qdrant_api_key", "qdrant.yaml")
+    assert not any("API_KEY" in name and value for name, value in qdrant["environment"].items())
+    assert content["networks"]["storage"]["internal"], "the key is sent without TLS"
 
 
 def test_the_overlay_with_keys_changes_nothing_else_of_prometheus() -> None:

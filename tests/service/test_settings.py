@@ -95,6 +95,79 @@ def test_secrets_that_would_be_shown_later_are_refused(variables: dict[str, str]
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """Files of a container that has other secrets, too."""
+    (tmp_path / "notellm_qdrant_api_key").write_text("s3cret\n")
+    (tmp_path / "notellm_remote_api_key").write_text("r3mote")
+    (tmp_path / "api_keys").write_text("")
+    return tmp_path
+
+
+URLS = {"NOTELLM_QDRANT_URL": "https://q:6333", "NOTELLM_REMOTE_URL": "http://r:8000"}
+
+
+def test_secrets_come_from_files(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, NOTELLM_SECRETS_DIR=str(secrets), **URLS)
+    assert settings.qdrant_api_key
+    assert settings.remote_api_key
+    assert (settings.qdrant_api_key.get_secret_value(), settings.remote_api_key.get_secret_value()) == ("s3cret", "r3mote")
+    assert settings.secrets_dir == secrets
+
+
+def test_rules_hold_for_secrets_of_files(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartupError, match="would cross the network unencrypted"):
+        load(monkeypatch, **URLS | {"NOTELLM_SECRETS_DIR": str(secrets), "NOTELLM_QDRANT_URL": "http://q:6333"})
+    (secrets / "notellm_qdrant_api_key").write_text("s3cret s3cret")
+    with pytest.raises(StartupError, match="NOTELLM_QDRANT_API_KEY: has a character") as caught:
+        load(monkeypatch, NOTELLM_SECRETS_DIR=str(secrets), **URLS)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "notellm_qdrant_api_key",
+            b" \n",
+            r"NOTELLM_QDRANT_API_KEY: .*/notellm_qdrant_api_key is empty: write the key into it",
+        ),
+        ("notellm_qdrant_api_key", b"s3cret\xff", "notellm_qdrant_api_key is no text"),
+        (
+            "notellm_qdrant_key",
+            b"s3cret",
+            "notellm_qdrant_key is not a secret that is known; did you mean notellm_qdrant_api_key",
+        ),
+        (
+            "NOTELLM_QDRANT_API_KEY",
+            b"s3cret",
+            "NOTELLM_QDRANT_API_KEY is not a secret that is known; did you mean notellm_qdrant",
+        ),
+        ("notellm_port", b"80", "notellm_port is not a secret that is known"),
+    ],
+)
+def test_a_wrong_file_is_named(name: str, content: bytes, message: str, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (secrets / name).write_bytes(content)
+    with pytest.raises(StartupError, match=message) as caught:
+        load(monkeypatch, NOTELLM_SECRETS_DIR=str(secrets), **URLS)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_named(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartupError, match=r"NOTELLM_SECRETS_DIR cannot be read: .*No such file"):
+        load(monkeypatch, NOTELLM_SECRETS_DIR=str(secrets / "none"), **URLS)
+    file = secrets / "notellm_qdrant_api_key"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StartupError, match=r"NOTELLM_QDRANT_API_KEY cannot be read: .*notellm_qdrant_api_key"):
+        load(monkeypatch, NOTELLM_SECRETS_DIR=str(secrets), **URLS)
+
+
+def test_a_secret_is_given_once(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartupError, match=r"NOTELLM_QDRANT_API_KEY is given twice, .*: drop one"):
+        load(monkeypatch, NOTELLM_SECRETS_DIR=str(secrets), NOTELLM_QDRANT_API_KEY="other", **URLS)
+
+
 def test_the_documentation_is_up_to_date() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert as_markdown() in page, "run: make docs"

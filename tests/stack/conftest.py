@@ -1,18 +1,17 @@
-"""One stack for all tests of this folder: it is built, used, stopped and taken down."""
+"""One stack for all tests of this folder that need no other: it is built, used, stopped and taken down."""
 
 import os
-import socket
 from collections.abc import Iterator
 from typing import NoReturn
-from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
 
-from tests.commands import answers, compose_command
-from tests.stack.running import Stack
+from tests.commands import ROOT, answers, compose_command
+from tests.stack.running import Stack, brought_up
 
-BUILD_SECONDS = 3600
+PULL_SECONDS = 600
 
 
 def _missing(what: str) -> NoReturn:
@@ -31,19 +30,18 @@ def compose() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def stack(compose: tuple[str, ...]) -> Iterator[Stack]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    running = Stack(compose, f"notellm-test-{uuid4().hex[:8]}", port)
-    try:
-        running("up", "--build", "-d", timeout=BUILD_SECONDS)
-        running.wait_until_ready()
-        assert running.leftovers()
+def _prometheus_image(compose: tuple[str, ...]) -> None:
+    """The image that the compose files name is there. Where it cannot be pulled, .ci/run makes one of Debian's package."""
+    image = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]["image"]
+    if not answers("docker", "image", "inspect", image) and not answers("docker", "pull", image, timeout=PULL_SECONDS):
+        _missing(f"{image} is not there and cannot be pulled")
+
+
+@pytest.fixture(scope="session")
+def stack(compose: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = Stack.prepared(compose, tmp_path_factory.mktemp("stack"))
+    with brought_up(running, "--build"):
         yield running
-        running.stop()
-    finally:
-        running("down", "-v", "--remove-orphans")
-    assert running.leftovers() == []
 
 
 @pytest.fixture

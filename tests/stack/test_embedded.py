@@ -1,6 +1,6 @@
 """Builds the images, brings the compose stack with the embedded index up, and uses it as a newcomer would."""
 
-import json
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -36,9 +36,9 @@ def test_answers_the_three_calls(client: httpx.Client) -> None:
 
 
 def test_container_is_locked_down(stack: Stack) -> None:
-    (inspected,) = json.loads(run("docker", "inspect", stack.container))
-    assert inspected["HostConfig"]["ReadonlyRootfs"]
-    assert inspected["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
+    host = stack.inspected("service")["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["PortBindings"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
     writable = "[place for place in ('/', '/checkpoint', '/data', '/tmp') if os.access(place, os.W_OK)]"
     probe = f"import os; print(os.getuid(), {writable})"
     assert run("docker", "exec", stack.container, "python", "-c", probe) == "10001 ['/data', '/tmp']"
@@ -53,3 +53,15 @@ def test_no_acknowledged_note_is_lost_to_sigkill(stack: Stack, client: httpx.Cli
     assert _ask(client, "GET", "/notes/brew/similar") == before
     again = _ask(client, "POST", "/notes/embed", json=EMBED)["notes"]
     assert [note["status"] for note in again] == ["unchanged"] * 3
+
+
+def test_the_demos_notes_fill_the_index(stack: Stack, client: httpx.Client) -> None:
+    """The last here: those above have the index for themselves."""
+    for status in ("stored", "unchanged"):
+        assert stack("run", "--rm", "-T", "fill", timeout=300).splitlines()[-1] == f"2,246 notes {status}"
+    _ask(client, "POST", "/notes/embed", json=EMBED)
+    similar = _ask(client, "GET", "/notes/brew/similar", params={"limit": 10})["neighbours"]
+    assert Counter(note.get("category") for note in similar).most_common(1)[0][0] in {"coffee", "beer"}
+    assert len(similar) == 10
+    similar = _ask(client, "GET", "/notes/coffee-12/similar", params={"limit": 3})["neighbours"]
+    assert len(similar) == 3

@@ -1,16 +1,16 @@
-"""A real Prometheus reads the running container by the shipped files, and an alert fires when more is asked than it can do."""
+"""The container of Prometheus reads that of the service, and an alert fires when more is asked than it can do."""
 
 import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import httpx
 import pytest
+import yaml
 
-from tests.prometheus import RunningPrometheus, running_prometheus
-from tests.stack.running import Stack
+from tests.prometheus import SHIPPED, RunningPrometheus
+from tests.stack.running import MONITORING, Stack
 
 pytestmark = pytest.mark.stack
 ALERT = "NotellmQueueRefusing"
@@ -33,10 +33,38 @@ FLOOD = json.dumps(
 
 
 @pytest.fixture(scope="module")
-def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPrometheus]:
-    with running_prometheus(tmp_path_factory.mktemp("prometheus"), f"127.0.0.1:{stack.port}") as running:
-        running.wait_for('up{job="notellm"} == 1', 30)
-        yield running
+def monitored(stack: Stack, _prometheus_image: None) -> Stack:
+    """The same project, with Prometheus beside the service, which runs on as it is."""
+    before = stack.container
+    running = stack.over(MONITORING)
+    running("up", "-d", "prometheus")
+    running.wait_until_healthy("prometheus")
+    assert running.container == before
+    return running
+
+
+@pytest.fixture(scope="module")
+def prometheus(monitored: Stack) -> RunningPrometheus:
+    monitored.prometheus.wait_for('up{job="notellm"} == 1', 30)
+    return monitored.prometheus
+
+
+def test_prometheus_is_locked_down(monitored: Stack) -> None:
+    inspected = monitored.inspected("prometheus")
+    host = inspected["HostConfig"]
+    assert (host["ReadonlyRootfs"], host["CapDrop"], host["NanoCpus"]) == (True, ["ALL"], 10**9)
+    assert host["PortBindings"]["9090/tcp"][0]["HostIp"] == "127.0.0.1"
+    mounts = {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in inspected["Mounts"]}
+    assert mounts == {"/etc/prometheus": ("bind", False), "/prometheus": ("volume", True)}
+
+
+def test_the_rules_are_loaded(prometheus: RunningPrometheus) -> None:
+    shipped = yaml.safe_load((SHIPPED / "rules" / "notellm.yml").read_text())["groups"]
+    loaded = prometheus.get("rules")["groups"]
+    assert {group["name"]: [rule["name"] for rule in group["rules"]] for group in loaded} == {
+        group["name"]: [rule.get("alert") or rule["record"] for rule in group["rules"]] for group in shipped
+    }
+    assert {rule["health"] for group in loaded for rule in group["rules"]} <= {"ok", "unknown"}
 
 
 def test_the_container_is_read(prometheus: RunningPrometheus) -> None:
@@ -44,6 +72,8 @@ def test_the_container_is_read(prometheus: RunningPrometheus) -> None:
     assert (served["metric"]["engine"], served["metric"]["job"]) == ("local", "notellm")
     (free,) = prometheus.query("notellm_index_free_disk_bytes")
     assert float(free["value"][1]) > 0
+    (target,) = prometheus.get("targets")["activeTargets"]
+    assert (target["scrapeUrl"], target["health"]) == ("http://service:8000/metrics", "up")
     assert prometheus.firing() == {}
 
 
@@ -81,7 +111,7 @@ async def test_an_overloaded_stack_makes_an_alert_fire(stack: Stack, prometheus:
             for task in flood:
                 task.cancel()
             await asyncio.gather(*flood, return_exceptions=True)
-        assert (labels["severity"], labels["instance"]) == ("warning", f"127.0.0.1:{stack.port}")
+        assert (labels["severity"], labels["instance"]) == ("warning", "service:8000")
         assert statuses.keys() <= {200, 429}
         assert statuses[429] > statuses[200]
         await _assert_recovers(client)

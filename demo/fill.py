@@ -1,0 +1,66 @@
+"""Gives a running service the sample notes with their stored vectors: the container `fill` of the compose files.
+
+    python -m demo.fill CHECKPOINT URL
+
+The checkpoint is the one that is served. Notes that are there already stay as they are. An API key of the scope `admin` is read
+from NOTELLM_API_KEY.
+"""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+
+import httpx
+
+from demo.checkpoint import NOTES
+from demo.vectors import BATCH, read_vectors
+from notellm import Checkpoint
+from notellm.errors import NoteLLMError
+from service.archive import ArchivedNote, archived, vector_name_of
+from service.bulk.client import REQUEST_SECONDS, ServiceClient
+from service.bulk.restore import RestoreJob
+from service.environment import CLIENT_KEY
+from service.errors import CommandError
+from service.index import IndexedNote
+from training.data.notes import read_notes
+from training.errors import TrainingError
+
+PATIENCE_SECONDS = 600
+
+
+async def fill(checkpoint: Checkpoint, client: ServiceClient) -> Counter[str]:
+    """Stores the sample notes; returns how many there are of each status.
+
+    Raises:
+        TrainingError: the stored vectors are another checkpoint's.
+        CommandError: the service refuses them, or does not answer.
+    """
+    notes = list(read_notes(NOTES))
+    stored = zip(notes, read_vectors(checkpoint, notes), strict=True)
+    items = [ArchivedNote.model_validate(archived(IndexedNote(note.payload(), vector))) for note, vector in stored]
+    job = RestoreJob(client, vector_name_of(checkpoint))
+    statuses: Counter[str] = Counter()
+    for start in range(0, len(items), BATCH):
+        statuses.update(await job.send(items[start : start + BATCH]))
+    return statuses
+
+
+async def _fill(checkpoint: Checkpoint, url: str) -> Counter[str]:
+    key = os.environ.get(CLIENT_KEY)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=False) as http:
+        return await fill(checkpoint, ServiceClient(http, patience=PATIENCE_SECONDS))
+
+
+def main(path: str, url: str) -> None:
+    """Runs the command."""
+    statuses = asyncio.run(_fill(Checkpoint.open(path, verify="size"), url))
+    print(", ".join(f"{count:,} notes {status}" for status, count in sorted(statuses.items())))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except (NoteLLMError, TrainingError, CommandError) as error:
+        sys.exit(f"demo: {error}")
