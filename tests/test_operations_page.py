@@ -18,13 +18,16 @@ from tests.service.bulk.files import note, write_lines
 from tests.serving import START_SECONDS, free_port
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-NEEDS = re.compile(r"# needs (a GPU|a Qdrant server)")
+NEEDS = re.compile(r"# needs (a GPU|a Qdrant server|the images of Qdrant and Grafana)\b")
 # What other tests run, by how it begins.
 ELSEWHERE = {
     "python3.11 -m venv .venv": "tests/stack/test_images.py",
     ".venv/bin/pip install -c constraints/cpu.txt '.[service,tracing]'": "tests/stack/test_images.py",
     "make load": "tests/load/test_mix.py",
-    "docker compose": "tests/stack/test_embedded.py",
+    "docker compose -p notellm -f deploy/compose/embedded.yml": "tests/stack/test_embedded.py",
+    "docker compose --env-file .env -p notellm -f deploy/compose/embedded.yml": "tests/stack/running.py",
+    "TORCH_INDEX=<address> docker compose": "tests/stack/test_embedded.py",
+    **dict.fromkeys(("docker compose build", "mkdir", "docker run", "openssl", "printf", "chmod"), "tests/stack/test_keys.py"),
 }
 START = "NOTELLM_CHECKPOINT=checkpoints/mine notellm-serve"
 DAYS = (
