@@ -97,13 +97,14 @@ class NoteService:
             QueueFull, ModelFailed, IndexUnavailable: notes of the request may be stored, each of them whole.
         """
         refuse_repeated_ids(notes)
-        tokenized = await self._tokenize(notes, field="notes", strict=strict)
-        prompts = [self._prompt.embedding(note) for note in tokenized]
         payloads = await asyncio.to_thread(lambda: [note.payload() for note in notes])
         with self._metrics.index_operation("get"):
             stored = await self._index.get([note.id for note in notes], with_vectors=True)
         plans = [plan(payload, stored.get(payload["id"])) for payload in payloads]
         wanted = [position for position, (_, kept) in enumerate(plans) if kept is None]
+        self._queues.embeddings.admit([((), self._shortest)] * len(wanted))
+        tokenized = await self._tokenize(notes, field="notes", strict=strict)
+        prompts = [self._prompt.embedding(note) for note in tokenized]
         changed = [note for note, (status, _) in zip(notes, plans, strict=True) if status == "stored"]
         beside = asyncio.create_task(self._embed_beside(changed))
         try:

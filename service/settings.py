@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         "Ten seconds' worth may come at once; more is a 429.",
     )
     tokens_per_second: float | None = Field(
-        default=None, gt=0, le=1e9, description="Prompt tokens a second of a client, in the same way."
+        default=None, gt=0, le=1e9, description="Prompt tokens a second that a client gives the model, in the same way."
     )
     cors_origins: str = Field(
         default="",

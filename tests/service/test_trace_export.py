@@ -36,7 +36,7 @@ def test_a_process_sends_its_spans_and_the_last_ones_at_its_end(tiny_path: Path,
     request = named(seen, "POST /notes/embed")
     assert request.parent == CALLER
     assert tree(seen, request) == (
-        "POST /notes/embed", ["tokenize", "index get", ("queue embed", ["wait", "forward"]), "index upsert"],
+        "POST /notes/embed", ["index get", "tokenize", ("queue embed", ["wait", "forward"]), "index upsert"],
     )  # fmt: skip
     queued, batch = named(seen, "queue embed"), named(collector.spans, "batch embed")
     assert batch.links == {(queued.trace, queued.id)}

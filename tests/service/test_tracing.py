@@ -56,7 +56,7 @@ async def test_a_request_is_one_tree_under_its_caller(http: httpx.AsyncClient, s
     request = named(seen, "POST /notes/embed")
     assert request.parent == CALLER
     assert request.facts == {"http.request.method": "POST", "http.route": "/notes/embed", "http.response.status_code": 200}
-    assert tree(seen, request) == ("POST /notes/embed", ["tokenize", "index get", QUEUED, "index upsert"])
+    assert tree(seen, request) == ("POST /notes/embed", ["index get", "tokenize", QUEUED, "index upsert"])
     assert all(request.start <= span.start <= span.end <= request.end for span in seen)
     assert not any(span.failed for span in seen)
 
