@@ -99,6 +99,8 @@ NoteId = Annotated[
     ),
 ]
 
+NoteVersion = Annotated[StrictInt, Field(ge=0, lt=2**53)]
+
 
 class NoteText(BaseModel):
     """What the model reads of a note. Empty and repeated hashtags are dropped; a note without any text is refused."""
@@ -152,7 +154,7 @@ class Note(NoteText):
         default=None, description="The platform's own category. Stored and filterable; the model does not read it."
     )
     created_at: UtcDatetime | None = Field(default=None, description="When the note was published, with a time zone.")
-    version: Annotated[StrictInt, Field(ge=0, lt=2**53)] | None = Field(
+    version: NoteVersion | None = Field(
         default=None,
         description="The client's own version. A write with a lower version than the stored one is skipped.",
     )

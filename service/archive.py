@@ -1,5 +1,6 @@
 """`NoteArchive`: the index as a whole, out for a backup and in again, vectors as they are."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
@@ -8,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from notellm.note import Note
+from notellm.note import Note, NoteId, NoteVersion
 from service.errors import FieldError, InvalidRequest
-from service.index import IndexedNote, NoteIndex, NotePage, Vector
+from service.index import IndexedNote, NoteIndex, NotePage, Tombstone, Vector
 from service.metrics import Metrics
 
 if TYPE_CHECKING:  # importing it takes seconds, which commands without a model need not wait
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # importing it takes seconds, which commands without a model 
 
 # A vector that has gone through float16 is within this of length 1.
 LENGTH_TOLERANCE = 1e-3
-Restored = Literal["stored", "unchanged", "kept"]
+Restored = Literal["stored", "deleted", "unchanged", "kept"]
 
 
 class ArchivedNote(BaseModel):
@@ -34,6 +35,15 @@ class ArchivedNote(BaseModel):
     def id(self) -> str:
         """The note's id."""
         return self.note.id
+
+
+class Deletion(BaseModel):
+    """What a backup has of a note that was deleted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: NoteId
+    version: NoteVersion = Field(description="That it had: it does not come back in this one or a lower one.")
 
 
 def vector_name_of(checkpoint: "Checkpoint") -> str:
@@ -107,7 +117,7 @@ class NoteArchive:
             raise InvalidRequest.of(
                 "vector_name", "another_model", f"the index holds vectors of {self.vector_name}: embed the notes again instead"
             )
-        wanted = self._indexed(notes)
+        wanted = await asyncio.to_thread(self._indexed, notes)
         before = await self._get(wanted)
         unchanged = {note_id for note_id, note in before.items() if note.payload == wanted[note_id].payload}
         writes = [note for note in wanted.values() if note.id not in unchanged]
@@ -118,6 +128,31 @@ class NoteArchive:
         after = await self._get([note.id for note in writes])
         stored = {note.id for note in writes if note.id in after and after[note.id].payload == note.payload}
         return ["unchanged" if note.id in unchanged else "stored" if note.id in stored else "kept" for note in notes]
+
+    async def bury(self, deletions: Sequence[Deletion]) -> list[Restored]:
+        """Deletes notes as they were deleted where the backup was made, durably, before it returns.
+
+        A stored note of a higher version, or without one, is kept.
+        """
+        ids = [deletion.id for deletion in deletions]
+        before = await self._deleted(ids)
+        writes = [Tombstone(one.id, one.version) for one in deletions if before.get(one.id, -1) < one.version]
+        if writes:
+            with self._metrics.index_operation("bury"):
+                await self._index.bury(writes)
+        after = await self._deleted(ids) if writes else before
+        return [
+            "unchanged"
+            if before.get(one.id, -1) >= one.version
+            else "deleted"
+            if after.get(one.id, -1) >= one.version
+            else "kept"
+            for one in deletions
+        ]
+
+    async def _deleted(self, ids: Sequence[str]) -> dict[str, int]:
+        with self._metrics.index_operation("get"):
+            return await self._index.deleted(ids)
 
     async def _get(self, ids: Sequence[str] | dict[str, IndexedNote]) -> dict[str, IndexedNote]:
         with self._metrics.index_operation("get"):

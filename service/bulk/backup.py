@@ -1,4 +1,4 @@
-"""The backup file: JSON lines. A header, a note a line with its vector, and a footer that shows that the file is whole."""
+"""The backup file: JSON lines. A header, a note a line with its vector or its deletion, and a footer that shows that it is whole."""
 
 import gzip
 import json
@@ -24,28 +24,30 @@ class Header(BaseModel):
     """First line.
 
     Attributes:
+        format_version: in 1 there were no deletions.
         vector_name: whose vectors these are: a checkpoint's name and fingerprint.
     """
 
     format: Literal["notellm-backup"] = FORMAT
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 2
     vector_name: str
     dimensions: int
 
 
 class Footer(BaseModel):
-    """Last line: how many notes there must be."""
+    """Last line: how many notes and deletions there must be."""
 
     notes: int
+    deleted: int = 0
 
 
-async def export(client: ServiceClient, path: Path) -> int:
+async def export(client: ServiceClient, path: Path) -> Footer:
     """Writes every note of the index to a file, which appears when it is whole; returns how many there are.
 
     Raises:
         CommandError: the file cannot be written, or the service does not answer any more, or has dropped the model.
     """
-    count = total = 0
+    count, total, deleted = 0, 0, 0
     with _whole(path) as stream, Report("export") as report:
         async for page in _pages(client):
             if "total" in page:
@@ -53,10 +55,14 @@ async def export(client: ServiceClient, path: Path) -> int:
                 _write(stream, Header(vector_name=page["vector_name"], dimensions=page["dimensions"]).model_dump())
             for note in page["notes"]:
                 _write(stream, note)
+            for left in page.get("deleted", []):  # a service of an earlier release gives none
+                _write(stream, {"deleted": left})
+                deleted += 1
             count += len(page["notes"])
             report.advance(len(page["notes"]), min(count / max(total, 1), 1.0))
-        _write(stream, Footer(notes=count).model_dump())
-    return count
+        footer = Footer(notes=count, deleted=deleted)
+        _write(stream, footer.model_dump())
+    return footer
 
 
 async def _pages(client: ServiceClient) -> AsyncIterator[Json]:
@@ -91,7 +97,8 @@ def read_header(path: Path) -> Header:
     except (OSError, EOFError) as error:
         raise CommandError(f"{path} cannot be read: {error}") from error
     with suppress(ValidationError):
-        if Footer.model_validate_json(last).notes == lines - 1:
+        footer = Footer.model_validate_json(last)
+        if footer.notes + footer.deleted == lines - 1:
             return header
     raise CommandError(
         f"{path} is not whole: its last line does not say that it holds {max(lines - 1, 0):,} notes. Take another backup"
@@ -136,4 +143,4 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
 
 def is_frame(line: dict[str, Any]) -> bool:
     """Whether a line is header or footer."""
-    return "note" not in line and ("format" in line or set(line) == {"notes"})
+    return "note" not in line and ("format" in line or "notes" in line)

@@ -1,7 +1,7 @@
 """`ServiceClient`: a client of `notellm-serve` that has time: it waits as it is told, and comes back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -37,6 +37,10 @@ class Refused(CommandError):
             if place := _PLACE.match(error["field"]):
                 field = error["field"][place.end() :].lstrip(".")
                 self.reasons.setdefault(int(place[1]), f"{field}: {error['message']}" if field else error["message"])
+
+    def place(self, places: Sequence[int]) -> None:
+        """Says where the notes of the request stand among more of them, so that the reasons are those of the right ones."""
+        self.reasons = {places[number]: reason for number, reason in self.reasons.items()}
 
 
 class _Busy(Exception):

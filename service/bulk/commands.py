@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from service.bulk.backup import Footer, read_header
 from service.bulk.backup import export as write_backup
-from service.bulk.backup import read_header
 from service.bulk.batches import ItemT
 from service.bulk.connection import connect
 from service.bulk.ingest import IngestJob
@@ -69,11 +69,13 @@ def export(
 ) -> None:
     """Writes all notes with their vectors to a file, for a backup. The file appears when it is whole."""
 
-    async def work() -> int:
+    async def work() -> Footer:
         async with connect(url, model=False, patience=patience) as client:
             return await write_backup(client, file)
 
-    typer.echo(f"{file}: {asyncio.run(work()):,} notes")
+    written = asyncio.run(work())
+    deleted = f", and {written.deleted:,} that were deleted" if written.deleted else ""
+    typer.echo(f"{file}: {written.notes:,} notes{deleted}")
 
 
 def restore(
@@ -111,7 +113,7 @@ async def _run(path: Path, job: Job[ItemT], name: str, state_dir: Path | None) -
 
 
 def _report(counts: Counter[str], path: Path, state_dir: Path | None, *, strict: bool) -> None:
-    order = ("stored", "unchanged", "stale", "kept", "rejected")
+    order = ("stored", "deleted", "unchanged", "stale", "kept", "rejected")
     typer.echo(f"{path}: {', '.join(f'{counts[name]:,} {name}' for name in order if counts[name]) or 'no notes'}")
     if counts["rejected"]:
         typer.echo(f"rejected rows: {(state_dir or path.parent) / path.name}.rejects.jsonl")

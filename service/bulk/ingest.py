@@ -43,7 +43,11 @@ class IngestJob:
         for start in range(0, len(wanted), HASHTAG_NOTES):
             part = wanted[start : start + HASHTAG_NOTES]
             texts = [{"title": note.title, "content": note.content} for note in part]
-            answer = await self._client.post("/notes/hashtags", {"notes": texts, "category": False})
+            try:
+                answer = await self._client.post("/notes/hashtags", {"notes": texts, "category": False})
+            except Refused as refusal:
+                refusal.place([notes.index(note) for note in part])
+                raise
             for note, suggested in zip(part, answer["notes"], strict=True):
                 tags[note.id] = [tag["hashtag"] for tag in suggested["hashtags"]]
         return [note.model_copy(update={"hashtags": tuple(tags.get(note.id) or note.hashtags)}) for note in notes]

@@ -89,7 +89,7 @@ class BulkRun(Generic[ItemT]):
             if batch is None or not batch.items:
                 return True
             counts = (await self._outcome(batch)).counts
-            return not counts or counts["stored"] < counts.total()
+            return not counts or counts["stored"] + counts["deleted"] < counts.total()
 
     async def _all_rows(self) -> None:
         progress, sending = self._progress, deque[Sending[ItemT]]()

@@ -1,6 +1,6 @@
 """Where notes and their vectors are stored."""
 
-from service.index.base import IndexedNote, IndexState, NoteFilter, NoteIndex, NotePage, ScoredNote, Vector
+from service.index.base import IndexedNote, IndexState, NoteFilter, NoteIndex, NotePage, ScoredNote, Tombstone, Vector
 from service.index.edge import EdgeIndex
 from service.index.server import ServerIndex
 from service.index.size import size_warning
@@ -14,6 +14,7 @@ __all__ = [
     "NotePage",
     "ScoredNote",
     "ServerIndex",
+    "Tombstone",
     "Vector",
     "size_warning",
 ]

@@ -64,16 +64,31 @@ class ScoredNote:
 
 
 @dataclass(frozen=True)
+class Tombstone:
+    """What is left of a note that was deleted in a version: it does not come back in this one or a lower one."""
+
+    id: str
+    version: int
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {"id": self.id, DELETED: self.version}
+
+
+@dataclass(frozen=True)
 class NotePage:
     """A part of the index, in the order of its points.
 
     Attributes:
         notes: with their vectors; a note that has none of the served model has None.
         next: where the following page begins; None after the last one.
+        deleted: what lies between the notes of deleted ones.
     """
 
     notes: list[IndexedNote]
     next: str | None
+    deleted: list[Tombstone] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,9 +164,9 @@ class NoteIndex(Protocol):
         ...
 
     async def scroll(self, *, start: str | None = None, limit: int, lacking: bool = False) -> NotePage:
-        """All notes, page by page; `start` is the `next` of the page before. A note that stays is in exactly one page.
+        """All notes and tombstones, page by page; `start` is the `next` of the page before. A note that stays is in exactly one page.
 
-        With `lacking` only those that have no vector of this model, and without vectors.
+        With `lacking` only those notes that have no vector of this model, without vectors, and no tombstones.
         """
         ...
 
@@ -159,6 +174,17 @@ class NoteIndex(Protocol):
         """Stores notes that are missing, durably, and replaces stored ones of a lower version; all others are kept.
 
         A deleted note comes back only in a higher version than the deleted one.
+        """
+        ...
+
+    async def deleted(self, ids: Sequence[str]) -> dict[str, int]:
+        """The versions of the tombstones that there are of these notes, by id."""
+        ...
+
+    async def bury(self, tombstones: Sequence[Tombstone]) -> None:
+        """Stores tombstones of notes that were deleted elsewhere, durably.
+
+        They take the place of notes and tombstones of the same or a lower version. A note of a higher version, or without one, is kept.
         """
         ...
 
@@ -196,6 +222,11 @@ class NoteIndex(Protocol):
     async def close(self) -> None:
         """Releases the store."""
         ...
+
+
+def tombstones_among(payloads: Iterable[Mapping[str, Any]]) -> list[Tombstone]:
+    """Those of the payloads that are of deleted notes."""
+    return [Tombstone(payload["id"], payload[DELETED]) for payload in payloads if DELETED in payload]
 
 
 def by_version(notes: Iterable[IndexedNote]) -> dict[int | None, list[IndexedNote]]:

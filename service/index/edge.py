@@ -12,12 +12,25 @@ import numpy as np
 import qdrant_edge as edge
 
 from service.errors import IndexUnavailable, ServiceError, StartupError
-from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import (
+    DELETED,
+    IndexedNote,
+    IndexState,
+    NoteFilter,
+    NotePage,
+    ScoredNote,
+    Tombstone,
+    Vector,
+    by_version,
+    point_id,
+    tombstones_among,
+)
 from service.index.description import Description
 from service.index.disk import DiskReserve
 from service.index.durability import Durability
 from service.index.edge_files import DescriptionFile, load_shard, refused
 from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones, without_vector
+from service.index.edge_tombstones import burial, left_of
 from service.index.edge_vectors import EdgeVectors
 from service.index.integrity import Ledger, check_integrity, count, failed
 from service.index.remembered import Remembered
@@ -137,11 +150,22 @@ class EdgeIndex:
             with_vector=not lacking,
         )
         records, following = await self._call(lambda: self._shard.scroll(request))
-        return NotePage(self._notes(records), str(following) if following is not None else None)
+        deleted = tombstones_among(record.payload or {} for record in records)
+        return NotePage(self._notes(records), str(following) if following is not None else None, deleted)
 
     async def restore(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.restore`."""
         await self._call(lambda: self._upsert(notes, older_than))
+
+    async def deleted(self, ids: Sequence[str]) -> dict[str, int]:
+        """See `NoteIndex.deleted`."""
+        points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
+        records = await self._call(lambda: self._retrieve(points))
+        return {left.id: left.version for left in tombstones_among(record.payload or {} for record in records)}
+
+    async def bury(self, tombstones: Sequence[Tombstone]) -> None:
+        """See `NoteIndex.bury`."""
+        await self._call(lambda: self._write([burial(left) for left in tombstones]))
 
     async def count(self, *, lacking: bool = False) -> int:
         """See `NoteIndex.count`."""
@@ -201,7 +225,7 @@ class EdgeIndex:
             return
         self._durable.expect_fewer(len(records))
         operations = [edge.UpdateOperation.delete_points([record.id for record in records])]
-        if left := [tombstone for record in records if (tombstone := _tombstone(record))]:
+        if left := [tombstone for record in records if (tombstone := left_of(record))]:
             operations.append(edge.UpdateOperation.upsert_points(left))
         self._write(operations)
 
@@ -258,14 +282,6 @@ class EdgeIndex:
     def _vector_of(self, vectors: object) -> Vector | None:
         own = vectors.get(self.vector_name) if isinstance(vectors, dict) else None
         return np.asarray(own, dtype=np.float32) if own is not None else None
-
-
-def _tombstone(record: "edge.Record") -> edge.Point | None:
-    """What stays of a note with a version, and only of such: a client that does not number notes may store it anew."""
-    payload = record.payload or {}
-    if payload.get("version") is None:
-        return None
-    return edge.Point(record.id, {}, {"id": payload["id"], DELETED: payload["version"]})
 
 
 def _search_params(indexed: int) -> edge.SearchParams:

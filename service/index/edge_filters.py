@@ -35,6 +35,16 @@ def older_than(version: int | None) -> edge.Filter:
     return edge.Filter(should=[edge.FieldCondition("version", range=before), edge.FieldCondition(DELETED, range=before)])
 
 
+def buried_by(version: int) -> edge.Filter:
+    """What a tombstone of this version replaces."""
+    return edge.Filter(
+        should=[
+            edge.FieldCondition("version", range=edge.RangeFloat(lte=float(version))),
+            edge.FieldCondition(DELETED, range=edge.RangeFloat(lt=float(version))),
+        ]
+    )
+
+
 def tombstones() -> edge.Filter:
     """What is left of deleted notes."""
     return edge.Filter(must=[_deleted()])

@@ -8,11 +8,24 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
-from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Vector, by_version, point_id
+from service.index.base import (
+    DELETED,
+    IndexedNote,
+    IndexState,
+    NoteFilter,
+    NotePage,
+    ScoredNote,
+    Tombstone,
+    Vector,
+    by_version,
+    point_id,
+    tombstones_among,
+)
 from service.index.calls import NoAnswer, ServerCalls, reason
 from service.index.collection import Collection, CollectionSettings
 from service.index.description import Description
 from service.index.server_filters import (
+    buried_by,
     lacking_vector,
     matching,
     not_newer_than,
@@ -130,7 +143,7 @@ class ServerIndex:
         await self._write(
             [
                 *([models.DeleteOperation(delete=models.PointIdsList(points=unversioned))] if unversioned else []),
-                *(_tombstone(point, payload) for point, payload in stored if payload.get("version") is not None),
+                *(_tombstone(payload) for _, payload in stored if payload.get("version") is not None),
             ]
         )
 
@@ -143,11 +156,24 @@ class ServerIndex:
                 with_vectors=False if lacking else [self.vector_name],
             )
         )  # fmt: skip
-        return NotePage(self._notes(records), str(following) if following is not None else None)
+        deleted = tombstones_among(record.payload or {} for record in records)
+        return NotePage(self._notes(records), str(following) if following is not None else None, deleted)
 
     async def restore(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.restore`."""
         await self._upsert(notes, older_than)
+
+    async def deleted(self, ids: Sequence[str]) -> dict[str, int]:
+        """See `NoteIndex.deleted`."""
+        points = [point_id(note_id) for note_id in ids]
+        records = await self._calls.repeatable(
+            lambda: self._client.retrieve(self._collection, points, with_payload=["id", DELETED])
+        )
+        return {left.id: left.version for left in tombstones_among(record.payload or {} for record in records)}
+
+    async def bury(self, tombstones: Sequence[Tombstone]) -> None:
+        """See `NoteIndex.bury`."""
+        await self._write([_burial(left, buried_by(left.version)) for left in tombstones])
 
     async def count(self, *, lacking: bool = False) -> int:
         """See `NoteIndex.count`. The server's estimate, off by little while it optimises: to be exact it would list every id."""
@@ -237,8 +263,12 @@ def _same_text(note: IndexedNote, stored: IndexedNote) -> bool:
     return bool(note.payload["content_hash"] == stored.payload["content_hash"])
 
 
-def _tombstone(point: models.ExtendedPointId, payload: Mapping[str, Any]) -> models.UpsertOperation:
+def _tombstone(payload: Mapping[str, Any]) -> models.UpsertOperation:
     """What stays of a note with a version, and only of such: a client that does not number notes may store it anew."""
-    left = models.PointStruct(id=point, vector={}, payload={"id": payload["id"], DELETED: payload["version"]})
     newer = models.FieldCondition(key="version", range=models.Range(gt=float(payload["version"])))
-    return models.UpsertOperation(upsert=models.PointsList(points=[left], update_filter=models.Filter(must_not=[newer])))
+    return _burial(Tombstone(payload["id"], payload["version"]), models.Filter(must_not=[newer]))
+
+
+def _burial(left: Tombstone, replaced: models.Filter) -> models.UpsertOperation:
+    point = models.PointStruct(id=point_id(left.id), vector={}, payload=left.payload)
+    return models.UpsertOperation(upsert=models.PointsList(points=[point], update_filter=replaced))

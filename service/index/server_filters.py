@@ -35,6 +35,16 @@ def older_than(version: int | None) -> models.Filter:
     )
 
 
+def buried_by(version: int) -> models.Filter:
+    """What a tombstone of this version replaces."""
+    return models.Filter(
+        should=[
+            models.FieldCondition(key="version", range=models.Range(lte=float(version))),
+            models.FieldCondition(key=DELETED, range=models.Range(lt=float(version))),
+        ]
+    )
+
+
 def of_text(content_hash: str) -> models.Filter:
     """A note that has this text."""
     return models.Filter(must=[models.FieldCondition(key="content_hash", match=models.MatchValue(value=content_hash))])

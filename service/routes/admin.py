@@ -1,5 +1,6 @@
 """`/admin`: the index as a whole, for backups."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from notellm.note import Note
-from service.archive import ArchivedNote, NoteArchive, Restored, archived
+from service.archive import ArchivedNote, Deletion, NoteArchive, Restored, archived
 from service.routes.common import check_caller, problems
 from service.schemas import EXAMPLE_NOTE, MAX_NOTES
 
@@ -24,6 +25,9 @@ class NotesPage(BaseModel):
     next: UUID | None = Field(default=None, description="`start` of the following page; missing after the last.")
     notes: list[dict[str, JsonValue]] = Field(
         description="`note`, `content_hash` and `vector`, as `POST /admin/notes` takes them."
+    )
+    deleted: list[dict[str, JsonValue]] = Field(
+        description="`id` and `version` of what lies between them of deleted notes, as `POST /admin/notes/deleted` takes them."
     )
 
 
@@ -51,13 +55,23 @@ class RestoreRequest(BaseModel):
     notes: list[ArchivedNote] = Field(min_length=1, max_length=MAX_NOTES, description="No id may stand twice.")
 
 
+class DeletedRequest(BaseModel):
+    """Deleted notes of a backup."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"example": {"notes": [{"id": "gone-7", "version": 3}]}}
+    )
+
+    notes: list[Deletion] = Field(min_length=1, max_length=MAX_NOTES)
+
+
 class RestoredNote(BaseModel):
     """What became of one note."""
 
     id: str
     status: Restored = Field(
-        description="`stored`: it is in the index now. `unchanged`: it was already. `kept`: the index holds another state of it that "
-        "is not known to be older, and keeps it."
+        description="`stored`: it is in the index now. `deleted`: it is deleted now. `unchanged`: it was already. `kept`: the index "
+        "holds another state of it that is not known to be older, and keeps it."
     )
 
 
@@ -90,7 +104,10 @@ async def export_notes(
         ),
     ] = None,
 ) -> NotesPage:
-    """Returns all notes with their vectors, page by page. Notes written meanwhile may be missing; all others are there once."""
+    """Returns all notes with their vectors, and what is left of deleted ones, page by page.
+
+    Notes written meanwhile may be missing; all others are there once.
+    """
     name = vector_name or archive.vector_name
     dimensions = await archive.dimensions_of(name)
     page = await archive.page(str(start) if start else None, limit, name)
@@ -100,13 +117,23 @@ async def export_notes(
         total=await archive.count() if start is None else None,
         next=UUID(page.next) if page.next else None,
         notes=[archived(note) for note in page.notes],
+        deleted=[{"id": left.id, "version": left.version} for left in page.deleted],
     )
 
 
 @router.post("/notes", responses=problems(400, 413, 422, 503, 504))
 async def import_notes(body: RestoreRequest, archive: ArchiveDep) -> RestoreResponse:
     """Stores notes with the vectors that they bring, without embedding them. Never replaces what may be newer."""
-    statuses = await archive.restore(body.notes, body.vector_name)
+    return _response(body.notes, await archive.restore(body.notes, body.vector_name))
+
+
+@router.post("/notes/deleted", responses=problems(400, 413, 422, 503, 504))
+async def import_deleted(body: DeletedRequest, archive: ArchiveDep) -> RestoreResponse:
+    """Deletes notes that were deleted where the backup was made, so that a late write does not bring them back."""
+    return _response(body.notes, await archive.bury(body.notes))
+
+
+def _response(notes: Sequence[ArchivedNote | Deletion], statuses: Sequence[Restored]) -> RestoreResponse:
     return RestoreResponse(
-        notes=[RestoredNote(id=note.id, status=status) for note, status in zip(body.notes, statuses, strict=True)]
+        notes=[RestoredNote(id=note.id, status=status) for note, status in zip(notes, statuses, strict=True)]
     )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from service.errors import IndexUnavailable, StartupError
-from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Vector
+from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Tombstone, Vector
 from service.index.description import Description, ModelVectors, Move
-from tests.service.index_backends import DIMENSIONS, NOTES, indexed, vector
+from tests.service.index_backends import DIMENSIONS, NOTES, indexed, open_index, vector
 
 OLD = ModelVectors(vector="m-1", dimensions=DIMENSIONS, checkpoint="/checkpoints/1")
 NEW = ModelVectors(vector="m-2", dimensions=4, checkpoint="/checkpoints/2")
@@ -129,6 +129,54 @@ async def test_a_deleted_note_comes_back_by_a_newer_version_only(index: NoteInde
     assert await index.count() == 4
     assert await ids(index) == ["n1", "n2", "n3", "n4"]
     assert len(await index.search(vector(1), where=NoteFilter(), limit=10)) == 4
+
+
+async def test_tombstones_are_in_the_pages_and_can_be_stored_elsewhere(index: NoteIndex, tmp_path: Path) -> None:
+    await index.upsert([*NOTES, indexed(21, version=3), indexed(22, version=0), indexed(23)])
+    await index.delete(["n21", "n22", "n23"])
+    found: list[Tombstone] = []
+    start, first = None, True
+    while first or start:
+        page = await index.scroll(start=start, limit=7)
+        found += page.deleted
+        start, first = page.next, False
+    left = [Tombstone("n21", 3), Tombstone("n22", 0)]
+    assert sorted(found, key=lambda one: one.id) == left
+    assert await index.deleted(["n21", "n22", "n23", "n1", "n99"]) == {"n21": 3, "n22": 0}
+    assert (await index.scroll(limit=100, lacking=True)).deleted == []
+    async with open_index("edge", tmp_path / "other") as other:
+        await other.bury(found)
+        await other.bury([])
+        assert await other.count() == 0
+        await other.upsert([indexed(21, version=3), indexed(22, version=0), indexed(23)])
+        assert sorted(await other.get(["n21", "n22", "n23"])) == ["n23"]
+
+
+async def test_a_tombstone_takes_the_place_of_nothing_that_is_newer(index: NoteIndex) -> None:
+    versions: list[int | None] = [2, 3, 4, None]
+    await index.upsert([indexed(number, version=version) for number, version in enumerate(versions)])
+    await index.upsert([indexed(number, version=version) for number, version in enumerate([2, 3, 4], start=10)])
+    await index.delete(["n10", "n11", "n12"])
+    await index.bury([Tombstone(f"n{number}", 3) for number in (0, 1, 2, 3, 10, 11, 12, 13)])
+    assert await index.deleted([f"n{number}" for number in range(20)]) == {
+        "n0": 3, "n1": 3, "n10": 3, "n11": 3, "n12": 4, "n13": 3,
+    }  # fmt: skip
+    assert sorted(await index.get(["n0", "n1", "n2", "n3"])) == await ids(index) == ["n2", "n3"]
+    assert {hit.id for hit in await index.search(vector(0), where=NoteFilter(), limit=10)} == {"n2", "n3"}
+    assert await index.count() == 2
+    assert await index.count(lacking=True) == 0
+    await index.upsert([indexed(0, version=4)])
+    assert await ids(index) == ["n0", "n2", "n3"]
+
+
+async def test_an_embedded_index_with_tombstones_of_elsewhere_is_opened_again(tmp_path: Path) -> None:
+    async with open_index("edge", tmp_path) as index:
+        await index.upsert([indexed(number, version=1) for number in range(5)])
+        await index.bury([Tombstone(f"n{number}", 2) for number in range(3, 8)])
+    async with open_index("edge", tmp_path) as index:
+        assert await ids(index) == ["n0", "n1", "n2"]
+        assert await index.count() == 3
+        assert len(await index.deleted([f"n{number}" for number in range(10)])) == 5
 
 
 async def test_deleting_does_not_undo_a_later_version(index: NoteIndex) -> None:

@@ -1,5 +1,6 @@
 """Out and in again: through the admin endpoints of a service in this process."""
 
+import asyncio
 import base64
 import gzip
 import json
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from notellm.note import Note
-from service.bulk.backup import export, read_header
+from service.bulk.backup import Footer, export, read_header
 from service.bulk.batches import ItemT
 from service.bulk.client import Refused, ServiceClient
 from service.bulk.progress import Progress
@@ -56,7 +57,7 @@ async def test_what_goes_out_comes_in_again(
 ) -> None:
     await filled(service)
     path = tmp_path / name
-    assert await export(service, path) == 249
+    assert await export(service, path) == Footer(notes=249)
     header = read_header(path)
     assert header.vector_name == await vector_name(service)
     assert await run(path, RestoreJob(other, header.vector_name)) == {"stored": 249}
@@ -149,7 +150,7 @@ async def test_a_file_that_is_not_whole_is_refused(service: ServiceClient, tmp_p
         path.write_bytes(damaged)
         with pytest.raises(CommandError, match="is not whole"):
             read_header(path)
-    for other in (b"", b"{}\n", json.dumps(note(1)).encode(), whole.replace(b'"format_version": 1', b'"format_version": 2')):
+    for other in (b"", b"{}\n", json.dumps(note(1)).encode(), whole.replace(b'"format_version": 2', b'"format_version": 3')):
         path.write_bytes(other)
         with pytest.raises(CommandError, match="is no backup that this release reads"):
             read_header(path)
@@ -180,9 +181,28 @@ async def test_a_backup_that_fails_leaves_the_last_one(
         await export(service, tmp_path / "missing" / "backup.jsonl")
 
 
+async def test_an_import_computes_nothing_between_other_requests(
+    service: ServiceClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes and vectors of 256 notes take longer than others should wait."""
+    await filled(service, NOTES[:10])
+    path = tmp_path / "backup.jsonl"
+    await export(service, path)
+    loop, compute = asyncio.get_running_loop(), Note.payload
+    inside: list[bool] = []
+
+    def payload(note: Note) -> dict[str, Any]:
+        inside.append(asyncio._get_running_loop() is loop)
+        return compute(note)
+
+    monkeypatch.setattr(Note, "payload", payload)
+    await run(path, RestoreJob(service, read_header(path).vector_name))
+    assert inside == [False] * 10
+
+
 async def test_an_empty_index_goes_out_and_in(service: ServiceClient, tmp_path: Path) -> None:
     path = tmp_path / "backup.jsonl"
-    assert await export(service, path) == 0
+    assert await export(service, path) == Footer(notes=0)
     assert await run(path, RestoreJob(service, read_header(path).vector_name)) == {}
 
 
