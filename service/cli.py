@@ -79,6 +79,7 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
             server_header=False,
             # uvicorn's other parser keeps heads of any size. There is nothing to upgrade to.
             http=PromptHeads,
+            limit_concurrency=settings.max_connections,  # as `PromptHeads` means it
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             proxy_headers=bool(settings.trusted_proxies),

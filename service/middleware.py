@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PROBLEM_JSON, BodyTooLarge, ServiceError, problem
+from service.errors import PROBLEM_JSON, BodyTooLarge, QueueFull, ServiceError, problem
 from service.metrics import Metrics
 
 API_VERSION = "1"
@@ -26,6 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPERATIONS = ("/health/live", "/health/ready", "/metrics")
 # As nginx counts it: the client did not wait for the answer.
 CLIENT_LEFT = 499
+BODIES_AT_ONCE = 64
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 
 
@@ -111,8 +112,15 @@ class RequestContext:
         logger.log(level, "request", extra=facts)
 
 
+@dataclass
+class _Read:
+    bytes: int = 0
+
+
 class BodyLimit:
     """Answers 413 to a body over the limit: by its declared length, or as soon as more bytes have come.
+
+    Of the bodies of all requests that are being answered, `BODIES_AT_ONCE` of the largest size are kept: what comes then is a 429.
 
     Args:
         app: the application inside.
@@ -122,6 +130,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._held = 0
         self._detail = f"the body has more than {max_bytes:,} bytes: send fewer notes at a time"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,16 +142,21 @@ class BodyLimit:
         if not declared.isdigit() or int(declared) > self._max_bytes:
             await self._refuse(scope, receive, send)
             return
-        await self._app(scope, self._counted(receive), send)
+        read = _Read()
+        try:
+            await self._app(scope, self._counted(receive, read), send)
+        finally:
+            self._held -= read.bytes
 
-    def _counted(self, receive: Receive) -> Receive:
-        seen = 0
-
+    def _counted(self, receive: Receive, read: "_Read") -> Receive:
         async def counted() -> Message:
-            nonlocal seen
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
+            more = len(message.get("body", b""))
+            read.bytes += more
+            self._held += more
+            if self._held > BODIES_AT_ONCE * self._max_bytes:
+                raise QueueFull("the bodies of the requests that are being answered fill what may be kept of them", 1)
+            if read.bytes > self._max_bytes:
                 # The framework passes this type through while it reads the body; any other would become a 400.
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
             return message

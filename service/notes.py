@@ -14,11 +14,12 @@ from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
 from service.caller import caller, unbilled
 from service.diversity import Page, search_page
-from service.errors import FieldError, InvalidRequest, ModelFailed, NoteNotFound, ServiceError
+from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.metrics import Metrics
 from service.queues import EngineQueues, Ids
-from service.storing import StoredResult, plan, refuse_repeated_ids
+from service.search_room import SearchRoom
+from service.storing import StoredResult, plan, refuse_repeated_ids, too_long
 from service.suggestions import SuggestionPrompts, Suggestions
 from service.tracing import part
 
@@ -54,6 +55,7 @@ class NoteService:
         queues: in front of the engine.
         suggestions: how it is asked for hashtags and categories.
         index: where notes are stored; its calls are timed in `metrics`.
+        searches: how many of them may run and wait.
 
     Attributes:
         companion: the other model of a migration, for whose vectors are cared, too.
@@ -67,12 +69,14 @@ class NoteService:
         suggestions: SuggestionPrompts,
         index: NoteIndex,
         metrics: Metrics,
+        searches: SearchRoom,
     ) -> None:
         self.manifest = manifest
         self._prompt = prompt
         self._queues = queues
         self._index = index
         self._metrics = metrics
+        self._searches = searches
         self._suggestions = suggestions
         self.companion: NoteService | None = None
         self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
@@ -191,7 +195,14 @@ class NoteService:
 
         Raises:
             NoteNotFound: a note is not stored, or with `skip_missing` none of them is.
+            QueueFull: too many searches are waiting.
         """
+        with self._searches.place():
+            return await self._similar_to_stored(ids, where, skip_missing=skip_missing, **page)
+
+    async def _similar_to_stored(
+        self, ids: Sequence[str], where: NoteFilter, *, skip_missing: bool, **page: Unpack[Page]
+    ) -> Neighbours:
         found = await self._get_all(ids, with_vectors=True, skip_missing=skip_missing)
         vectors = [found[note_id].vector for note_id in ids if note_id in found]
         if not (known := [vector for vector in vectors if vector is not None]):
@@ -209,7 +220,8 @@ class NoteService:
     async def similar_to_text(self, note: NoteText, where: NoteFilter, **page: Unpack[Page]) -> Neighbours:
         """Neighbours of a note that need not be stored (cold start)."""
         embedded = (await self.embed_texts([note], field="note"))[0]
-        return Neighbours(await self._search(embedded.vector, where, **page), [])
+        with self._searches.place():
+            return Neighbours(await self._search(embedded.vector, where, **page), [])
 
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
         """Up to `count` hashtags for each note that it does not have yet, and a category out of the checkpoint's list."""
@@ -253,7 +265,7 @@ class NoteService:
         for note in tokenized:
             for name in note.truncated:
                 self._metrics.truncations.labels(name).inc()
-        if strict and (errors := list(_too_long(tokenized, field))):
+        if strict and (errors := too_long(tokenized, field)):
             raise InvalidRequest(
                 f"strict was asked for, and too long are: {', '.join(error.field for error in errors[:5])}", errors
             )
@@ -278,15 +290,3 @@ class NoteService:
     async def _search(self, vector: Vector, where: NoteFilter, **page: Unpack[Page]) -> list[ScoredNote]:
         with self._metrics.index_operation("search"):
             return await search_page(self._index, vector, where=where, **page)
-
-
-def _too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
-    return [
-        FieldError(
-            field=f"{field}[{position}].{'hashtags' if name == 'topic' else name}",
-            rule="too_many_tokens",
-            message=f"has {note.full_lengths[name]} tokens, {len(getattr(note, name))} are kept",
-        )
-        for position, note in enumerate(notes)
-        for name in note.truncated
-    ]

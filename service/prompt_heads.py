@@ -26,6 +26,9 @@ class PromptHeads(H11Protocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """See `asyncio.Protocol.connection_made`."""
         super().connection_made(transport)
+        most, self.limit_concurrency = self.config.limit_concurrency, None  # uvicorn would answer 503, to health checks, too
+        if most and len(self.connections) > most:
+            self._make_room()
         transport.set_write_buffer_limits(high=0)  # `pause_writing` tells of every byte that is not taken at once
         self._wait()
 
@@ -56,13 +59,21 @@ class PromptHeads(H11Protocol):
         _cancel(self._unread)
         super().connection_lost(exc)
 
+    def _make_room(self) -> None:
+        """Ends a connection on which nobody waits for us; this one if there is none."""
+        others = (other for other in self.connections if isinstance(other, PromptHeads) and other is not self)
+        idle = (other for other in others if other._missing() and not other.transport.is_closing())
+        next(idle, self).transport.abort()
+
+    def _missing(self) -> str | None:
+        """What the other side has to send next, while nothing is being answered."""
+        if self.conn.their_state is h11.IDLE:
+            return "head"
+        return "body" if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE else None
+
     def _wait(self) -> None:
         """Starts to wait for what is missing now, unless it is waited for already."""
-        missing = None
-        if self.conn.their_state is h11.IDLE:
-            missing = "head"
-        elif self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
-            missing = "body"
+        missing = self._missing()
         if missing != self._awaited:
             _cancel(self._waiting)
             self._awaited = missing

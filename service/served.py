@@ -15,6 +15,7 @@ from service.metrics import Metrics
 from service.notes import NoteService
 from service.opening import open_engine
 from service.queues import open_queues
+from service.search_room import SearchRoom
 from service.settings import Settings
 from service.suggestions import SuggestionPrompts
 
@@ -48,6 +49,7 @@ class ModelOpener:
         self._settings = settings
         self._rules = rules
         self._metrics = metrics
+        self._searches = SearchRoom(settings.max_searches, metrics)
 
     def read(self, path: str) -> Checkpoint:
         """A checkpoint, verified as the settings say.
@@ -83,7 +85,7 @@ class ModelOpener:
             yield ServedModel(
                 checkpoint,
                 running,
-                NoteService(checkpoint.manifest, prompt, queues, suggestions, index, self._metrics),
+                NoteService(checkpoint.manifest, prompt, queues, suggestions, index, self._metrics, self._searches),
                 NoteArchive(index, checkpoint, self._metrics),
                 queues.liveness,
                 suggestions.vocabulary_size,

@@ -217,6 +217,19 @@ class Settings(BaseSettings):
         description="Tokens that may wait for the model, of all clients; a request beyond that, or beyond its client's share, gets a 429.",
     )
 
+    max_searches: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Searches that may run and wait at once; more, or more than a client's share, is a 429.",
+    )
+    max_connections: int = Field(
+        default=1024,
+        ge=1,
+        le=10**6,
+        description="Connections at once. One more takes the place of one that waits for a request.",
+    )
+
     stall_seconds: float = Field(
         default=120,
         gt=0,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from notellm.note import Note
-from notellm.prompt import FieldName
-from service.errors import InvalidRequest
+from notellm.prompt import FieldName, TokenizedNote
+from service.errors import FieldError, InvalidRequest
 from service.index import IndexedNote, Vector
 
 Status = Literal["stored", "unchanged", "stale", "embedded"]
@@ -39,3 +39,16 @@ def refuse_repeated_ids(notes: Sequence[Note]) -> None:
     for position, note in enumerate(notes):
         if (earlier := first.setdefault(note.id, position)) != position:
             raise InvalidRequest.of(f"notes[{position}].id", "unique", f"{note.id} is the id of notes[{earlier}] too")
+
+
+def too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
+    """Each field of which the prompt keeps a part only."""
+    return [
+        FieldError(
+            field=f"{field}[{position}].{'hashtags' if name == 'topic' else name}",
+            rule="too_many_tokens",
+            message=f"has {note.full_lengths[name]} tokens, {len(getattr(note, name))} are kept",
+        )
+        for position, note in enumerate(notes)
+        for name in note.truncated
+    ]

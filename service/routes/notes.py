@@ -65,7 +65,7 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
     )
 
 
-@router.get("/{note_id}/similar", responses=problems(404, 422, 503, 504), response_model_exclude_none=True)
+@router.get("/{note_id}/similar", responses=problems(404, 422, 429, 503, 504), response_model_exclude_none=True)
 async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], served: ServedDep) -> SimilarResponse:
     """Finds the notes nearest to a stored one, which is not among them."""
     neighbours = await served.notes.similar_to_stored([note_id], _filter(query, "query"), **_page(query))

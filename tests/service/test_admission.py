@@ -2,15 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from notellm.prompt import NotePrompt
 from service.app import create_app
+from service.caller import Caller, Priority, caller
+from service.errors import QueueFull
+from service.index import EdgeIndex
+from service.json_limits import JsonLimits
+from service.metrics import Metrics
+from service.middleware import BodyLimit
 from service.runtime import Runtime, open_service
+from service.search_room import SearchRoom
 from service.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.gate import Gate
@@ -63,3 +72,81 @@ async def test_notes_for_which_there_is_no_room_are_not_tokenised(
         assert [note["status"] for note in unchanged] == ["unchanged"] * 2, "they need no room"
         gate.open.set()
         assert [answer.status_code for answer in await asyncio.gather(*held)] == [200, 200]
+
+
+async def test_searches_for_which_there_is_no_room_are_refused(settings_for: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(settings_for(max_searches=6)) as (runtime, of):
+        anna, bob = of("192.0.2.1"), of("192.0.2.2")
+        await embed(anna, NOTES)
+        go_on, begun = asyncio.Event(), 0
+        search = EdgeIndex.search
+
+        async def slow(self: EdgeIndex, *what: Any, **more: Any) -> Any:
+            nonlocal begun
+            begun += 1
+            await go_on.wait()
+            return await search(self, *what, **more)
+
+        monkeypatch.setattr(EdgeIndex, "search", slow)
+        cold = {"note": {"title": "cold"}}
+        asked = [asyncio.create_task(anna.get("/notes/a1/similar")) for _ in range(3)]
+        asked.append(asyncio.create_task(anna.post("/notes/similar", json=cold)))
+        async with asyncio.timeout(5):
+            while begun < 4:
+                await asyncio.sleep(0.01)
+        for refused in (await anna.get("/notes/a1/similar"), await anna.post("/notes/similar", json=cold)):
+            assert (refused.status_code, problem(refused), refused.headers["Retry-After"]) == (429, "queue-full", "1")
+        asked.append(asyncio.create_task(bob.get("/notes/a1/similar")))
+        async with asyncio.timeout(5):
+            while begun < 5:
+                await asyncio.sleep(0.01)
+        assert (await anna.get("/notes/a1")).status_code == 200
+        go_on.set()
+        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+        assert (await anna.get("/notes/a1/similar")).status_code == 200
+        assert runtime.metrics.registry.get_sample_value("notellm_queue_refused_total", {"queue": "search"}) == 2
+
+
+def places(room: SearchRoom, client: str, kept: ExitStack, priority: Priority = Priority.INTERACTIVE) -> int:
+    """How many a client gets, while nobody gives one back."""
+    reset = caller.set(Caller(client, priority))
+    try:
+        for held in range(1000):
+            try:
+                kept.enter_context(room.place())
+            except QueueFull:
+                return held
+    finally:
+        caller.reset(reset)
+    return 1000
+
+
+@pytest.mark.parametrize(("most", "first", "second"), [(1, 1, 0), (10, 8, 1), (256, 204, 41)])
+def test_a_clients_share_of_the_searches(most: int, first: int, second: int) -> None:
+    room = SearchRoom(most, Metrics())
+    with ExitStack() as kept:
+        assert (places(room, "anna", kept), places(room, "bob", kept)) == (first, second)
+    with ExitStack() as kept:
+        assert places(room, "anna", kept, Priority.BULK) == max(most // 2, 1)
+
+
+async def test_the_bodies_of_all_requests_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.middleware.BODIES_AT_ONCE", 2)
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await JSONResponse(None)(scope, receive, send)
+
+    transport = httpx.ASGITransport(BodyLimit(JsonLimits(app), 100))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        body = b'"' + b"x" * 98 + b'"'
+        for _ in range(2):
+            go_on.clear()
+            held = [asyncio.create_task(client.post("/x", content=body)) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            refused = await client.post("/x", content=b"1")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+            go_on.set()
+            assert [answer.status_code for answer in await asyncio.gather(*held)] == [200, 200]
+            assert (await client.post("/x", content=body)).status_code == 200

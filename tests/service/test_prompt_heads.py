@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
@@ -13,6 +14,7 @@ from service import prompt_heads
 from service.prompt_heads import PromptHeads
 
 HEAD_SECONDS = 0.4
+MOST = 5
 LARGE = 20_000_000  # more than the system buffers
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
 
@@ -30,7 +32,8 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(prompt_heads, "HEAD_SECONDS", HEAD_SECONDS)
     monkeypatch.setattr(prompt_heads, "UNREAD_SECONDS", HEAD_SECONDS)
-    server = uvicorn.Server(uvicorn.Config(answer, port=0, log_config=None, lifespan="off", http=PromptHeads))
+    config = uvicorn.Config(answer, port=0, log_config=None, lifespan="off", http=PromptHeads, limit_concurrency=MOST)
+    server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
@@ -117,3 +120,46 @@ async def test_who_reads_slowly_gets_the_answer(port: int) -> None:
     assert received > LARGE
     assert time.monotonic() - start > HEAD_SECONDS * 2
     writer.close()
+
+
+@asynccontextmanager
+async def connecting(
+    port: int,
+) -> AsyncIterator[Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]]:
+    """Opens connections, sends what begins a request on each, and closes them at the end."""
+    writers = []
+
+    async def connect(text: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.append(writer)
+        writer.write(text)
+        return reader, writer
+
+    yield connect
+    for writer in writers:
+        writer.close()
+
+
+SHORT = b"GET /unread HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_a_connection_too_many_takes_the_place_of_one_that_waits(port: int) -> None:
+    async with connecting(port) as connect:
+        busy = [await connect(HEAD + b"\r\nbo") for _ in range(2)]
+        for _ in range(3 * MOST):
+            reader, _ = await connect(SHORT)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200"), "as a health check would ask"
+        for reader, writer in busy:
+            writer.write(b"dy")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200"), "what is being answered stays"
+
+
+async def test_where_all_are_busy_a_connection_too_many_is_closed(port: int) -> None:
+    async with connecting(port) as connect:
+        busy = [await connect(HEAD + b"\r\nbo") for _ in range(MOST)]
+        await asyncio.sleep(0.1)
+        reader, _ = await connect(b"")
+        assert await asyncio.wait_for(reader.read(), HEAD_SECONDS / 2) == b""
+        for reader, writer in busy:
+            writer.write(b"dy")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
