@@ -254,10 +254,16 @@ _backups = st.fixed_dictionaries({
         min_size=1, max_size=3,
     ),
 })  # fmt: skip
+_deletions = st.fixed_dictionaries({
+    "notes": st.lists(
+        st.fixed_dictionaries({"id": st.sampled_from(IDS) | hostile_text, "version": st.integers(-1, 5) | _huge_numbers}),
+        min_size=1, max_size=3,
+    )
+})  # fmt: skip
 _moves = st.fixed_dictionaries({"checkpoint": _places}, optional={"share": st.floats(0, 1) | _huge_numbers})
 _changes = st.fixed_dictionaries({}, optional={"force": st.booleans()})
 _ADMIN_POSTS = {
-    "/admin/notes": _backups, "/admin/migration": _moves,
+    "/admin/notes": _backups, "/admin/notes/deleted": _deletions, "/admin/migration": _moves,
     **{f"/admin/migration/{change}": _changes for change in ("switch", "rollback", "finish", "cancel")},
 }  # fmt: skip
 
@@ -275,7 +281,7 @@ _pages = st.builds(
     st.sampled_from(["notes", "notes", "migration", "migration/overlap"]),
     st.lists(
         st.tuples(
-            st.sampled_from(["start", "limit", "sample", "k"]),
+            st.sampled_from(["start", "limit", "sample", "k", "vector_name"]),
             st.sampled_from(["00000000-0000-0000-0000-000000000000", "f" * 32, "1", "3", "256", "257", "-1", "9" * 5000]) | _segments,
         ).map("=".join),
         max_size=4,

@@ -47,10 +47,12 @@ class Tally:
     def add(self, sent: Sent, response: httpx.Response) -> None:
         """Counts; only notes and texts that were dealt with are good ones, no health check."""
         self.answers[sent.kind, response.status_code] += 1
+        path = sent.target.partition("?")[0]
+        if response.status_code < 300 and path == "/admin/notes/deleted":
+            self.stored -= {note["id"] for note in response.json()["notes"] if note["status"] == "deleted"}
         if response.status_code >= 300 or not sent.target.startswith(SERVED):
             return
         self.good += 1
-        path = sent.target.partition("?")[0]
         if sent.method == "DELETE":
             self.stored.discard(path.removeprefix("/notes/"))
         elif path == "/notes/embed":

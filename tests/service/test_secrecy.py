@@ -83,7 +83,15 @@ async def every_admin_call(client: httpx.AsyncClient) -> list[httpx.Response]:
         await ask("POST", "/notes", json=changed), await ask("POST", "/notes", json=backup | {"vector_name": TEXT}),
         await ask("GET", "/migration"), await ask("GET", "/migration/overlap", params={"sample": TEXT}),
     ]  # fmt: skip
-    for path in ("/notes", "/migration", "/migration/switch", "/migration/rollback", "/migration/finish", "/migration/cancel"):
+    for path in (
+        "/notes",
+        "/notes/deleted",
+        "/migration",
+        "/migration/switch",
+        "/migration/rollback",
+        "/migration/finish",
+        "/migration/cancel",
+    ):
         answers += [await ask("POST", path, content=wrong) for wrong in WRONG]
     return answers
 
