@@ -39,6 +39,8 @@ from service.index.swap import recover, tidy
 Result = TypeVar("Result")
 # Candidates of a search in a graph that `optimize_index` has built. What is in no graph is scanned.
 _CANDIDATES = 768
+# So few notes are scanned faster than a way to them is found in a graph.
+_FEW_NOTES = 50_000
 # In a graph of fewer notes, where a filter leaves less than that share of them, a search goes round those that it leaves out (ACORN): else
 # it finds too few. In a larger graph there are edges enough, and the way round takes too long.
 _SPARSE_NOTES, _SPARSE_SHARE = 400_000, 0.4
@@ -123,17 +125,22 @@ class EdgeIndex:
         with_vectors: bool = False,
     ) -> list[ScoredNote]:  # fmt: skip
         """See `NoteIndex.search`."""
-        request = edge.QueryRequest(
-            limit=limit,
-            offset=offset,
-            query=edge.Query.Nearest(vector.tolist(), using=self.vector_name),
-            filter=matching(where),
-            score_threshold=min_score,
-            with_payload=True,
-            with_vector=[self.vector_name] if with_vectors else False,
-            params=_search_params(self.indexed),
-        )
-        return await self._call(lambda: list(map(self._scored, self._shard.query(request))))
+        wanted = matching(where)
+
+        def search() -> list[ScoredNote]:
+            request = edge.QueryRequest(
+                limit=limit,
+                offset=offset,
+                query=edge.Query.Nearest(vector.tolist(), using=self.vector_name),
+                filter=wanted,
+                score_threshold=min_score,
+                with_payload=True,
+                with_vector=[self.vector_name] if with_vectors else False,
+                params=self._search_params(wanted),
+            )
+            return list(map(self._scored, self._shard.query(request)))
+
+        return await self._call(search)
 
     async def delete(self, ids: Sequence[str]) -> None:
         """See `NoteIndex.delete`."""
@@ -255,6 +262,13 @@ class EdgeIndex:
         self._durable.catch_up()
         return self._shard.retrieve(points, True, with_vectors)
 
+    def _search_params(self, wanted: edge.Filter) -> edge.SearchParams:
+        """A filter by what payload indexes hold tells about how many notes it leaves; one by ids alone leaves nearly all."""
+        if self.indexed and wanted.must and self._shard.count(edge.CountRequest(exact=False, filter=wanted)) <= _FEW_NOTES:
+            return edge.SearchParams(exact=True)
+        sparse = edge.AcornSearchParams(enable=True, max_selectivity=_SPARSE_SHARE) if self.indexed < _SPARSE_NOTES else None
+        return edge.SearchParams(hnsw_ef=_CANDIDATES, acorn=sparse)
+
     def _count(self) -> int:
         return count(self._shard) - self._tombstones.value()
 
@@ -282,8 +296,3 @@ class EdgeIndex:
     def _vector_of(self, vectors: object) -> Vector | None:
         own = vectors.get(self.vector_name) if isinstance(vectors, dict) else None
         return np.asarray(own, dtype=np.float32) if own is not None else None
-
-
-def _search_params(indexed: int) -> edge.SearchParams:
-    sparse = edge.AcornSearchParams(enable=True, max_selectivity=_SPARSE_SHARE) if indexed < _SPARSE_NOTES else None
-    return edge.SearchParams(hnsw_ef=_CANDIDATES, acorn=sparse)

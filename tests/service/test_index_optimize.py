@@ -14,6 +14,7 @@ from service.archive import vector_name_of
 from service.cli import app
 from service.errors import CommandError, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, size_warning
+from service.index import edge as edge_module
 from service.index import optimize as optimize_module
 from service.index.description import Description, ModelVectors, Move
 from service.index.integrity import Ledger
@@ -109,6 +110,23 @@ async def test_the_graph_finds_what_a_filter_leaves(tmp_path: Path) -> None:
     await optimize(tmp_path)
     index = open_index(tmp_path)
     assert await recall(index, notes[::4], queries(100), NoteFilter(category="beer")) >= 0.97
+    await index.close()
+
+
+async def test_what_a_filter_leaves_few_of_is_scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = [
+        replace(note, payload=note.payload | {"category": "tea" if number % 4 else "beer"})
+        for number, note in enumerate(indexed_notes(NOTES))
+    ]
+    await filled(tmp_path, notes)
+    await optimize(tmp_path)
+    monkeypatch.setattr(edge_module, "_CANDIDATES", 10)  # the graph misses much then
+    index = open_index(tmp_path)
+    beer = NoteFilter(category="beer", exclude=["nobody"])
+    assert await recall(index, notes[::4], queries(100), beer) == 1
+    assert await recall(index, notes, queries(100), NoteFilter(exclude=["nobody"])) < 1
+    monkeypatch.setattr(edge_module, "_FEW_NOTES", 0)
+    assert await recall(index, notes[::4], queries(100), beer) < 1
     await index.close()
 
 
