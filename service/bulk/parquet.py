@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.bulk.cells import tidy
+from notellm.cells import tidy
 from service.bulk.rows import Row, check_columns
 from service.errors import CommandError
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from notellm.cells import tidy
 from notellm.note import Note
-from service.bulk.cells import tidy
 from service.errors import CommandError
 
 # Above every valid note, with each character escaped: a file without line ends must not fill the memory.

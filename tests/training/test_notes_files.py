@@ -72,6 +72,13 @@ def test_a_spreadsheet_may_have_put_a_mark_before_its_first_column(tmp_path: Pat
     assert [note.id for note in read_notes(put(tmp_path / "notes.csv", "\ufeffid,title\r\na,t\r\n"))] == ["a"]
 
 
+def test_versions_with_gaps_that_were_saved_as_floats_are_versions(tmp_path: Path) -> None:
+    path = tmp_path / "notes.parquet"
+    rows = "values ('a', 't', 3.0::DOUBLE), ('b', 't', 'nan'::DOUBLE), ('c', 't', null)"
+    duckdb.connect().execute(f"copy (select * from ({rows}) as notes(id, title, version)) to '{path}'")
+    assert {note.id: note.version for note in read_notes(path)} == {"a": 3, "b": None, "c": None}
+
+
 HEADER = "id,title,created_at,version"
 BAD = [
     ("a,again,,", "duplicate id", "line 3: id a stands in line 2 already"),

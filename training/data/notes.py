@@ -7,7 +7,6 @@ import csv
 import gzip
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import duckdb
 from pydantic import ValidationError
 
+from notellm.cells import tidy
 from notellm.note import Note
 from training.errors import DataError
 
@@ -116,7 +116,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
         text = io.TextIOWrapper(io.BytesIO(b"".join(_lines(path))), encoding="utf-8-sig", newline="")
         reader = csv.DictReader(text, restkey="cell without a column", strict=True)
         for row in reader:
-            yield f"line {reader.line_num}", _tidy({str(name): value for name, value in row.items()})
+            yield f"line {reader.line_num}", tidy({str(name): value for name, value in row.items()})
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no readable CSV file: {error}") from error
 
@@ -135,20 +135,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
             while rows := found.fetchmany(_ROWS_AT_A_TIME):
                 for row in rows:
                     number += 1
-                    yield f"row {number}", _tidy(dict(zip(names, row, strict=True)))
+                    yield f"row {number}", tidy(dict(zip(names, row, strict=True)))
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _tidy(row: Row) -> Row:
-    """Without empty cells, hashtags as a list."""
-    kept = {name: value for name, value in row.items() if value is not None and value != ""}
-    tags = kept.get("hashtags")
-    if isinstance(tags, str):
-        kept["hashtags"] = _hashtags(tags)
-    if isinstance(kept.get("version"), str) and kept["version"].isdigit():
-        kept["version"] = int(kept["version"])
-    return kept
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -157,12 +146,3 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from stream
     except (OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-
-
-def _hashtags(cell: str) -> list[Any]:
-    if cell.startswith("[") and cell.endswith("]"):
-        try:
-            return list(json.loads(cell))
-        except ValueError:
-            pass  # a name in brackets
-    return cell.split("|")

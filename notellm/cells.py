@@ -1,4 +1,4 @@
-"""`tidy`: a table's row as the fields of a note."""
+"""`tidy`: a row of a CSV or parquet file as the fields of a note."""
 
 import json
 import math
