@@ -224,10 +224,7 @@ class Settings(BaseSettings):
         description="Searches that may run and wait at once; more, or more than a client's share, is a 429.",
     )
     max_connections: int = Field(
-        default=1024,
-        ge=1,
-        le=10**6,
-        description="Connections at once. One more takes the place of one that waits for a request.",
+        default=1024, ge=1, le=10**6, description="Connections at once; one more takes the place of an idle one."
     )
 
     stall_seconds: float = Field(

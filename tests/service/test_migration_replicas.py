@@ -31,8 +31,24 @@ async def server() -> AsyncIterator[QdrantStandIn]:
     await server.stop()
 
 
-async def test_replicas_over_one_server_follow(settings_for: Make, server: QdrantStandIn, next_path: Path) -> None:
-    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+@pytest.fixture
+def settings(settings_for: Make, server: QdrantStandIn) -> Settings:
+    """Of each replica."""
+    return settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+
+
+@pytest.fixture
+def late(next_path: Path, tmp_path: Path) -> Path:
+    """The new model's checkpoint, at a place of its own: it can be moved away."""
+    return Path(shutil.copytree(next_path, tmp_path / "late"))
+
+
+def move(source: Path, target: Path) -> None:
+    """Takes a checkpoint away, or brings it back."""
+    source.rename(target)
+
+
+async def test_replicas_over_one_server_follow(settings: Settings, server: QdrantStandIn, next_path: Path) -> None:
     async with serving(settings) as (_, first), serving(settings) as (_, second):
         await embed(first, NOTES)
         await start(first, next_path)
@@ -59,39 +75,30 @@ async def test_replicas_over_one_server_follow(settings_for: Make, server: Qdran
     assert len(server.calls("DeleteVectorName")) == 1
 
 
-async def test_a_replica_tries_again_to_load_a_model(
-    settings_for: Make, server: QdrantStandIn, next_path: Path, tmp_path: Path
-) -> None:
+async def test_a_replica_tries_again_to_load_a_model(settings: Settings, late: Path, next_path: Path, tmp_path: Path) -> None:
     """Its disk may get the checkpoint later than that of the replica that was told to move."""
-    late, away = tmp_path / "late", tmp_path / "away"
-    shutil.copytree(next_path, late)
-    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    away = tmp_path / "away"
     async with serving(settings) as (_, first):
         await embed(first, NOTES)
         await start(first, late)
         await reach(first, "filled")
-        late.rename(away)
+        move(late, away)
         async with serving(settings) as (_, second):
             state = (await second.get("/admin/migration")).json()
             assert state["phase"] == "filling"
             assert "no such directory" in state["error"]
             await embed(second, MANY[:3])
-            away.rename(late)
+            move(away, late)
             assert "error" not in await reach(second, "filled")
             await change(second, "switch")
             await assert_answers_by(second, next_path, [*NOTES, *MANY[:3]])
 
 
-async def test_a_model_is_tried_ever_more_seldom(
-    settings_for: Make, server: QdrantStandIn, next_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    gone = tmp_path / "gone"
-    shutil.copytree(next_path, gone)
-    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+async def test_a_model_is_tried_ever_more_seldom(settings: Settings, late: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(settings) as (_, first):
-        await start(first, gone)
+        await start(first, late)
         await reach(first, "filled")
-    shutil.rmtree(gone)
+    shutil.rmtree(late)
     with caplog.at_level(logging.WARNING, "service.index_models"):
         async with serving(settings):
             await asyncio.sleep(2)
@@ -101,17 +108,15 @@ async def test_a_model_is_tried_ever_more_seldom(
 
 
 async def test_a_replica_without_the_model_that_answers_is_not_ready(
-    settings_for: Make, server: QdrantStandIn, next_path: Path, tmp_path: Path
+    settings: Settings, late: Path, next_path: Path, tmp_path: Path
 ) -> None:
     """It would answer by the old model, beside others that answer by the new one."""
-    late, away = tmp_path / "late", tmp_path / "away"
-    shutil.copytree(next_path, late)
-    settings = settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    away = tmp_path / "away"
     async with serving(settings) as (_, first):
         await embed(first, NOTES)
         await start(first, late)
         await reach(first, "filled")
-        late.rename(away)
+        move(late, away)
         async with serving(settings) as (_, second):
             assert (await second.get("/health/ready")).status_code == 200
             await change(first, "switch")
@@ -120,7 +125,7 @@ async def test_a_replica_without_the_model_that_answers_is_not_ready(
                     await asyncio.sleep(0.05)
             assert "another model should answer" in ready.json()["detail"]
             assert "no such directory" in (await second.get("/admin/migration")).json()["error"]
-            away.rename(late)
+            move(away, late)
             async with asyncio.timeout(30):
                 while (await second.get("/health/ready")).status_code != 200:
                     await asyncio.sleep(0.05)
