@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,10 @@ KILLS = 4
 NOTES = [
     {"id": f"n{number}", "title": f"note {number}", "content": "sour " * (number % 60), "version": 1} for number in range(1500)
 ]
+
+FEW = 400
+CHANGES = 5
+CHANGE_SECONDS = 0.1
 
 REWRITTEN = [str(note["id"]) for note in NOTES[:300]]
 
@@ -67,7 +73,7 @@ class Writer:
                 return
 
     def _write(self, client: httpx.Client, note_id: str) -> None:
-        if self.rng.random() < 0.4:
+        if self.rng.random() < 0.4 and len(self.possible[note_id]) == 1:  # else it is not known which version is deleted
             self.possible[note_id].append(None)
             assert client.delete(f"/notes/{note_id}").status_code in {204, 404}
             self.possible[note_id] = [None]
@@ -75,6 +81,8 @@ class Writer:
             self.sent[note_id] += 1
             self.possible[note_id].append(self.sent[note_id])
         answer = client.post("/notes/embed", json={"notes": [text(note_id, self.sent[note_id])]})
+        if answer.status_code == 503:  # its model was dropped: it may be stored, or not
+            return
         assert answer.status_code == 200, answer.text
         if self.possible[note_id] != [None]:
             self.possible[note_id] = [self.sent[note_id]]
@@ -110,11 +118,114 @@ def test_a_migration_survives_kills(tiny_path: Path, next_path: Path, tmp_path: 
         check_notes(service, next_path, writer.possible)
 
 
-def check_notes(service: RunningService, path: Path, states: dict[str, list[int | None]]) -> None:
+def phase_of(service: RunningService) -> str:
+    """Where the migration stands, when it is not on its way to there any more."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        state = httpx.get(f"{service.url}/admin/migration", timeout=60).json()
+        if state["phase"] not in {"loading", "filling"}:
+            return str(state["phase"])
+        time.sleep(0.1)
+    raise AssertionError(state)
+
+
+@dataclass
+class Moving:
+    """A service that is started again and again, and killed in the middle of a change of its migration.
+
+    Attributes:
+        possible: phases in which the next start may be.
+        kills: the changes that were asked for, and whether the answers had arrived.
+    """
+
+    place: Path
+    port: str
+    writer: Writer
+    rng: random.Random
+    possible: tuple[str, ...] = ("filled",)
+    kills: list[tuple[str, bool]] = field(default_factory=list)
+    started: list[RunningService] = field(default_factory=list)
+
+    def start(self, checkpoint: Path) -> tuple[RunningService, str]:
+        """The service, and its phase."""
+        service = start_service(checkpoint, self.place, NOTELLM_PORT=self.port)
+        self.started.append(service)
+        phase = phase_of(service)
+        assert phase in self.possible, ("what was acknowledged is undone", phase, self.kills)
+        return service, phase
+
+    def kill_while(self, service: RunningService, phase: str, change: str, after: str) -> None:
+        """Asks for a change that leads to another phase, while notes are written, and kills the service at some moment of it."""
+        answers: list[int] = []
+
+        def ask() -> None:
+            with suppress(httpx.TransportError):
+                answers.append(httpx.post(f"{service.url}/admin/migration/{change}", json={}, timeout=60).status_code)
+
+        writing = threading.Thread(target=self.writer.write_until_it_dies, args=(service,))
+        asking = threading.Thread(target=ask)
+        writing.start()
+        time.sleep(self.rng.uniform(0, 0.3))
+        before = self._noted()
+        asking.start()
+        deadline = time.monotonic() + 30
+        # Every other time at any moment, and else soon after it is noted down: that is when half of it is done.
+        while len(self.kills) % 2 and self._noted() == before and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(self.rng.uniform(0, CHANGE_SECONDS))
+        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+        for thread in (writing, asking):
+            thread.join(60)
+            assert not thread.is_alive()
+        assert answers in ([], [200])
+        self.kills.append((change, bool(answers)))
+        self.possible = (after,) if answers else (phase, after)
+
+    def _noted(self) -> str:
+        return (self.place / "index" / "index.json").read_text()
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Iterator[Moving]:
+    rng = random.Random(11)
+    made = Moving(tmp_path, str(free_port()), Writer(rng), rng)
+    yield made
+    for service in made.started:
+        service.process.kill()
+        service.process.wait(60)
+
+
+def test_changes_of_a_migration_survive_kills(tiny_path: Path, next_path: Path, moving: Moving) -> None:
+    notes = NOTES[:FEW]
+    with running_service(tiny_path, moving.place, NOTELLM_PORT=moving.port) as service:
+        store(service, notes)
+        finished(migrate(service, "--to", str(next_path), "--no-switch", "--share", "1"))
+    for _ in range(CHANGES):
+        service, phase = moving.start(tiny_path)
+        moving.kill_while(service, phase, *(("switch", "switched") if phase == "filled" else ("rollback", "filled")))
+    service, phase = moving.start(tiny_path)
+    while phase != "none":
+        if phase == "switched":
+            finished(migrate(service, "--roll-back"))
+        moving.kill_while(service, "filled", "cancel", "none")
+        service, phase = moving.start(tiny_path)
+    check_notes(service, tiny_path, moving.writer.possible, notes)
+    finished(migrate(service, "--to", str(next_path), "--share", "1"))
+    while phase != "none" or moving.kills[-1][0] != "finish":
+        moving.kill_while(service, "switched", "finish", "none")
+        service, phase = moving.start(next_path)
+    check_notes(service, next_path, moving.writer.possible, notes)
+    assert {change for change, _ in moving.kills} == {"switch", "rollback", "cancel", "finish"}
+    print(moving.kills)  # noqa: T201 - which of them had been acknowledged
+
+
+def check_notes(
+    service: RunningService, path: Path, states: dict[str, list[int | None]], notes: list[dict[str, object]] = NOTES
+) -> None:
     """Every note is there in an acknowledged state, or in that of the request that died, with the new model's vector of its text."""
     kept = []
     with httpx.Client(base_url=service.url, timeout=60) as client:
-        for note in NOTES:
+        for note in notes:
             answer = client.get(f"/notes/{note['id']}", params={"vector": True})
             found = answer.json() if answer.status_code == 200 else None
             possible = states.get(str(note["id"]), [1])
