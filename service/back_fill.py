@@ -72,6 +72,12 @@ class BackFill:
             pause = 0.1 if done else min(max(2 * pause, 0.1), longest)
             await asyncio.sleep(pause)
 
+    async def still_complete(self) -> bool:
+        """Whether each note has a vector now. Where the last pass says so, notes may have been stored without one since: they get it."""
+        if self.complete and await self.step():
+            await self.step()
+        return self.complete
+
     async def step(self) -> int:
         """One pass over all notes that lack the vector; how many it has filled in. What goes wrong is in `error`."""
         async with self._passes:

@@ -91,7 +91,7 @@ class LoadedModels:
         loaded = self._loaded[model.vector] = Loaded(served, BackFill(served.notes, index), stack)
         return loaded
 
-    def check_complete(self, model: ModelVectors, *, force: bool, reason: str | None) -> None:
+    async def check_complete(self, model: ModelVectors, *, force: bool, reason: str | None) -> None:
         """Whether a model can answer.
 
         Raises:
@@ -101,7 +101,7 @@ class LoadedModels:
         if loaded is None:
             raise MigrationConflict(f"{model.vector} is not loaded here: {reason or 'it is being loaded'}")
         fill = loaded.back_fill
-        if not fill.complete and not force:
+        if not force and not await fill.still_complete():
             failed = f", and {fill.failed} of them cannot be embedded" if fill.failed else ""
             raise MigrationConflict(
                 f"notes lack a vector of {model.vector}{failed}, and would not be found: wait until the back-fill is complete, or "

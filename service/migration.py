@@ -12,7 +12,7 @@ from notellm.errors import NoteLLMError
 from service import index_models
 from service.archive import vector_name_of
 from service.changes import Changes
-from service.errors import InvalidRequest, MigrationConflict
+from service.errors import InvalidRequest, MigrationConflict, ServiceError
 from service.index import NoteIndex
 from service.index.description import Description, ModelVectors, Move
 from service.index_models import IndexModels
@@ -24,6 +24,7 @@ from service.served import ModelOpener, ServedModel
 logger = logging.getLogger(__name__)
 # Between two attempts at what has failed before.
 LONGEST_PAUSE_SECONDS = 300.0
+_NOT_FOLLOWED = "the state of the migration cannot be followed"
 
 
 class Migration:
@@ -185,7 +186,7 @@ class Migration:
         move, description = self._underway(), self._models.description
         model = move.source if which == "source" else move.target
         if description.vector != model.vector:
-            self._models.loaded.check_complete(model, force=force, reason=self._models.error)
+            await self._models.loaded.check_complete(model, force=force, reason=self._models.error)
             await self._models.become(description.answering(model))
 
     async def _load(self, target: ModelVectors, share: float) -> None:
@@ -246,8 +247,10 @@ class Migration:
                     tried, again, pause = description, clock() + pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
                     await self._models.follow_to(description)
                     await self._models.drop()
+            except ServiceError as error:
+                logger.warning(_NOT_FOLLOWED, extra={"reason": error.detail})
             except Exception:  # nobody waits for it: it must not end without a word
-                logger.exception("the state of the migration cannot be followed")
+                logger.exception(_NOT_FOLLOWED)
 
 
 def _check_alone(description: Description, target: ModelVectors) -> None:

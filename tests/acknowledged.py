@@ -37,9 +37,21 @@ class Acknowledged:
         self.possible |= {note_id: [state] for note_id, state in states.items()}
         self.requests += 1
 
+    @property
+    def unsure(self) -> int:
+        """Notes that a reader may find in more than one state."""
+        return sum(len(states) > 1 for states in self.possible.values())
+
     def fits(self, note_id: str, stored: Fields | None) -> bool:
         """Whether a reader may find this."""
         return any(_same(stored, state) for state in self.possible.get(note_id, [None]))
+
+    def settle(self, stored: Mapping[str, Fields]) -> None:
+        """Compares with all that a reader finds while nobody writes: from now on it is that, and nothing else."""
+        for note_id, states in self.possible.items():
+            found = stored.get(note_id)
+            assert self.fits(note_id, found), ("lost, changed or brought back", note_id, found, states)
+            self.possible[note_id] = [state for state in states if _same(found, state)][-1:]
 
     def is_stored(self, note_id: str) -> bool:
         """Whether a note must be there, whatever it says."""

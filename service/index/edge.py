@@ -30,20 +30,15 @@ from service.index.disk import DiskReserve
 from service.index.durability import Durability
 from service.index.edge_files import DescriptionFile, load_shard, refused
 from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones, without_vector
+from service.index.edge_search import search_params
 from service.index.edge_tombstones import burial, left_of
 from service.index.edge_vectors import EdgeVectors
 from service.index.integrity import Ledger, check_integrity, count, failed
 from service.index.remembered import Remembered
 from service.index.swap import recover, tidy
+from service.index.synced import make_directory
 
 Result = TypeVar("Result")
-# Candidates of a search in a graph that `optimize_index` has built. What is in no graph is scanned.
-_CANDIDATES = 768
-# So few notes are scanned faster than a way to them is found in a graph.
-_FEW_NOTES = 50_000
-# In a graph of fewer notes, where a filter leaves less than that share of them, a search goes round those that it leaves out (ACORN): else
-# it finds too few. In a larger graph there are edges enough, and the way round takes too long.
-_SPARSE_NOTES, _SPARSE_SHARE = 400_000, 0.4
 
 
 class EdgeIndex:
@@ -51,7 +46,6 @@ class EdgeIndex:
 
     Make one with `EdgeIndex.open`. Calls run in one thread of their own: the library holds the interpreter lock, so they are
     short (an exact scan), and never two at a time.
-
     """
 
     name = "qdrant-edge"
@@ -81,7 +75,7 @@ class EdgeIndex:
                 written.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
             reserve = DiskReserve(directory, min_free_bytes)
             reserve.check_opening()
             file = DescriptionFile(directory / "index.json")
@@ -136,7 +130,7 @@ class EdgeIndex:
                 score_threshold=min_score,
                 with_payload=True,
                 with_vector=[self.vector_name] if with_vectors else False,
-                params=self._search_params(wanted),
+                params=search_params(self._shard, wanted, self.indexed),
             )
             return list(map(self._scored, self._shard.query(request)))
 
@@ -226,15 +220,18 @@ class EdgeIndex:
         self._write(operations)
 
     def _delete(self, points: "list[edge.PointId]") -> None:
+        """A tombstone takes the place of its note in one step: a kill leaves one of the two."""
         self._reserve.check()
         records = [record for record in self._retrieve(points) if DELETED not in (record.payload or {})]
-        if not records:
-            return
-        self._durable.expect_fewer(len(records))
-        operations = [edge.UpdateOperation.delete_points([record.id for record in records])]
-        if left := [tombstone for record in records if (tombstone := left_of(record))]:
-            operations.append(edge.UpdateOperation.upsert_points(left))
-        self._write(operations)
+        left = {record.id: left_of(record) for record in records}
+        operations = []
+        if buried := [tombstone for tombstone in left.values() if tombstone]:
+            operations.append(edge.UpdateOperation.upsert_points(buried))
+        if gone := [point for point, tombstone in left.items() if not tombstone]:
+            self._durable.expect_fewer(len(gone))
+            operations.append(edge.UpdateOperation.delete_points(gone))
+        if operations:
+            self._write(operations)
 
     def _fill(self, notes: Sequence[IndexedNote]) -> None:
         by_point = {UUID(point_id(note.id)): note for note in notes}
@@ -261,13 +258,6 @@ class EdgeIndex:
         """Who finds a note here may tell a client that it is stored: what could not be brought to the disk is brought there first."""
         self._durable.catch_up()
         return self._shard.retrieve(points, True, with_vectors)
-
-    def _search_params(self, wanted: edge.Filter) -> edge.SearchParams:
-        """A filter by what payload indexes hold tells about how many notes it leaves; one by ids alone leaves nearly all."""
-        if self.indexed and wanted.must and self._shard.count(edge.CountRequest(exact=False, filter=wanted)) <= _FEW_NOTES:
-            return edge.SearchParams(exact=True)
-        sparse = edge.AcornSearchParams(enable=True, max_selectivity=_SPARSE_SHARE) if self.indexed < _SPARSE_NOTES else None
-        return edge.SearchParams(hnsw_ef=_CANDIDATES, acorn=sparse)
 
     def _count(self) -> int:
         return count(self._shard) - self._tombstones.value()

@@ -1,6 +1,5 @@
 """The directory of an embedded index: opening its shard, and the description beside it."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from service.errors import StartupError
 from service.index.base import DELETED
 from service.index.description import Description, check_served
 from service.index.integrity import failed
+from service.index.synced import replace_durably, sync, sync_tree
 
 # Without them a filter reads the payload of every note, which takes forty times as long as the scan.
 _PAYLOAD_INDEXES = {
@@ -55,7 +55,9 @@ def load_shard(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
         partial = path.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         edge.EdgeShard.create(str(partial), config).close()
+        sync_tree(partial)
         partial.rename(path)
+        sync(path.parent)
     with refused(path):
         return _with_payload_indexes(edge.EdgeShard.load(str(path)))
 
@@ -101,18 +103,3 @@ class DescriptionFile:
     def write(self, description: Description) -> None:
         """Notes down whose vectors the index holds, durably."""
         replace_durably(self._path, description.write() + "\n")
-
-
-def replace_durably(path: Path, text: str) -> None:
-    """Writes a file that is there whole or as it was, also after a loss of power."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -57,35 +57,44 @@ class EdgeVectors:
     def drop(self, vector_name: str) -> None:
         """See `NoteIndex.drop`."""
         self.description.check_drop(vector_name)
-        if self._has(vector_name):
+        if _has(self.shard, vector_name):
             self.shard.update(edge.UpdateOperation.delete_vector_name(vector_name))
             self.shard.flush()
         self.describe_as(self.description.model_copy(update={"dropping": None}))
 
     def _look(self) -> None:
-        self.indexed = self.shard.info().indexed_vectors_count // len(self.description.models)
+        self.indexed = notes_in_graph(self.shard, self.description)
 
     def _add(self, model: ModelVectors) -> None:
-        if not self._has(model.vector):
+        if not _has(self.shard, model.vector):
             self.shard.update(edge.UpdateOperation.create_dense_vector(model.vector, model.dimensions, edge.Distance.Cosine))
             self.shard.flush()
 
-    def _has(self, vector_name: str) -> bool:
-        """The library lists a shard's vectors nowhere, but refuses to be asked for one that is not there."""
-        nobody: set[edge.PointId] = {UUID(int=0)}
-        condition = edge.Filter(must=[edge.HasIdCondition(nobody), edge.HasVectorCondition(vector_name)])
-        request = edge.QueryRequest(
-            limit=1,
-            offset=0,
-            query=edge.Query.Nearest([1.0], using=vector_name),
-            filter=condition,
-            with_payload=False,
-            with_vector=False,
-        )
-        try:
-            self.shard.query(request)
-        except BaseException as error:
-            if not failed(error):
-                raise
-            return "Not existing vector name" not in str(error)
-        return True
+
+def notes_in_graph(shard: edge.EdgeShard, description: Description) -> int:
+    """For each model the library counts a note once, and for one whose vectors are on their way out, too."""
+    held = len(description.models)
+    if description.dropping is not None and _has(shard, description.dropping):
+        held += 1
+    return shard.info().indexed_vectors_count // held
+
+
+def _has(shard: edge.EdgeShard, vector_name: str) -> bool:
+    """The library lists a shard's vectors nowhere, but refuses to be asked for one that is not there."""
+    nobody: set[edge.PointId] = {UUID(int=0)}
+    condition = edge.Filter(must=[edge.HasIdCondition(nobody), edge.HasVectorCondition(vector_name)])
+    request = edge.QueryRequest(
+        limit=1,
+        offset=0,
+        query=edge.Query.Nearest([1.0], using=vector_name),
+        filter=condition,
+        with_payload=False,
+        with_vector=False,
+    )
+    try:
+        shard.query(request)
+    except BaseException as error:
+        if not failed(error):
+            raise
+        return "Not existing vector name" not in str(error)
+    return True

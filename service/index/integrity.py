@@ -11,6 +11,7 @@ import qdrant_edge as edge
 
 from service.errors import StartupError
 from service.index.base import DELETED, point_id
+from service.index.synced import sync
 
 SAMPLE = 64
 _TOLERANCE = 1e-3
@@ -27,7 +28,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
+        made = not path.exists()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if made:
+            sync(path.parent)
 
     def least(self) -> int:
         """The number; 0 in a new ledger.

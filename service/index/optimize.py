@@ -25,6 +25,7 @@ from service.errors import CommandError
 from service.index.disk import MIB
 from service.index.edge import EdgeIndex
 from service.index.edge_files import DescriptionFile
+from service.index.edge_vectors import notes_in_graph
 from service.index.integrity import Ledger, count, failed
 from service.index.swap import OPTIMIZING, SHARD, replace
 
@@ -186,8 +187,7 @@ def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
         if count(copy) < ledger.least():  # two copies of a note, of which one was counted, too, have become one
             ledger.write(count(copy))
         ledger.close()
-        models = DescriptionFile(directory / "index.json").read().models  # the library counts a note once for each
-        return notes, copy.info().indexed_vectors_count // len(models)
+        return notes, notes_in_graph(copy, DescriptionFile(directory / "index.json").read())
 
 
 def _pages(shard: edge.EdgeShard) -> "Iterator[list[edge.PointId]]":

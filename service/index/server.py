@@ -32,6 +32,7 @@ from service.index.server_filters import (
     of_text,
     older_than,
     tombstones,
+    unnumbered,
     without_vector,
 )
 
@@ -142,7 +143,11 @@ class ServerIndex:
         ]
         await self._write(
             [
-                *([models.DeleteOperation(delete=models.PointIdsList(points=unversioned))] if unversioned else []),
+                *(
+                    [models.DeleteOperation(delete=models.FilterSelector(filter=unnumbered(unversioned)))]
+                    if unversioned
+                    else []
+                ),
                 *(_tombstone(payload) for _, payload in stored if payload.get("version") is not None),
             ]
         )

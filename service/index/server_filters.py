@@ -45,6 +45,12 @@ def buried_by(version: int) -> models.Filter:
     )
 
 
+def unnumbered(points: list[models.ExtendedPointId]) -> models.Filter:
+    """Those of the points that are notes without a version."""
+    numbered = models.FieldCondition(key="version", range=models.Range(gte=0.0))
+    return models.Filter(must=[models.HasIdCondition(has_id=points)], must_not=[numbered, _deleted()])
+
+
 def of_text(content_hash: str) -> models.Filter:
     """A note that has this text."""
     return models.Filter(must=[models.FieldCondition(key="content_hash", match=models.MatchValue(value=content_hash))])

@@ -6,9 +6,10 @@ index/
 └── shard.replaced/     what was served before: between two renames, and until it is removed
 """
 
-import os
 import shutil
 from pathlib import Path
+
+from service.index.synced import sync, sync_tree
 
 SHARD = "shard"
 OPTIMIZING = "shard.optimizing"
@@ -23,10 +24,10 @@ def replace(directory: Path) -> None:
     Raises:
         OSError: another process has come between.
     """
-    _sync(directory / OPTIMIZING)
+    sync_tree(directory / OPTIMIZING)
     (directory / SHARD).rename(directory / REPLACED)
     (directory / OPTIMIZING).rename(directory / SHARD)
-    _sync_one(directory)
+    sync(directory)
     shutil.rmtree(directory / REPLACED, ignore_errors=True)
 
 
@@ -40,19 +41,3 @@ def tidy(directory: Path) -> None:
     """Removes what an interrupted process has left. For who has the shard open: nobody else is at work then."""
     for left in (OPTIMIZING, REPLACED):
         shutil.rmtree(directory / left, ignore_errors=True)
-
-
-def _sync(directory: Path) -> None:
-    """So that a power cut finds the files as whole as a kill does."""
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            _sync_one(Path(parent) / name)
-        _sync_one(Path(parent))
-
-
-def _sync_one(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

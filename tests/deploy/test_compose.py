@@ -171,6 +171,8 @@ def test_the_demos_notes_are_there_only_if_asked_for(file: Path) -> None:
     fill, checkpoint = services["fill"], services["checkpoint"]
     assert fill["profiles"] == ["demo"]
     assert fill["image"] == checkpoint["image"]
+    assert "build" not in fill, "two services that build one image at once fail where compose builds side by side"
+    assert fill["pull_policy"] == "never"
     assert fill["volumes"] == ["checkpoint:/checkpoint:ro"]
     python, option, module, path, url = fill["command"]
     assert (python, option) == ("python", "-m")

@@ -9,7 +9,7 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -50,6 +50,9 @@ def test_nothing_may_be_written_but_the_release(file: Path) -> None:
 
 @pytest.mark.parametrize("job", jobs())
 def test_actions_and_images_are_pinned_and_no_job_runs_for_ever(job: dict[str, Any]) -> None:
+    if "uses" in job:
+        assert job == {"uses": "./.github/workflows/ci.yml"}
+        return
     assert job["timeout-minutes"] <= 90
     for step in job["steps"]:
         assert PINNED.match(step.get("uses", "owner/action@v1")), step
@@ -69,6 +72,20 @@ def test_the_index_is_tested_with_the_server_that_is_shipped() -> None:
     assert server["image"] == read(ROOT / "docker-compose.yml")["services"]["qdrant"]["image"]
 
 
+def test_the_rules_are_tested_with_the_prometheus_that_is_shipped() -> None:
+    (step,) = [
+        step["run"] for step in read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["rules"]["steps"] if "run" in step
+    ]
+    assert f" {read(ROOT / 'docker-compose.yml')['services']['prometheus']['image']} " in step
+
+
+def test_nothing_is_released_that_has_not_passed() -> None:
+    release, checks = (read(ROOT / ".github" / "workflows" / f"{name}.yml") for name in ("release", "ci"))
+    needs = {name: job.get("needs", []) for name, job in release["jobs"].items()}
+    assert needs == {"tests": [], "packages": "tests", "image": "packages", "release": ["packages", "image"]}
+    assert "workflow_call" in checks[cast("str", True)], "YAML 1.1 reads `on` so"
+
+
 def test_release_notes_are_the_section_of_the_changelog() -> None:
     notes = run(str(RELEASE_NOTES), VERSION)
     section = (ROOT / "CHANGELOG.md").read_text().partition(f"\n## {VERSION}")[2].partition("\n## ")[0].partition("\n")[2]
@@ -86,6 +103,7 @@ def test_a_version_without_notes_is_not_released(version: str) -> None:
 def test_a_release_lists_what_is_installed(tmp_path: Path) -> None:
     steps = [step.get("run", "") for step in read(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["packages"]["steps"]]
     assert ".github/sbom environment dist/notellm.cdx.json" in steps
+    assert any('${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}' in step for step in steps), "as the image"
     script = subprocess.run(
         [ROOT / ".github" / "sbom", sys.prefix, tmp_path / "sbom.json"], capture_output=True, text=True, check=False
     )

@@ -12,6 +12,7 @@ import grpc
 import httpx
 import pytest
 
+from service import index_models
 from service.app import create_app
 from service.errors import PROBLEM_JSON, StartupError
 from service.index.calls import FAILURES, REST_SECONDS
@@ -115,6 +116,22 @@ async def test_the_server_refuses_connections(service: Service) -> None:
     await service.assert_unavailable()
     await service.network.start()
     await service.assert_recovers()
+
+
+@pytest.fixture
+def _looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("_looked_at_often")
+async def test_an_absent_server_fills_no_log(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """The state of a migration is looked at whether somebody asks or not."""
+    await service.network.refuse()
+    async with asyncio.timeout(30):
+        while "the state of the migration cannot be followed" not in caplog.messages:
+            await asyncio.sleep(0.05)
+    assert not [record.message for record in caplog.records if record.exc_info]
+    await service.network.start()
 
 
 async def test_connections_lead_nowhere(service: Service) -> None:

@@ -13,8 +13,7 @@ from notellm import Checkpoint
 from service.archive import vector_name_of
 from service.cli import app
 from service.errors import CommandError, StartupError
-from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, size_warning
-from service.index import edge as edge_module
+from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, edge_search, size_warning
 from service.index import optimize as optimize_module
 from service.index.description import Description, ModelVectors, Move
 from service.index.integrity import Ledger
@@ -28,8 +27,8 @@ NOTES = 3000
 GRAPH = Graph(m=16, ef_construct=64, threads=1, full_scan_kib=1)
 
 
-def open_index(directory: Path) -> EdgeIndex:
-    return EdgeIndex.open(directory, vector_name=NAME, dimensions=DIMENSIONS)
+def open_index(directory: Path, vector_name: str = NAME) -> EdgeIndex:
+    return EdgeIndex.open(directory, vector_name=vector_name, dimensions=DIMENSIONS)
 
 
 async def optimize(directory: Path, **settings: int) -> Optimized:
@@ -120,12 +119,12 @@ async def test_what_a_filter_leaves_few_of_is_scanned(tmp_path: Path, monkeypatc
     ]
     await filled(tmp_path, notes)
     await optimize(tmp_path)
-    monkeypatch.setattr(edge_module, "_CANDIDATES", 10)  # the graph misses much then
+    monkeypatch.setattr(edge_search, "_CANDIDATES", 10)  # the graph misses much then
     index = open_index(tmp_path)
     beer = NoteFilter(category="beer", exclude=["nobody"])
     assert await recall(index, notes[::4], queries(100), beer) == 1
     assert await recall(index, notes, queries(100), NoteFilter(exclude=["nobody"])) < 1
-    monkeypatch.setattr(edge_module, "_FEW_NOTES", 0)
+    monkeypatch.setattr(edge_search, "_FEW_NOTES", 0)
     assert await recall(index, notes[::4], queries(100), beer) < 1
     await index.close()
 
@@ -171,6 +170,11 @@ async def test_notes_with_vectors_of_two_models_are_counted_once(tmp_path: Path)
     assert index.indexed == NOTES
     assert await recall(index.of_model("tiny-1"), notes, queries(50)) >= 0.97
     await index.describe_as(Description(vector="tiny-1", dimensions=DIMENSIONS, dropping=NAME))
+    view = index.of_model("tiny-1")
+    assert view.indexed == NOTES, "the other vectors are on their way out, and still there"
+    await index.close()
+    index = open_index(tmp_path, vector_name="tiny-1")
+    assert index.indexed == NOTES
     view = index.of_model("tiny-1")
     await view.drop(NAME)
     assert view.indexed == NOTES

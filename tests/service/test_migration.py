@@ -116,6 +116,9 @@ async def test_notes_are_stored_also_where_the_other_model_fails(
     with monkeypatch.context() as patch:
         patch.setattr(NoteService, "vectors", _failing)
         assert [note["status"] for note in await embed(client, NOTES)] == ["stored"] * 4
+        refused = await client.post("/admin/migration/switch", json={})
+        assert refused.status_code == 409, refused.text
+        assert "4 of them cannot be embedded" in refused.json()["detail"]
         forced = await client.post("/admin/migration/switch", json={"force": True})
         assert forced.status_code == 200
         missing = await client.get("/notes/a1/similar")
@@ -125,6 +128,20 @@ async def test_notes_are_stored_also_where_the_other_model_fails(
     async with asyncio.timeout(30):
         while await views[1].count(lacking=True):
             await asyncio.sleep(0.05)
+    await assert_answers_by(client, next_path, NOTES)
+
+
+async def test_what_was_stored_by_one_model_only_has_both_vectors_before_the_other_answers(
+    runtime: Runtime, client: httpx.AsyncClient, next_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(client, next_path)
+    await reach(client, "filled")
+    for loaded in runtime.migration._models.loaded.all:
+        await loaded.stop_filling()  # as it rests, for up to a minute, when it is complete
+    with monkeypatch.context() as patch:
+        patch.setattr(NoteService, "vectors", _failing)
+        await embed(client, NOTES)
+    await change(client, "switch")
     await assert_answers_by(client, next_path, NOTES)
 
 
