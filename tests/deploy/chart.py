@@ -78,7 +78,7 @@ class Chart:
         if key not in self._rendered:
             outcome = self.run("template", "notellm", str(CHART), "--namespace", "notes", *key)
             assert outcome.returncode == 0, outcome.stderr
-            self._rendered[key] = [item for item in yaml.safe_load_all(outcome.stdout) if item]
+            self._rendered[key] = [item for item in yaml.load_all(outcome.stdout, yaml.CSafeLoader) if item]
         return self._rendered[key]
 
     def example(self, path: Path, *values: str) -> list[Object]:

@@ -191,6 +191,19 @@ def test_the_demo_image_runs_its_own_command_to_where_the_service_looks(chart: C
     assert f'CMD ["python", "-m", "demo.checkpoint", "{place}"]' in (ROOT / "Dockerfile").read_text()
 
 
+def test_files_that_are_made_anew_each_time_are_kept_beside_the_index(chart: Chart) -> None:
+    """The index belongs to their bits, which the demo's image makes on the machine on which it runs."""
+    pod = only(chart.example(CHART / "examples" / "embedded.yaml"), "Deployment")["spec"]["template"]["spec"]
+    assert {"name": "index", "persistentVolumeClaim": {"claimName": "notellm-index"}} in pod["volumes"]
+    assert [volume["name"] for volume in pod["volumes"] if "emptyDir" in volume] == ["tmp"]
+    (init,), (container,) = pod["initContainers"], pod["containers"]
+    kept = {"name": "index", "subPath": "checkpoint", "mountPath": "/checkpoint"}
+    assert kept in init["volumeMounts"]
+    assert kept | {"readOnly": True} in container["volumeMounts"]
+    assert {"name": "index", "mountPath": "/data"} in container["volumeMounts"]
+    assert "/data" not in {mount["mountPath"] for mount in init["volumeMounts"]}
+
+
 def test_a_directory_of_the_node_serves_for_trials(chart: Chart) -> None:
     objects = chart.template(values=("auth.keysSecret=keys", "checkpoint.hostPath=/srv/models"))
     volumes = only(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]

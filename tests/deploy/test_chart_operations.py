@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from service.metrics import Metrics
 from service.routes import operations
-from tests.deploy.chart import CHART, LEAST, QDRANT, ROOT, Chart, of_kind, only, service_container
+from tests.deploy.chart import CHART, LEAST, QDRANT, ROOT, Chart, Object, of_kind, only, service_container
 
 ADAPTER = ROOT / "deploy" / "helm" / "prometheus-adapter.yaml"
 METRIC = "notellm_queue_tokens"
@@ -68,14 +68,43 @@ def test_prometheus_scrapes_the_service_with_its_own_key(chart: Chart) -> None:
     assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "notellm"
 
 
-def test_it_does_not_scrape_qdrants_services(chart: Chart) -> None:
-    values = (*LEAST, "qdrant.own.enabled=true", "serviceMonitor.enabled=true", "serviceMonitor.keySecret=k")
-    objects = chart.template(values=values)
-    selector = only(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
-    chosen = [
-        item["metadata"]["name"] for item in of_kind(objects, "Service") if selector <= item["metadata"]["labels"].items()
+def scraped(objects: list[Object], monitor: str) -> list[tuple[str, str]]:
+    """Service and port of each of a monitor's targets, as the operator finds them."""
+    spec = only(objects, "ServiceMonitor", monitor)["spec"]
+    selector, wanted = spec["selector"]["matchLabels"].items(), {endpoint["port"] for endpoint in spec["endpoints"]}
+    return [
+        (service["metadata"]["name"], port["name"])
+        for service in of_kind(objects, "Service")
+        if selector <= service["metadata"]["labels"].items()
+        for port in service["spec"]["ports"]
+        if port["name"] in wanted
     ]
-    assert chosen == ["notellm"]
+
+
+def test_a_qdrant_of_ones_own_is_scraped_as_another_job(chart: Chart) -> None:
+    """Alerts of the job notellm count its targets and their starts."""
+    values = ("serviceMonitor.enabled=true", "serviceMonitor.keySecret=k", "serviceMonitor.labels.release=prometheus")
+    objects = chart.example(CHART / "examples" / "qdrant-own.yaml", *values)
+    assert scraped(objects, "notellm") == [("notellm", "http")]
+    assert scraped(objects, "notellm-qdrant") == [("notellm-qdrant", "http")]
+    monitor = only(objects, "ServiceMonitor", "notellm-qdrant")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert only(objects, "Service", "notellm-qdrant")["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "qdrant"
+    assert monitor["spec"]["endpoints"] == [
+        {
+            "port": "http", "path": "/metrics", "interval": "15s",
+            "authorization": {"type": "Bearer", "credentials": {"name": "notellm-qdrant", "key": "api-key"}},
+        }
+    ]  # fmt: skip
+
+
+def test_a_qdrant_without_a_key_is_scraped_without_one(chart: Chart) -> None:
+    watched = ("serviceMonitor.enabled=true", "serviceMonitor.keySecret=k")
+    own = chart.template(values=(*LEAST, "qdrant.own.enabled=true", *watched))
+    (endpoint,) = only(own, "ServiceMonitor", "notellm-qdrant")["spec"]["endpoints"]
+    assert "authorization" not in endpoint
+    (monitor,) = of_kind(chart.template(values=(*QDRANT, *watched)), "ServiceMonitor")
+    assert monitor["metadata"]["name"] == "notellm", "a server elsewhere is for others to watch"
 
 
 def test_rule_files_become_objects(chart: Chart, tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ VLLM = (*LEAST, "engine.kind=vllm")
         ((*LEAST, "engine.tensorParallel=2"), "one GPU at most"),
         (("auth.keysSecret=keys",), "exactly one of checkpoint.existingClaim, checkpoint.image.repository"),
         ((*LEAST, "checkpoint.hostPath=/models"), "exactly one of"),
+        ((*LEAST, "checkpoint.image.keep=true"), "without checkpoint.image.repository"),
+        (
+            (*QDRANT, "checkpoint.existingClaim=", "checkpoint.image.repository=m", "checkpoint.image.keep=true"),
+            "drop it, and let",
+        ),
         (("checkpoint.existingClaim=models",), "set auth.keysSecret to a secret with a file of API keys"),
         ((*LEAST, "auth.allowAnonymous=true"), "contradict each other"),
         ((*LEAST, "serviceMonitor.enabled=true"), "a key of the scope metrics"),

@@ -135,15 +135,16 @@ def test_with_traces_the_collector_is_reached(chart: Chart, endpoint: str, port:
     assert narrow["egress"][1] == to_collector | {"to": [{"podSelector": {"matchLabels": {"a": "b"}}}]}
 
 
-def test_a_qdrant_of_ones_own_is_reached_by_the_service_alone(chart: Chart) -> None:
+def test_a_qdrant_of_ones_own_is_reached_by_the_service_and_prometheus_alone(chart: Chart) -> None:
     objects = chart.example(CHART / "examples" / "qdrant-own.yaml")
     (_, service), (_, qdrant) = sorted(pods(objects))
     spec = only(objects, "NetworkPolicy", "notellm-qdrant")["spec"]
-    (clients, nodes) = spec["ingress"]
+    (clients, scrapers, nodes) = spec["ingress"]
     assert [rule["ports"] for rule in (clients, nodes)] == [
         [{"port": "grpc", "protocol": "TCP"}],
         [{"port": "p2p", "protocol": "TCP"}],
     ]
+    assert scrapers == {"from": [MONITORING], "ports": [{"port": "http", "protocol": "TCP"}]}
     for rule, meant, other in ((clients, service, qdrant), (nodes, qdrant, service)):
         (peer,) = rule["from"]
         selector = peer["podSelector"]["matchLabels"].items()
@@ -155,6 +156,12 @@ def test_a_qdrant_of_ones_own_is_reached_by_the_service_alone(chart: Chart) -> N
     (_, to_qdrant) = only(objects, "NetworkPolicy")["spec"]["egress"]
     assert to_qdrant["ports"] == [{"port": 6334, "protocol": "TCP"}]
     assert to_qdrant["to"][0]["podSelector"]["matchLabels"].items() <= qdrant["metadata"]["labels"].items()
+
+
+def test_without_scrapers_nobody_reaches_qdrants_http_port(chart: Chart) -> None:
+    """A rule with an empty list of peers would let everybody in."""
+    spec = policy(chart, *LEAST, "qdrant.own.enabled=true", "networkPolicy.scrapers=null", name="notellm-qdrant")
+    assert [port["port"] for rule in spec["ingress"] for port in rule["ports"]] == ["grpc", "p2p"]
 
 
 def test_another_release_can_be_let_at_qdrant(chart: Chart) -> None:

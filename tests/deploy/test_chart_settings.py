@@ -123,15 +123,6 @@ def test_the_schema_has_the_values_and_no_others() -> None:
     assert known == {name for name in leaves(values) if not name.startswith(free)}
 
 
-def test_every_value_is_read_by_a_template() -> None:
-    templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
-    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    for name, value in values.items():
-        assert f"Values.{name}" in templates, name
-        for part in value if isinstance(value, dict) and name != "resources" else ():
-            assert f".{part}" in templates, f"{name}.{part}"
-
-
 def test_names_of_digits_stay_names(chart: Chart) -> None:
     """Without quotes, YAML would make numbers of them, which the API refuses."""
     named = (

@@ -1,9 +1,11 @@
 """Commands of the documentation: run where they need no cluster, and else with values that the chart takes."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from service.keys import KeyRing, Scope
-from tests.deploy.chart import LEAST, ROOT, Chart, only, service_container
+from tests.deploy.chart import CHART, LEAST, ROOT, Chart, Object, environment_of, of_kind, only, service_container
 
 PAGE = ROOT / "docs" / "kubernetes.md"
 TRAINING = ROOT / "deploy" / "training" / "README.md"
@@ -28,6 +30,8 @@ BLOCKS = blocks_of(PAGE)
 OFFLINE = [block for block in BLOCKS if not NEEDS.match(block)]
 ONLINE = [line for block in BLOCKS if NEEDS.match(block) for line in block.splitlines()[1:]]
 INSTALLS = [line for line in ONLINE if line.startswith("helm upgrade --install") and "deploy/helm/notellm " in line]
+# What a reader writes into which file.
+SNIPPETS = re.findall(r"```yaml\n# (\w+\.yaml)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 CREATIONS = [line for line in ONLINE if line.startswith("kubectl ") and " create " in line]
 # These have not run where this was written.
 FOREIGN = re.compile(
@@ -53,10 +57,39 @@ def shell(chart: Chart, script: str, folder: Path) -> str:
     return outcome.stdout
 
 
+def merge(values: Object, more: Object) -> None:
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(values.get(name), dict):
+            merge(values[name], value)
+        else:
+            values[name] = value
+
+
+@pytest.fixture
+def followed(chart: Chart, folder: Path) -> Path:
+    """Where somebody stands who has followed the whole page, but for what needs a cluster."""
+    for block in OFFLINE:
+        if "keygen" not in block:
+            shell(chart, block, folder)
+    for name, text in SNIPPETS:
+        file = folder / name
+        values = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+        merge(values, yaml.safe_load(text))
+        file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return folder
+
+
+def rendered(chart: Chart, folder: Path, line: str) -> list[Object]:
+    """What an installation makes."""
+    text = shell(chart, line.replace("upgrade --install", "template", 1), folder)
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
 def test_there_are_commands_of_both_kinds() -> None:
-    assert len(OFFLINE) == 2
-    assert len(INSTALLS) == 7
+    assert len(OFFLINE) == 3
+    assert len(INSTALLS) == 5
     assert len(CREATIONS) == 5
+    assert [name for name, _ in SNIPPETS] == ["mine.yaml"] * 3 + ["next.yaml"] + ["mine.yaml"] * 3
 
 
 @pytest.mark.parametrize("page", [*sorted((ROOT / "docs").glob("*.md")), TRAINING], ids=lambda page: page.stem)
@@ -67,17 +100,54 @@ def test_commands_that_have_not_run_say_what_they_need(page: Path) -> None:
     assert not [code for code in re.findall(r"`([^`\n]+)`", text) if FOREIGN.match(code)], "put it into a block with a mark"
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in OFFLINE if "keygen" not in block], ids=lambda block: shlex.split(block)[0]
-)
-def test_a_command_that_needs_no_cluster_runs(chart: Chart, folder: Path, block: str) -> None:
-    assert shell(chart, block, folder)
+def test_every_snippet_says_which_file_it_belongs_to() -> None:
+    assert PAGE.read_text(encoding="utf-8").count("```yaml\n") == len(SNIPPETS)
 
 
 @pytest.mark.parametrize("line", INSTALLS)
-def test_an_installation_has_values_that_the_chart_takes(chart: Chart, folder: Path, line: str) -> None:
-    rendered = shell(chart, line.replace("upgrade --install", "template", 1), folder)
-    assert "kind: Deployment" in rendered
+def test_no_installation_forgets_what_an_earlier_one_has_set(line: str) -> None:
+    """An upgrade has the values that it names, and no others; the two here are of the moment, and end with the next one."""
+    assert "--values mine.yaml" in line
+    assert set(re.findall(r"--set\S* (\S+)", line)) <= {"replicas=0", "autoscaling.enabled=false"}
+
+
+def test_all_that_the_page_has_written_down_is_installed_at_once(chart: Chart, followed: Path) -> None:
+    values = yaml.safe_load((followed / "mine.yaml").read_text(encoding="utf-8"))
+    assert values.keys() >= yaml.safe_load((CHART / "examples" / "qdrant.yaml").read_text()).keys()
+    objects = rendered(chart, followed, INSTALLS[0])
+    variables = environment_of(service_container(objects))
+    assert variables["NOTELLM_CHECKPOINT"] == "/checkpoint/2026-12-01"
+    assert variables["NOTELLM_QDRANT_COLLECTION"] == "notes-2026-12-01"
+    assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://collector.example.com:4318"
+    assert variables["OTEL_TRACES_SAMPLER_ARG"] == "0.01"
+    assert only(objects, "HorizontalPodAutoscaler")["spec"]["maxReplicas"] == 20
+    assert only(objects, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "notellm.yml").read_text())
+    installed = only(objects, "PrometheusRule", "notellm-alerts")["spec"]
+    assert [group["name"] for group in installed["groups"]] == [group["name"] for group in rules["groups"]]
+    board = only(objects, "ConfigMap", "notellm-dashboard-notellm")["data"]["notellm.json"]
+    assert board == (ROOT / "deploy" / "grafana" / "dashboards" / "notellm.json").read_text(encoding="utf-8")
+
+
+def test_a_second_release_serves_the_new_pair_and_alerts_nobody_twice(chart: Chart, followed: Path) -> None:
+    (line,) = [line for line in INSTALLS if " notellm-next " in line]
+    objects = rendered(chart, followed, line)
+    assert {item["metadata"]["name"] for item in of_kind(objects, "Deployment")} == {"notellm-next"}
+    assert not of_kind(objects, "PrometheusRule")
+    assert not of_kind(objects, "ConfigMap")
+    (deployment,) = of_kind(objects, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert environment_of(container)["NOTELLM_QDRANT_COLLECTION"] == "notes-2026-12-01"
+
+
+def test_qdrant_comes_up_alone_at_first(chart: Chart, folder: Path) -> None:
+    (folder / "mine.yaml").write_text((CHART / "examples" / "qdrant-own.yaml").read_text() + "autoscaling: {enabled: true}\n")
+    (line,) = [line for line in INSTALLS if "replicas=0" in line]
+    objects = rendered(chart, folder, line)
+    assert only(objects, "Deployment")["spec"]["replicas"] == 0
+    assert only(objects, "StatefulSet", "notellm-qdrant")["spec"]["replicas"] == 3
+    (asked,) = {found for line in ONLINE for found in re.findall(r"port-forward service/(notellm-qdrant) 6333:6333", line)}
+    assert 6333 in {port["port"] for port in only(objects, "Service", asked)["spec"]["ports"]}
 
 
 def test_the_namespace_is_there_before_what_is_put_into_it() -> None:
@@ -142,18 +212,28 @@ def test_claims_that_stay_are_found_by_the_label_that_is_shown(chart: Chart) -> 
 def test_the_key_file_that_is_shown_lets_in_whom_it_says(chart: Chart, folder: Path) -> None:
     (block,) = [block for block in OFFLINE if "keygen" in block]
     shell(chart, block, folder)
-    ring = KeyRing.parse((folder / "keys.toml").read_text())
-    assert len(ring) == 2
-    assert f'scopes = ["{Scope.METRICS.value}"]' in (folder / "keys.toml").read_text()
+    written = (folder / "keys.toml").read_text()
+    assert len(KeyRing.parse(written)) == 3
+    scopes = {name: set(client["scopes"]) for name, client in tomllib.loads(written).items()}
+    assert scopes == {
+        "feed": {Scope.READ.value, Scope.WRITE.value},
+        "prometheus": {Scope.METRICS.value},
+        # A migration needs the first, an import that embeds the notes again all of them.
+        "operator": {Scope.ADMIN.value, Scope.READ.value, Scope.WRITE.value},
+    }
+
+
+def training_job() -> Object:
+    objects = yaml.safe_load_all((ROOT / "deploy" / "training" / "job.yaml").read_text())
+    (job,) = of_kind(list(objects), "Job")
+    return job
 
 
 def test_the_training_job_finds_what_its_config_map_holds(chart: Chart, folder: Path) -> None:
     (command,) = [line for block in blocks_of(TRAINING) for line in block.splitlines() if "create configmap" in line]
     shown = yaml.safe_load(shell(chart, f"{command} --dry-run=client --output yaml", folder))
     assert shown["data"].keys() == {"torchrun.sh", "config.yaml"}
-    (job,) = [
-        item for item in yaml.safe_load_all((ROOT / "deploy" / "training" / "job.yaml").read_text()) if item["kind"] == "Job"
-    ]
+    job = training_job()
     (container,) = job["spec"]["template"]["spec"]["containers"]
     called = [*container["command"], *container["args"]]
     assert [Path(part).name for part in called if part.startswith("/config/")] == ["torchrun.sh", "config.yaml"]
@@ -161,6 +241,19 @@ def test_the_training_job_finds_what_its_config_map_holds(chart: Chart, folder: 
     assert mounts["config"] == "/config"
     volumes = {volume["name"]: volume for volume in job["spec"]["template"]["spec"]["volumes"]}
     assert volumes["config"]["configMap"]["name"] == shown["metadata"]["name"]
+
+
+def test_the_training_job_waits_for_its_data_and_is_then_let_go() -> None:
+    (block,) = [block for block in blocks_of(TRAINING) if "create configmap" in block]
+    lines = block.splitlines()
+    apply, *copies, remove, patch = [line for line in lines if re.match(r"kubectl (apply|cp|delete|patch) ", line)]
+    assert "-f deploy/training/job.yaml -f deploy/training/fill.yaml" in apply
+    assert {shlex.split(line)[2] for line in copies} == {"notes.parquet", "events.parquet", "huggingface"}
+    assert remove == "kubectl delete -f deploy/training/fill.yaml"
+    words, job = shlex.split(patch), training_job()
+    assert words[:4] == ["kubectl", "patch", "job", job["metadata"]["name"]]
+    assert job["spec"]["suspend"] is True
+    assert json.loads(words[-1]) == {"spec": {"suspend": False}}
 
 
 def test_links_lead_somewhere() -> None:

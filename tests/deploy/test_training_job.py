@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.chart import ROOT, Object, containers
+from tests.deploy.chart import ROOT, Object
 from training.config import TrainingConfig
 
 FOLDER = ROOT / "deploy" / "training"
@@ -25,24 +25,42 @@ def pod(objects: list[Object]) -> Any:
     return job["spec"]["template"]
 
 
+@pytest.fixture(scope="module")
+def filler() -> Any:
+    return yaml.safe_load((FOLDER / "fill.yaml").read_text())
+
+
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
-def test_it_fits_the_schemas_of_kubernetes(objects: list[Object], version: str) -> None:
+def test_it_fits_the_schemas_of_kubernetes(objects: list[Object], filler: Any, version: str) -> None:
     assert [item["kind"] for item in objects] == ["PersistentVolumeClaim", "PersistentVolumeClaim", "Job"]
-    for item in objects:
+    for item in (*objects, filler):
         assert kubernetes_validate.validate(item, version, strict=True) == version
 
 
-def test_it_is_locked_down(pod: Any) -> None:
-    spec = pod["spec"]
-    assert spec["securityContext"]["runAsNonRoot"] is True
-    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert spec["automountServiceAccountToken"] is False
-    assert spec["enableServiceLinks"] is False
-    for container in containers(pod):
-        context = container["securityContext"]
-        assert context["readOnlyRootFilesystem"] is True
-        assert context["allowPrivilegeEscalation"] is False
-        assert context["capabilities"] == {"drop": ["ALL"]}
+def test_it_is_locked_down(pod: Any, filler: Any) -> None:
+    for spec in (pod["spec"], filler["spec"]):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_files_are_put_where_the_job_finds_them(pod: Any, filler: Any) -> None:
+    (job,), (container,) = pod["spec"]["containers"], filler["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    (volume,) = filler["spec"]["volumes"]
+    assert volume in pod["spec"]["volumes"]
+    assert mount | {"readOnly": True} in job["volumeMounts"]
+    assert container["image"] == job["image"]
+    assert filler["spec"]["securityContext"] == pod["spec"]["securityContext"]
+    copies = re.findall(rf"kubectl cp \S+ {filler['metadata']['name']}:(\S+)", (FOLDER / "README.md").read_text())
+    assert len(copies) == 3
+    assert all(place.startswith(mount["mountPath"]) for place in copies)
 
 
 def test_it_has_as_many_gpus_as_torchrun_starts_processes(pod: Any) -> None:

@@ -54,6 +54,12 @@
 {{- if ne 1 (len (compact (list $checkpoint.existingClaim $checkpoint.image.repository $checkpoint.hostPath))) -}}
 {{- fail "set exactly one of checkpoint.existingClaim, checkpoint.image.repository and checkpoint.hostPath: where the pod finds the checkpoint" -}}
 {{- end -}}
+{{- if and $checkpoint.image.keep (not $checkpoint.image.repository) -}}
+{{- fail "checkpoint.image.keep is set without checkpoint.image.repository: set that, or drop it" -}}
+{{- end -}}
+{{- if and $checkpoint.image.keep (include "notellm.qdrantUrl" .) -}}
+{{- fail "checkpoint.image.keep keeps the files in the volume of the embedded index, and a Qdrant server has none: drop it, and let the image hold the files or a checkpoint.existingClaim do so" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "notellm.checkAccess" -}}

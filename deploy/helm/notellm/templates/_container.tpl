@@ -112,10 +112,18 @@ k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME)
 {{ toYaml $resources }}
 {{- end -}}
 
+{{- /* Kept beside the index, since that belongs to these very files: whoever removes the one removes the other. */ -}}
+{{- define "notellm.checkpointMount" -}}
+- name: {{ ternary "index" "checkpoint" .Values.checkpoint.image.keep }}
+  mountPath: /checkpoint
+  {{- if .Values.checkpoint.image.keep }}
+  subPath: checkpoint
+  {{- end }}
+{{- end -}}
+
 {{- /* Keys come as a directory: a file mounted by itself would never change, and keys are read again without a restart. */ -}}
 {{- define "notellm.volumeMounts" -}}
-- name: checkpoint
-  mountPath: /checkpoint
+{{ include "notellm.checkpointMount" . }}
   readOnly: true
 - name: tmp
   mountPath: /tmp
@@ -145,6 +153,13 @@ k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME)
 {{- end -}}
 
 {{- define "notellm.volumes" -}}
+- name: tmp
+  emptyDir:
+    {{- if .Values.tmp.inMemory }}
+    medium: Memory
+    {{- end }}
+    sizeLimit: {{ .Values.tmp.sizeLimit }}
+{{- if not .Values.checkpoint.image.keep }}
 - name: checkpoint
   {{- if .Values.checkpoint.existingClaim }}
   persistentVolumeClaim:
@@ -158,12 +173,7 @@ k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME)
   emptyDir:
     sizeLimit: {{ .Values.checkpoint.image.sizeLimit }}
   {{- end }}
-- name: tmp
-  emptyDir:
-    {{- if .Values.tmp.inMemory }}
-    medium: Memory
-    {{- end }}
-    sizeLimit: {{ .Values.tmp.sizeLimit }}
+{{- end }}
 {{- if not (include "notellm.qdrantUrl" .) }}
 - name: index
   persistentVolumeClaim:
