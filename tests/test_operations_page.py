@@ -12,46 +12,57 @@ from pathlib import Path
 import httpx
 import pytest
 
-from notellm import Checkpoint
+from notellm import Checkpoint, PromptSettings
 from tests.processes import ROOT
 from tests.service.bulk.files import note, write_lines
+from tests.service.test_suggestions import make_knowing
 from tests.serving import START_SECONDS, free_port
+from tests.stack.test_keys import SCRIPT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 NEEDS = re.compile(r"# needs (a GPU|a Qdrant server|the images of Qdrant and Grafana)\b")
-# What other tests run, by how it begins.
-ELSEWHERE = {
-    "python3.11 -m venv .venv": "tests/stack/test_images.py",
-    ".venv/bin/pip install -c constraints/cpu.txt '.[service,tracing]'": "tests/stack/test_images.py",
-    "make load": "tests/load/test_mix.py",
-    "docker compose -p notellm -f deploy/compose/embedded.yml": "tests/stack/test_embedded.py",
-    "docker compose --env-file .env -p notellm -f deploy/compose/embedded.yml": "tests/stack/running.py",
-    "TORCH_INDEX=<address> docker compose": "tests/stack/test_embedded.py",
-    **dict.fromkeys(("docker compose build", "mkdir", "docker run", "openssl", "printf", "chmod"), "tests/stack/test_keys.py"),
-}
 START = "NOTELLM_CHECKPOINT=checkpoints/mine notellm-serve"
-DAYS = (
-    "notellm-serve ingest",
-    "notellm-serve export",
-    "notellm-serve import",
-    "notellm-serve migrate",
-    "notellm-serve optimize",
-)
+COMPOSE = "docker compose -p notellm -f deploy/compose/embedded.yml"
+
+
+def plain(block: str) -> list[str]:
+    """A block's commands, without their comments."""
+    return [re.sub(r"\s+# .*", "", line) for line in block.replace("\\\n", " ").splitlines()]
 
 
 def commands() -> list[str]:
-    """Those that need nothing, without their comments."""
+    """Those of the page that need nothing."""
     blocks = re.findall(r"^```console\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks if not NEEDS.match(block) for line in block.replace("\\\n", " ").splitlines()]
-    return [re.sub(r"\s+# .*", "", line) for line in lines]
+    return [line for block in blocks if not NEEDS.match(block) for line in plain(block)]
+
+
+def days() -> set[str]:
+    """Those of `notellm-serve`."""
+    return {command for command in commands() if "notellm-serve" in command.split()}
+
+
+IMAGES, EMBEDDED, KEYS = (f"tests/stack/test_{name}.py" for name in ("images", "embedded", "keys"))
+LOAD = "tests/load/test_mix.py"
+# What other tests run: which, and by what.
+ELSEWHERE = {
+    "python3.11 -m venv .venv": (IMAGES, '"build", "--target", target'),
+    ".venv/bin/pip install -c constraints/cpu.txt '.[service,tracing]'": (IMAGES, '"build", "--target", target'),
+    "make load URL=http://127.0.0.1:8000 RATE=20 SECONDS=60": (LOAD, "URL=url, RATE=rate, SECONDS=SECONDS"),
+    f"{COMPOSE} up --build": (EMBEDDED, 'f"{COMMAND} up --build --detach"'),
+    f"{COMPOSE} down": (EMBEDDED, "stack.types(down)"),
+    f"{COMPOSE} --profile demo up --build": (EMBEDDED, "{COMMAND} --profile demo up --build --detach"),
+    f"{COMPOSE} run --rm fill": (EMBEDDED, "stack.types(fill, "),
+    f"TORCH_INDEX=<address> {COMPOSE} up --build": (EMBEDDED, "TORCH_INDEX=<address> {COMMAND} --profile demo up --build"),
+    f"{COMPOSE.replace('-p', '--env-file .env -p')} up --build": (KEYS, 'brought_up(stack, "--build"'),
+    **dict.fromkeys(plain(SCRIPT), (KEYS, "script = SCRIPT.replace(")),
+}
 
 
 def test_every_command_is_run_or_marked() -> None:
-    assert len(commands()) > 15
-    for command in commands():
-        assert command == START or command.startswith((*DAYS, *ELSEWHERE)), f"nothing runs: {command}"
-    for test in ELSEWHERE.values():
-        assert (ROOT / test).is_file()
+    """Those of `notellm-serve` by the days below, at whose end that is seen."""
+    assert set(commands()) - days() == ELSEWHERE.keys()
+    for test, literal in ELSEWHERE.values():
+        assert literal in (ROOT / test).read_text(encoding="utf-8"), (test, literal)
 
 
 def test_the_installation_is_that_of_the_image() -> None:
@@ -69,31 +80,34 @@ class Operator:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
+        self.typed: set[str] = set()
         self._service: subprocess.Popen[bytes] | None = None
         beside = Path(sys.executable).parent
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("NOTELLM_")} | {
             "PATH": f"{beside}:{os.environ['PATH']}", "NOTELLM_PORT": self.url.rpartition(":")[2], "NOTELLM_ENGINE": "local",
         }  # fmt: skip
 
-    def types(self, begins: str, *, code: int = 0, checkpoint: str = "checkpoints/mine") -> str:
-        """The page's command that begins so; what it prints."""
-        command = next(command for command in commands() if command == begins or command.startswith(f"{begins} "))
+    def types(self, command: str, *, code: int = 0, checkpoint: str = "mine") -> str:
+        """A command of the page; what it prints."""
+        assert command in commands(), f"not on the page: {command}"
+        self.typed.add(command)
         done = subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env=self._environment | {"NOTELLM_CHECKPOINT": checkpoint},
+            ["bash", "-c", command], cwd=self.folder, env=self._environment | {"NOTELLM_CHECKPOINT": f"checkpoints/{checkpoint}"},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         printed = done.stdout + done.stderr
         assert done.returncode == code, f"{command}\n{printed}"
         return printed
 
-    def starts(self, command: str) -> None:
-        """A service, and waits until it is ready."""
+    def starts(self, checkpoint: str = "mine") -> None:
+        """The service, as the page does, and waits until it is ready."""
+        self.typed.add(START)
+        command = START.replace("mine", checkpoint).replace("notellm-serve", "exec notellm-serve")
         log = self.folder / "service.log"
         with log.open("ab") as output:
             self._service = subprocess.Popen(
-                ["bash", "-c", command.replace("notellm-serve", "exec notellm-serve")],
-                cwd=self.folder, env=self._environment, stdout=output, stderr=output,
-            )  # fmt: skip
+                ["bash", "-c", command], cwd=self.folder, env=self._environment, stdout=output, stderr=output
+            )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._service.poll() is None:
             try:
@@ -118,42 +132,52 @@ class Operator:
 
 
 @pytest.fixture
-def operator(tmp_path: Path, tiny_path: Path, next_path: Path) -> "Operator":
-    shutil.copytree(tiny_path, tmp_path / "checkpoints" / "mine")
+def operator(tmp_path: Path, tiny_base: Path, next_path: Path) -> "Operator":
+    make_knowing(tmp_path / "checkpoints" / "mine", tiny_base, PromptSettings())
     shutil.copytree(next_path, tmp_path / "checkpoints" / "new")
     return Operator(tmp_path)
 
 
 def test_the_days_of_an_operator(operator: Operator) -> None:
     folder = operator.folder
-    write_lines(folder / "notes.jsonl", [note(number) for number in range(40)])
+    write_lines(folder / "notes.jsonl", [note(number, hashtags=["coffee"] * (number > 1)) for number in range(40)])
     mine, new = (Checkpoint.open(folder / "checkpoints" / name).manifest.name for name in ("mine", "new"))
     try:
-        operator.starts(START)
+        operator.starts()
         assert "40 stored" in operator.types("notellm-serve ingest notes.jsonl")
+        assert "2 stored, 38 unchanged" in operator.types("notellm-serve ingest notes.jsonl --hashtags")
         assert operator.model() == (mine, 40)
 
-        operator.types("notellm-serve migrate --to")
+        operator.types("notellm-serve migrate --to checkpoints/new")
         assert operator.model() == (new, 40)
         assert f"{new}-" in operator.types("notellm-serve migrate --status")
         operator.types("notellm-serve migrate --roll-back")
         assert operator.model() == (mine, 40)
         assert "switch first" in operator.types("notellm-serve migrate --finish", code=1)
-        operator.types("notellm-serve migrate --to")
+        operator.types("notellm-serve migrate --to checkpoints/new")
         operator.types("notellm-serve migrate --finish")
         assert operator.model() == (new, 40)
 
-        operator.types("notellm-serve export")
-        assert "stop" in operator.types("notellm-serve optimize", code=1, checkpoint="checkpoints/new")
+        operator.types("notellm-serve export backup.jsonl.gz")
+        assert "stop" in operator.types("notellm-serve optimize", code=1, checkpoint="new")
         assert operator.stops() == 0
-        operator.types("notellm-serve optimize", checkpoint="checkpoints/new")
+        operator.types("notellm-serve optimize", checkpoint="new")
 
         # An upgrade that has to go back, with an index that cannot be read.
         (folder / "data").rename(folder / "data-of-before")
-        operator.starts(START.replace("mine", "new"))
+        operator.starts("new")
         assert operator.model() == (new, 0)
-        assert "40 stored" in operator.types("notellm-serve import backup.jsonl.gz", checkpoint="checkpoints/new")
+        assert "40 stored" in operator.types("notellm-serve import backup.jsonl.gz", checkpoint="new")
         assert operator.model() == (new, 40)
+        assert operator.stops() == 0
+
+        # The backup of one model, for another.
+        (folder / "data").rename(folder / "data-of-new")
+        operator.starts()
+        assert "add --embed" in operator.types("notellm-serve import backup.jsonl.gz", code=1)
+        assert "40 stored" in operator.types("notellm-serve import backup.jsonl.gz --embed")
+        assert operator.model() == (mine, 40)
         assert operator.stops() == 0
     finally:
         operator.stops()
+    assert operator.typed == days(), "nothing runs the others"

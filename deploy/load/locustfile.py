@@ -19,7 +19,7 @@ import random
 import sys
 import time
 import uuid
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +37,7 @@ NOTES = Path(__file__).parents[2] / "demo" / "notes.jsonl.gz"
 # Parts in a hundred: a feed is read more than it is written.
 MIX = {"new": 25, "again": 15, "one": 35, "several": 15, "hashtags": 5, "delete": 5}
 HISTORY, NEIGHBOURS = 5, 20
+LEAST_STORED = 2
 AT_ONCE = 10
 OK, NO_CONTENT, TOO_MANY = 200, 204, 429
 # Above the service's own limit, so that it is the service that answers.
@@ -44,11 +45,19 @@ PATIENCE_SECONDS = 130
 logger = logging.getLogger(__name__)
 
 
+def note_count(text: str) -> int:
+    """Of notes to be found: the neighbours of a note are others."""
+    count = int(text)
+    if count < LEAST_STORED:
+        raise ArgumentTypeError(f"must be at least {LEAST_STORED}, so that a note has a neighbour")
+    return count
+
+
 @events.init_command_line_parser.add_listener
 def add_options(parser: ArgumentParser) -> None:
     """Options beside those of locust."""
     parser.add_argument("--rate", type=float, default=10, help="arrivals a second")
-    parser.add_argument("--stored", type=int, default=100, help="notes that are stored before, to be found")
+    parser.add_argument("--stored", type=note_count, default=100, help="notes that are stored before, to be found")
     parser.add_argument("--seed", type=int, default=0, help="of the arrivals and their kinds")
 
 

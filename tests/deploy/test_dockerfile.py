@@ -9,7 +9,7 @@ from tests.deploy.chart import ROOT
 
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 BASES = dict(re.findall(r"^ARG (\w+_IMAGE)=(\S+)$", TEXT, re.MULTILINE))
-STAGES = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", TEXT, re.MULTILINE | re.DOTALL))
+STAGES: dict[str, str] = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 PARENTS = {name: parent for parent, name in re.findall(r"^FROM (\S+) AS (\S+)$", TEXT, re.MULTILINE)}
 # What the build gets of the repository, and which lines of .dockerignore say so.
 COPIED = {
@@ -81,6 +81,31 @@ def test_the_service_is_the_same_on_gpus() -> None:
     assert settings("service") == settings("service-gpu") != set()
     for target in ("service", "service-gpu"):
         assert re.search(r'HEALTHCHECK .* CMD \["python", "-I", "-m", "service.healthcheck"\]', STAGES[target])
+
+
+def whole(stage: str) -> str:
+    """A stage after those that it stands on."""
+    parent = PARENTS[stage]
+    return (whole(parent) if parent in PARENTS else "") + STAGES[stage]
+
+
+def copied(text: str) -> list[str]:
+    """What its instructions copy."""
+    return re.findall(r"^(?:COPY|ADD) (.*)$", text, re.MULTILINE)
+
+
+def test_an_edit_of_the_source_installs_no_dependencies_again() -> None:
+    """Before them nothing is copied but what names them, and what was installed so: a builder keeps the layers."""
+    named = copied(STAGES["dependencies"])
+    assert named == ["pyproject.toml ./", "constraints constraints"]
+    unedited = {*named, "--from=dependencies /opt/notellm /opt/notellm", "--from=dependencies /build /build"}
+    stages = set()
+    for stage in STAGES:
+        text = whole(stage)
+        for install in re.finditer(r"pip install (?!--no-deps --force-reinstall /wheels/)", text):
+            stages.add(stage)
+            assert set(copied(text[: install.start()])) <= unedited, stage
+    assert {"dependencies", "training-environment", "demo-checkpoint", "gpu-dependencies"} <= stages
 
 
 @pytest.mark.parametrize("stage", ["dependencies", "gpu-dependencies"])

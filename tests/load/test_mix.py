@@ -9,12 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.keys import hash_key
 from tests.processes import ROOT
 from tests.serving import running_service
 
 pytestmark = pytest.mark.integration
 SECONDS = 6
 CALLS = {"embed new", "embed again", "similar to one", "similar to several", "hashtags", "delete"}
+KEY = "nlm_load"
 
 
 @pytest.fixture(autouse=True)
@@ -24,30 +26,38 @@ def _installed() -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("locust is not installed: make install-load")
 
 
-def load(url: str, folder: Path, *, rate: int, stored: int) -> Mapping[str, int]:
+def make_load(key: str = "", **variables: object) -> subprocess.CompletedProcess[str]:
+    command = ["make", "load", *(f"{name}={value}" for name, value in variables.items())]
+    environment = os.environ | {"NOTELLM_API_KEY": key}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False)
+
+
+def load(url: str, folder: Path, *, rate: int, stored: int, key: str = "") -> Mapping[str, int]:
     """Requests of each row of the report. locust ends with an error when one of them has failed, by a 5xx or otherwise."""
     report, table = folder / "report.html", folder / "load"
-    variables = {"URL": url, "RATE": rate, "SECONDS": SECONDS, "REPORT": report, "ARGS": f"--csv {table} --stored {stored}"}
-    command = ["make", "load", *(f"{name}={value}" for name, value in variables.items())]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    done = make_load(key, URL=url, RATE=rate, SECONDS=SECONDS, REPORT=report, ARGS=f"--csv {table} --stored {stored}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "similar to several" in report.read_text(encoding="utf-8")
     with Path(f"{table}_stats.csv").open(newline="") as rows:
         return {row["Name"]: int(row["Request Count"]) for row in csv.DictReader(rows)}
 
 
-def stored_notes(url: str) -> int:
-    notes: int = httpx.get(f"{url}/model", trust_env=False).json()["notes"]
+def stored_notes(url: str, key: str = "") -> int:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    notes: int = httpx.get(f"{url}/model", headers=headers, trust_env=False).json()["notes"]
     return notes
 
 
 def test_the_mix_runs_and_leaves_nothing_behind(tiny_path: Path, tmp_path: Path) -> None:
-    with running_service(tiny_path, tmp_path / "data") as service:
-        rows = load(service.url, tmp_path, rate=30, stored=20)
+    """With a key of the two scopes that the documentation names."""
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[load]\nsha256 = ["{hash_key(KEY)}"]\nscopes = ["read", "write"]\n')
+    with running_service(tiny_path, tmp_path / "data", NOTELLM_API_KEYS_FILE=str(keys)) as service:
+        rows = load(service.url, tmp_path, rate=30, stored=20, key=KEY)
         assert set(rows) == {*CALLS, "Aggregated"}
         assert rows["similar to one"] > 2 * rows["hashtags"] > 0
         assert 0.7 * 30 * SECONDS < rows["Aggregated"] < 1.3 * 30 * SECONDS
-        assert stored_notes(service.url) == 0
+        assert stored_notes(service.url, KEY) == 0
 
 
 def test_what_is_too_much_is_refused(slow_path: Path, tmp_path: Path) -> None:
@@ -59,3 +69,9 @@ def test_what_is_too_much_is_refused(slow_path: Path, tmp_path: Path) -> None:
         assert rows["Aggregated"] > 0.7 * 60 * SECONDS, "arrivals do not wait for answers"
         assert "embed again refused" not in rows, "what need not be computed is not refused"
         assert stored_notes(service.url) == 0
+
+
+def test_a_note_without_others_has_no_neighbours_to_be_asked_for() -> None:
+    done = make_load(ARGS="--stored 1")
+    assert done.returncode != 0
+    assert "argument --stored: must be at least 2" in done.stderr

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,10 @@ from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, ServerIndex, size_warning
 from service.logs import configure_logging
+from service.metrics import INDEX_OPERATIONS, Metrics
 from service.runtime import Runtime, open_service
 from service.settings import Settings
+from tests.processes import ROOT
 from tests.service.calls import NOTES, embed
 from tests.service.index_backends import LOCAL_MODE
 
@@ -186,3 +189,20 @@ async def test_an_embedded_index_that_is_too_large_is_told(
         assert caplog.text.count("set NOTELLM_QDRANT_URL") == 1
     server = await ServerIndex.open(AsyncQdrantClient(":memory:"), collection="notes", vector_name="m", dimensions=4)
     assert size_warning(server, 4, 3) is None
+
+
+def test_every_operation_on_the_index_begins_at_0_and_is_told() -> None:
+    counted = {
+        call
+        for file in (ROOT / "service").rglob("*.py")
+        for call in re.findall(r"\.index_operation\((.*)\):$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert counted == {f'"{operation}"' for operation in INDEX_OPERATIONS}
+    (row,) = re.findall(
+        r"^\| `notellm_index_seconds` .*", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert tuple(re.findall(r"`(\w+)`", row.rpartition("time of")[2])) == INDEX_OPERATIONS
+    registry = Metrics().registry
+    for operation in INDEX_OPERATIONS:
+        for name in ("notellm_index_errors_total", "notellm_index_seconds_count"):
+            assert registry.get_sample_value(name, {"operation": operation}) == 0

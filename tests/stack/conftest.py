@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.commands import ROOT, answers, compose_command
-from tests.stack.running import Stack, brought_up
+from tests.stack.running import BUILD_SECONDS, Stack, run_it, taken_down
 
 PULL_SECONDS = 600
 
@@ -39,8 +39,11 @@ def _prometheus_image(compose: tuple[str, ...]) -> None:
 
 @pytest.fixture(scope="session")
 def stack(compose: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Brought up by the README's commands."""
     running = Stack.prepared(compose, tmp_path_factory.mktemp("stack"))
-    with brought_up(running, "--build"):
+    with taken_down(running):
+        running.types(run_it()[0], timeout=BUILD_SECONDS)
+        running.wait_until_ready()
         yield running
 
 

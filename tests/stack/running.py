@@ -1,11 +1,13 @@
 """`Stack`: a compose project with the embedded index, as a newcomer would run it, and with what is put over it."""
 
 import json
+import os
+import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -58,6 +60,18 @@ class Stack:
         command = (*self.compose, "--env-file", str(self.env_file), "-p", self.project, *files, *arguments)
         return run(*command, timeout=timeout, **environment)
 
+    def types(self, script: str, timeout: float = 120) -> str:
+        """Commands of the documentation, by this project's name and ports; what they print."""
+        own = {
+            "docker compose": shlex.join(self.compose),
+            "-p notellm ": f"-p {self.project} ",
+            "http://127.0.0.1:8000": self.url,
+        }
+        for shown, used in own.items():
+            script = script.replace(shown, used)
+        script = re.sub(r"<address[^>]*>", shlex.quote(os.environ.get("TORCH_INDEX", "")), script)
+        return run("bash", "-euc", script, timeout=timeout, **self.variables)
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.variables['NOTELLM_PORT']}"
@@ -66,7 +80,7 @@ class Stack:
     def prometheus(self) -> RunningPrometheus:
         return RunningPrometheus(f"http://127.0.0.1:{self.variables['PROMETHEUS_PORT']}")
 
-    @cached_property
+    @property
     def container(self) -> str:
         return self("ps", "-q", "service")
 
@@ -100,6 +114,12 @@ class Stack:
         state = self.inspected("service")["State"]
         assert (state["ExitCode"], state["OOMKilled"]) == (0, False), self("logs", "service")[-4000:]
 
+    def printed(self, service: str) -> str:
+        """What a container has printed that does its work and ends."""
+        container = self("--profile", "demo", "ps", "-a", "-q", service)
+        assert run("docker", "wait", container, timeout=START_SECONDS) == "0", run("docker", "logs", container)
+        return run("docker", "logs", container)
+
     def leftovers(self) -> list[str]:
         """What of the project the engine still has."""
         label = f"label=com.docker.compose.project={self.project}"
@@ -107,16 +127,30 @@ class Stack:
         return [found for kind in lists for found in run("docker", *kind, "-q", "--filter", label).split()]
 
 
+def run_it() -> tuple[str, str, str, str]:
+    """The README's commands of that section: what brings the stack up, fills it, sees that it is ready, and takes it down."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Run it\n")[2]
+    *up, fill, ready, down = section.partition("```console\n")[2].partition("```")[0].splitlines()
+    return "\n".join(up), fill, ready, down
+
+
 @contextmanager
-def brought_up(stack: Stack, *arguments: str) -> Iterator[None]:
-    """A stack that runs, is stopped in the end, and leaves nothing behind."""
+def taken_down(stack: Stack) -> Iterator[None]:
+    """What runs is stopped in the end, and leaves nothing behind."""
     try:
-        stack("up", "-d", *arguments, timeout=BUILD_SECONDS)
-        stack.wait_until_ready()
-        assert stack.leftovers()
         yield
+        assert stack.leftovers()
         stack.stop()
     finally:
         every_part = stack if MONITORING in stack.files else stack.over(MONITORING)
-        every_part("down", "-v", "--remove-orphans")
+        every_part("--profile", "demo", "down", "-v", "--remove-orphans")
     assert stack.leftovers() == []
+
+
+@contextmanager
+def brought_up(stack: Stack, *arguments: str) -> Iterator[None]:
+    """A stack that runs, by its file of variables."""
+    with taken_down(stack):
+        stack("up", "-d", *arguments, timeout=BUILD_SECONDS)
+        stack.wait_until_ready()
+        yield

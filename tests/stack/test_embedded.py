@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from tests.commands import run
-from tests.stack.running import Stack
+from tests.stack.running import BUILD_SECONDS, Stack, run_it
 
 pytestmark = pytest.mark.stack
+COMMAND = "docker compose -p notellm -f deploy/compose/embedded.yml"
 COLD_BREW = {
     "title": "Cold brew tastes sour",
     "content": "I steep coarse grounds for 12 hours. Grind finer or wait longer?",
@@ -55,13 +56,25 @@ def test_no_acknowledged_note_is_lost_to_sigkill(stack: Stack, client: httpx.Cli
     assert [note["status"] for note in again] == ["unchanged"] * 3
 
 
-def test_the_demos_notes_fill_the_index(stack: Stack, client: httpx.Client) -> None:
+def _neighbours(client: httpx.Client) -> list[Any]:
+    return [_ask(client, "GET", f"/notes/{note}/similar", params={"limit": 10}) for note in ("brew", "coffee-12")]
+
+
+def test_the_commands_of_the_pages_and_what_is_kept(stack: Stack, client: httpx.Client) -> None:
     """The last here: those above have the index for themselves."""
-    for status in ("stored", "unchanged"):
-        assert stack("run", "--rm", "-T", "fill", timeout=300).splitlines()[-1] == f"2,246 notes {status}"
+    up, fill, ready, down = run_it()
+    assert f"{COMMAND} up --build --detach" in up, "which has brought this stack up"
+    assert (fill.startswith(f"{COMMAND} run --rm fill"), down.startswith(f"{COMMAND} down")) == (True, True)
+    assert stack.types(fill, timeout=300).splitlines()[-1] == "2,246 notes stored"
+    assert stack.types(ready) == '{"status":"ok"}'
     _ask(client, "POST", "/notes/embed", json=EMBED)
-    similar = _ask(client, "GET", "/notes/brew/similar", params={"limit": 10})["neighbours"]
-    assert Counter(note.get("category") for note in similar).most_common(1)[0][0] in {"coffee", "beer"}
-    assert len(similar) == 10
-    similar = _ask(client, "GET", "/notes/coffee-12/similar", params={"limit": 3})["neighbours"]
-    assert len(similar) == 3
+    before = _neighbours(client)
+    assert [len(similar["neighbours"]) for similar in before] == [10, 10]
+    topics = Counter(note.get("category") for note in before[0]["neighbours"])
+    assert topics.most_common(1)[0][0] in {"coffee", "beer"}
+
+    stack.types(down)
+    assert sorted(stack.leftovers()) == [f"{stack.project}_{volume}" for volume in ("checkpoint", "data")]
+    stack.types(f"TORCH_INDEX=<address> {COMMAND} --profile demo up --build --detach", timeout=BUILD_SECONDS)
+    assert stack.printed("fill").splitlines()[-1] == "2,246 notes unchanged"
+    assert _neighbours(client) == before

@@ -50,7 +50,7 @@ def keyed(
     """Without Grafana, whose image is another one; with one core for the service."""
     variables = {"SECRETS_DIR": str(secrets.folder), "SERVICE_CPUS": "1"}
     stack = Stack.prepared(compose, tmp_path_factory.mktemp("keyed"), MONITORING, KEYS, **variables)
-    with brought_up(stack, "service", "prometheus"):
+    with brought_up(stack, "--build", "service", "prometheus"):
         yield stack
 
 
