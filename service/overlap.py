@@ -1,10 +1,13 @@
 """`neighbour_overlap`: how far two models agree about which notes are near to each other."""
 
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import numpy as np
 
-from service.index import NoteFilter, NoteIndex
+from service.index import NoteFilter, NoteIndex, Vector
+
+PAGE = 128
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,40 @@ class Overlap:
 
 
 async def neighbour_overlap(first: NoteIndex, second: NoteIndex, *, sample: int, k: int) -> Overlap:
-    """Compares the nearest notes of a sample, which is random, since points lie in the order of hashes.
+    """Compares the nearest notes of a sample.
 
     Args:
         first: the notes by the vectors of one model.
         second: the same by those of the other.
-        sample: notes to compare.
+        sample: notes to compare; fewer where the index has fewer with both vectors.
         k: neighbours of each.
     """
-    page = await first.scroll(limit=sample)
-    others = await second.get([note.id for note in page.notes], with_vectors=True)
     shares = []
-    for note in page.notes:
-        other = others.get(note.id)
-        if note.vector is None or other is None or other.vector is None:
-            continue
-        where = replace(NoteFilter(), exclude=(note.id,))
-        near = {found.id for found in await first.search(note.vector, where=where, limit=k)}
-        also = {found.id for found in await second.search(other.vector, where=where, limit=k)}
+    for note_id, (one, other) in (await notes_of_both(first, second, sample)).items():
+        where = replace(NoteFilter(), exclude=(note_id,))
+        near = {found.id for found in await first.search(one, where=where, limit=k)}
+        also = {found.id for found in await second.search(other, where=where, limit=k)}
         shares.append(len(near & also) / max(len(near), len(also), 1))
     return Overlap(len(shares), k, float(np.mean(shares)) if shares else None)
+
+
+async def notes_of_both(first: NoteIndex, second: NoteIndex, most: int) -> dict[str, tuple[Vector, Vector]]:
+    """Notes that have vectors of both models, with these: as many as are wanted, or all that there are.
+
+    A random sample: points lie in the order of hashes, and it begins at a random place, from which it goes round.
+    """
+    place = str(uuid4())
+    found: dict[str, tuple[Vector, Vector]] = {}
+    for start, end in ((place, None), (None, place)):
+        following: str | None = start
+        while len(found) < most:
+            page = await first.scroll(start=following, limit=PAGE)
+            vectors = {note.id: note.vector for note in page.notes if note.vector is not None}
+            others = await second.get(list(vectors), with_vectors=True) if vectors else {}
+            for note_id, other in others.items():
+                if other.vector is not None:
+                    found[note_id] = vectors[note_id], other.vector
+            following = page.next
+            if following is None or (end is not None and following >= end):
+                break
+    return dict(list(found.items())[:most])

@@ -79,6 +79,8 @@ async def _move(
         )
     if not switch:
         typer.echo("not switched, as asked for: the same command without --no-switch does it")
+    elif overlap["mean"] is None and state["notes"] and min_overlap > 0:
+        raise CommandError("not switched: no note has vectors of both models, so that --min-overlap says nothing. Leave it out")
     elif overlap["mean"] is not None and overlap["mean"] < min_overlap:
         raise CommandError(f"not switched: less than --min-overlap {min_overlap:g}. Ask for less, or --cancel")
     else:

@@ -121,13 +121,13 @@ async def export_notes(
     )
 
 
-@router.post("/notes", responses=problems(400, 413, 422, 503, 504))
+@router.post("/notes", responses=problems(400, 413, 422, 429, 503, 504, 507))
 async def import_notes(body: RestoreRequest, archive: ArchiveDep) -> RestoreResponse:
     """Stores notes with the vectors that they bring, without embedding them. Never replaces what may be newer."""
     return _response(body.notes, await archive.restore(body.notes, body.vector_name))
 
 
-@router.post("/notes/deleted", responses=problems(400, 413, 422, 503, 504))
+@router.post("/notes/deleted", responses=problems(400, 413, 422, 429, 503, 504, 507))
 async def import_deleted(body: DeletedRequest, archive: ArchiveDep) -> RestoreResponse:
     """Deletes notes that were deleted where the backup was made, so that a late write does not bring them back."""
     return _response(body.notes, await archive.bury(body.notes))

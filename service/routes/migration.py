@@ -80,7 +80,7 @@ async def migration(runtime: RuntimeDep) -> MigrationInfo:
     return await _info(runtime)
 
 
-@router.post("", responses=problems(400, 409, 413, 422, 503, 504), response_model_exclude_none=True)
+@router.post("", responses=problems(400, 409, 413, 422, 429, 503, 504), response_model_exclude_none=True)
 async def start(body: StartRequest, runtime: RuntimeDep) -> MigrationInfo:
     """Begins to move to another model, or goes on. It is loaded and fills in its vectors after the answer."""
     await runtime.migration.start(body.checkpoint, body.share)
@@ -98,28 +98,28 @@ async def overlap(
     return OverlapInfo(notes=found.notes, k=found.k, mean=found.mean)
 
 
-@router.post("/switch", responses=problems(400, 409, 413, 422, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/switch", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
 async def switch(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
     """Lets the new model answer. The old one is kept up to date, so that `rollback` is possible."""
     await runtime.migration.switch(force=body.force)
     return await _info(runtime)
 
 
-@router.post("/rollback", responses=problems(400, 409, 413, 422, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/rollback", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
 async def rollback(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
     """Lets the old model answer again."""
     await runtime.migration.roll_back(force=body.force)
     return await _info(runtime)
 
 
-@router.post("/finish", responses=problems(409, 422, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/finish", responses=problems(409, 422, 429, 503, 504, 507), response_model_exclude_none=True)
 async def finish(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the old model and its vectors, after the switch. There is no way back."""
     await runtime.migration.finish()
     return await _info(runtime)
 
 
-@router.post("/cancel", responses=problems(409, 422, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/cancel", responses=problems(409, 422, 429, 503, 504, 507), response_model_exclude_none=True)
 async def cancel(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the new model and its vectors, before the switch."""
     await runtime.migration.cancel()

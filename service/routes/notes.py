@@ -121,7 +121,7 @@ async def read(
 
 @router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503, 504, 507))
 async def forget(note_id: PathId, served: ServedDep) -> Response:
-    """Forgets a note. It is gone from disk and from all neighbours when the answer arrives."""
+    """Forgets a note. It is durably gone from every answer when this one arrives; its bytes may stay in files until overwritten."""
     await served.notes.delete(note_id)
     return Response(status_code=204)
 

@@ -8,6 +8,8 @@ from benchmarks import edge_index
 
 NOTES = 2_000
 SPREAD = {"p50", "p99", "max"}
+# What the system may let a process wait between a call and the next tick.
+SLACK_MS = 25
 
 
 @pytest.mark.parametrize("optimized", [False, True], ids=["scan", "graph"])
@@ -19,7 +21,11 @@ async def test_an_index_of_few_notes_is_measured(optimized: bool, tmp_path: Path
     for name in ("query", "filtered query", "write of 64 notes"):
         assert set(figures[name]) == {"call", "stall", "processor"}
         assert set(figures[name]["call"]) == set(figures[name]["stall"]) == SPREAD
-        assert 0 < figures[name]["call"]["p50"] <= figures[name]["call"]["p99"] <= figures[name]["call"]["max"]
+        call, stall = figures[name]["call"], figures[name]["stall"]
+        assert 0 < call["p50"] <= call["p99"] <= call["max"]
+        assert stall["p50"] <= stall["p99"] <= stall["max"] <= call["max"] + SLACK_MS, (
+            "nothing but a call holds the event loop up"
+        )
     assert figures["disk MiB"] > 0
     assert figures["peak MiB"] > 0
     assert set(figures["memory MiB"]) == {"RssAnon", "RssFile"}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.faults.disk import fill, mounted
+from tests.faults.disk import fill, mounted, remount
 from tests.faults.serve import run_serve
 from tests.serving import RunningService, running_service, start_service
 
@@ -35,17 +36,33 @@ def embed(service: RunningService, numbers: range) -> httpx.Response:
     return httpx.post(f"{service.url}/notes/embed", json={"notes": [note(number) for number in numbers]}, timeout=60)
 
 
+def refused_writes(service: RunningService) -> list[httpx.Response]:
+    """The answers to a write of each kind that must not be done."""
+    page = httpx.get(f"{service.url}/admin/notes", params={"limit": 1}).json()
+    archive = {
+        "vector_name": page["vector_name"],
+        "notes": [line | {"note": line["note"] | {"id": "new"}} for line in page["notes"]],
+    }
+    return [
+        embed(service, range(20, 25)),
+        httpx.delete(f"{service.url}/notes/n0", timeout=60),
+        httpx.post(f"{service.url}/admin/notes", json=archive, timeout=60),
+        httpx.post(f"{service.url}/admin/notes/deleted", json={"notes": [{"id": "gone", "version": 1}]}, timeout=60),
+    ]
+
+
 def test_on_a_nearly_full_disk_reading_goes_on_and_writing_comes_back(tiny_path: Path, disk: Path) -> None:
     with running_service(tiny_path, disk, NOTELLM_MIN_FREE_DISK_MIB=str(RESERVE_MIB)) as service:
         assert embed(service, range(20)).status_code == 200
         filler = fill(disk, RESERVE_MIB - 10)
-        for refused in (embed(service, range(20, 25)), httpx.delete(f"{service.url}/notes/n0")):
+        for refused in refused_writes(service):
             assert refused.status_code == 507, refused.text
             assert refused.headers["Content-Type"] == "application/problem+json"
             assert refused.json()["type"] == "urn:notellm:problem:storage-full"
             assert "NOTELLM_DATA_DIR" in refused.json()["detail"]
         assert httpx.get(f"{service.url}/notes/n0/similar").status_code == 200
-        assert httpx.get(f"{service.url}/notes/n20").status_code == 404
+        for missing in ("n20", "new"):
+            assert httpx.get(f"{service.url}/notes/{missing}").status_code == 404
         assert httpx.get(f"{service.url}/health/ready").status_code == 200
         filler.unlink()
         assert embed(service, range(20, 25)).status_code == 200
@@ -116,3 +133,47 @@ def test_notes_that_were_cut_off_on_disk_are_missed_at_start(tiny_path: Path, tm
     assert outcome.returncode == 1
     assert "has lost notes: it holds" in outcome.stderr
     assert "Restore it from a backup" in outcome.stderr
+
+
+def test_a_disk_in_use_cannot_be_mounted_read_only(tiny_path: Path, disk: Path) -> None:
+    with running_service(tiny_path, disk, NOTELLM_MIN_FREE_DISK_MIB=str(RESERVE_MIB)) as service:
+        assert embed(service, range(5)).status_code == 200
+        outcome = remount(disk, "ro")
+        assert outcome.returncode != 0
+        assert "busy" in outcome.stderr
+        assert embed(service, range(5, 10)).status_code == 200
+
+
+def test_a_disk_that_fails_and_turns_read_only_costs_no_acknowledged_note(tiny_path: Path, tmp_path: Path) -> None:
+    """As ext4 does after an error of the device. It is repaired, and mounted again, before the service can write."""
+    place, image = tmp_path / "disk", tmp_path / "image"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(400 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    reserve = "16"
+    text = {"note": {"title": "sour"}}
+    with (
+        mounted(place, "loop,errors=remount-ro", kind="ext4", image=image),
+        running_service(tiny_path, place, NOTELLM_MIN_FREE_DISK_MIB=reserve) as service,
+    ):
+        vectors = {stored["id"]: stored["vector"] for stored in embed(service, range(20)).json()["notes"]}
+        assert remount(place, "abort").returncode == 0
+        assert httpx.get(f"{service.url}/notes/n5/similar").status_code == 200
+        for refused in refused_writes(service):
+            assert refused.status_code == 503, refused.text
+            assert refused.json()["type"] == "urn:notellm:problem:index-unavailable"
+        assert httpx.post(f"{service.url}/notes/similar", json=text).status_code == 200
+        # What was refused is in memory only: who asks for it by its id is not told that it is stored.
+        assert httpx.get(f"{service.url}/notes/n20").status_code == 503
+    assert subprocess.run(["e2fsck", "-fy", image], capture_output=True, check=False).returncode <= 1
+    with (
+        mounted(place, "loop", kind="ext4", image=image),
+        running_service(tiny_path, place, NOTELLM_MIN_FREE_DISK_MIB=reserve) as again,
+    ):
+        for note_id, vector in vectors.items():
+            stored = httpx.get(f"{again.url}/notes/{note_id}", params={"vector": True})
+            if note_id != "n0" or stored.status_code == 200:  # its deletion was refused: either will do
+                np.testing.assert_allclose(stored.json()["vector"], vector, atol=1e-6)
+        assert embed(again, range(20, 25)).status_code == 200
+        assert httpx.get(f"{again.url}/notes/n20").status_code == 200

@@ -42,15 +42,29 @@ def traced(service: RunningService, trace: Path) -> Iterator[None]:
 
 @pytest.mark.skipif(not shutil.which("strace") and not os.environ.get("CI"), reason="strace is not installed")
 def test_an_acknowledgement_follows_a_flush(tiny_path: Path, tmp_path: Path) -> None:
-    """The kernel keeps what a killed process wrote, so that is not enough: the notes must be synced before the answer."""
+    """The kernel keeps what a killed process wrote, so that is not enough: every write must be synced before its answer."""
     trace = tmp_path / "trace"
-    with running_service(tiny_path, tmp_path / "data") as service, traced(service, trace):
-        assert httpx.post(f"{service.url}/notes/embed", json={"notes": [note(1, "synced")]}, timeout=60).status_code == 200
+    with running_service(tiny_path, tmp_path / "data") as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        with traced(service, trace):
+            first = {**note(1, "synced"), "version": 1}
+            writes = [client.post("/notes/embed", json={"notes": [first]})]
+            page = client.get("/admin/notes").json()
+            writes.append(client.delete("/notes/n1"))
+            (kept,) = page["notes"]
+            archive = {"vector_name": page["vector_name"], "notes": [{**kept, "note": {**kept["note"], "id": "n2"}}]}
+            writes.append(client.post("/admin/notes", json=archive))
+            writes.append(client.post("/admin/notes/deleted", json={"notes": [{"id": "n3", "version": 1}]}))
+        assert [write.status_code for write in writes] == [200, 204, 200, 200], [write.text for write in writes]
+        assert [write.json()["notes"][0]["status"] for write in writes[2:]] == ["stored", "deleted"]
+        left = client.get("/admin/notes").json()
+        assert [note["note"]["id"] for note in left["notes"]] == ["n2"]
+        assert {gone["id"] for gone in left["deleted"]} == {"n1", "n3"}
     calls = trace.read_text().splitlines()
-    request = next(number for number, call in enumerate(calls) if "POST /notes/embed" in call)
-    answer = next(number for number, call in enumerate(calls) if number > request and "HTTP/1.1 200" in call)
-    # The ledger beside the shard is synced, too, and says nothing about the notes.
-    assert any(SYNCED.search(call) for call in calls[request:answer])
+    for asked in ("POST /notes/embed ", "DELETE /notes/n1 ", "POST /admin/notes ", "POST /admin/notes/deleted "):
+        request = next(number for number, call in enumerate(calls) if asked in call)
+        answer = next(number for number, call in enumerate(calls) if number > request and "HTTP/1.1 20" in call)
+        # The ledger beside the shard is synced, too, and says nothing about the notes.
+        assert any(SYNCED.search(call) for call in calls[request:answer]), asked
 
 
 def test_sigterm_finishes_accepted_requests_and_exits_cleanly(tiny_path: Path, tmp_path: Path) -> None:

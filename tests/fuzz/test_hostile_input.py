@@ -1,9 +1,9 @@
 """Thousands of requests, most of them hostile: no 5xx, no hang, nothing left behind. Counts are printed.
 
-    NOTELLM_TEST_FUZZ_REQUESTS=20000 python -m pytest tests/fuzz/test_hostile_input.py -s
+    NOTELLM_TEST_FUZZ_REQUESTS=20000 NOTELLM_TEST_FUZZ_REPORT=fuzz.json python -m pytest tests/fuzz/test_hostile_input.py -s
 
-Without the variable it is 2,000. Described requests are schemathesis' own, those that keep to the OpenAPI description and those that
-break it; their answers are checked against the description, too.
+Without the variables it is 2,000, and no report. Described requests are schemathesis' own, those that keep to the OpenAPI
+description and those that break it; their answers are checked against the description, too.
 """
 
 import json
@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,12 +23,14 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from benchmarks.machine import machine
 from service.settings import Settings
 from tests.fuzz.hostile import ANCHOR, IDS, Sent, admin, by_id, odd_headers, odd_targets, raw_bytes, well_formed
 from tests.fuzz.in_process import Held, InProcess, in_process
 from tests.service.test_openapi import allow_time
 
 REQUESTS = int(os.environ.get("NOTELLM_TEST_FUZZ_REQUESTS", "2000"))
+REPORT = os.environ.get("NOTELLM_TEST_FUZZ_REPORT")
 ROUND = 250
 LEAST_GOOD = 0.3
 # Hypothesis and schemathesis remember in this process, too.
@@ -58,6 +61,21 @@ class Tally:
         elif path == "/notes/embed":
             # A stale one may be a replay of a note that was deleted since; then it is not there.
             self.stored |= {note["id"] for note in response.json()["notes"] if note["status"] in {"stored", "unchanged"}}
+
+    def figures(self) -> dict[str, Any]:
+        """Answers by kind and status, and what the process held after each round."""
+        kinds = sorted({kind for kind, _ in self.answers})
+        return {
+            "requests": self.answers.total(),
+            "2xx for notes and texts": self.good,
+            "answers": {
+                kind: {str(status): count for (of, status), count in sorted(self.answers.items()) if of == kind}
+                for kind in kinds
+            },
+            "MiB": [round(held.megabytes) for held in self.held],
+            "file descriptors": [held.file_descriptors for held in self.held],
+            "tasks": [held.tasks for held in self.held],
+        }
 
     def __str__(self) -> str:
         statuses = sorted({status for _, status in self.answers})
@@ -156,7 +174,7 @@ def test_hostile_requests_do_no_harm(service: InProcess, capsys: pytest.CaptureF
         service, tally, Sent("well formed", "POST", "/notes/embed", anchor, [(b"content-type", b"application/json")], good=True)
     )
     before = service.get(f"/notes/{ANCHOR}?vector=true")
-    number = 0
+    ran_on, number = machine(), 0
     while tally.answers.total() < REQUESTS:
         fuzz(service, tally, cases, number)
         assert service.get("/model")["notes"] == len(tally.stored)
@@ -166,6 +184,9 @@ def test_hostile_requests_do_no_harm(service: InProcess, capsys: pytest.CaptureF
     with capsys.disabled():
         print(f"\n{tally}\nslowest answer {service.slowest:.2f} s")  # noqa: T201 - the figures are for docs/results/reliability.md
 
+    if REPORT:
+        found = {"machine": ran_on, **tally.figures(), "slowest answer seconds": round(service.slowest, 2)}
+        Path(REPORT).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     assert service.get(f"/notes/{ANCHOR}?vector=true") == before
     assert service.get("/health/ready") == service.get("/health/live") == {"status": "ok"}
     assert set(re.findall(r"notellm_queue_tokens\{.*\} (.*)", service.get("/metrics"))) == {"0.0"}

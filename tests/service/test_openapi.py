@@ -14,6 +14,10 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.serving import running_service
 
 Json = dict[str, Any]
+WRITES = {
+    ("post", "/notes/embed"), ("delete", "/notes/{note_id}"), ("post", "/admin/notes"), ("post", "/admin/notes/deleted"),
+    *(("post", f"/admin/migration/{change}") for change in ("switch", "rollback", "finish", "cancel")),
+}  # fmt: skip
 
 
 def operations(schema: Json) -> list[tuple[str, str, Json]]:
@@ -59,6 +63,17 @@ async def test_errors_are_described_as_problem_json(client: httpx.AsyncClient) -
                     assert list(response["content"]) == ["application/problem+json"], (method, path, status)
             assert {"422", "503"} <= set(operation["responses"]), (method, path)
     assert "HTTPValidationError" not in schema["components"]["schemas"]
+
+
+async def test_what_limits_may_refuse_is_described(client: httpx.AsyncClient) -> None:
+    """A body that finds no room, and a write to a disk that is nearly full: `tests/faults/test_disk.py`."""
+    schema = (await client.get("/openapi.json")).json()
+    for method, path, operation in operations(schema):
+        if method == "post":
+            assert "429" in operation["responses"], path
+        if (method, path) in WRITES:
+            assert "507" in operation["responses"], path
+    assert {(method, path) for method, path, _ in operations(schema)} >= WRITES
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,23 @@ async def test_a_second_run_goes_on_where_the_first_was_stopped(service: Service
     assert (await service.get("/model"))["notes"] == 448 - len(bad)
 
 
+@pytest.mark.parametrize("versioned", [True, False])
+async def test_what_is_newer_than_the_file_is_kept_only_by_its_version(
+    versioned: bool, service: ServiceClient, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """What was answered and never noted down is sent again by the run that goes on. Meanwhile somebody changes and deletes notes."""
+    first, second = ({"version": 1}, {"version": 2}) if versioned else ({}, {})
+    path = write_lines(tmp_path / "notes.jsonl", [note(number, **first) for number in range(448)])
+    with pytest.raises(CommandError, match="stopped"):
+        await ingest(path, Stops(service, after=6))
+    await service.post("/notes/embed", {"notes": [note(350, title="newer", **second)]})
+    assert (await client.delete("/notes/n351")).status_code == 204
+    counts = await ingest(path, IngestJob(service))
+    assert (await service.get("/notes/n350"))["title"] == ("newer" if versioned else "note 350")
+    assert (await service.get("/model"))["notes"] == (447 if versioned else 448)
+    assert counts["stale"] == (2 if versioned else 0)
+
+
 class Counting(IngestJob):
     """Counts notes that are sent."""
 
