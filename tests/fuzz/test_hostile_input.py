@@ -34,7 +34,8 @@ REPORT = os.environ.get("NOTELLM_TEST_FUZZ_REPORT")
 ROUND = 250
 LEAST_GOOD = 0.3
 # Hypothesis and schemathesis remember in this process, too.
-GROWTH_MEGABYTES = 64
+GROWTH_MIB = 64
+GROWTH_MAPPED_MIB = 256
 SERVED = ("/notes", "/v1")
 
 
@@ -72,7 +73,8 @@ class Tally:
                 kind: {str(status): count for (of, status), count in sorted(self.answers.items()) if of == kind}
                 for kind in kinds
             },
-            "MiB": [round(held.megabytes) for held in self.held],
+            "anonymous MiB": [round(held.anonymous_mib) for held in self.held],
+            "mapped MiB": [round(held.mapped_mib) for held in self.held],
             "file descriptors": [held.file_descriptors for held in self.held],
             "tasks": [held.tasks for held in self.held],
         }
@@ -85,11 +87,12 @@ class Tally:
             for kind in sorted({kind for kind, _ in self.answers})
         ]
         share = self.good / self.answers.total()
-        memory = ", ".join(f"{held.megabytes:.0f}" for held in self.held[:: max(len(self.held) // 10, 1)])
+        now_and_then = [*self.held[:: max(len(self.held) // 10, 1)], self.held[-1]]
+        memory = ", ".join(f"{held.anonymous_mib:.0f} + {held.mapped_mib:.0f}" for held in now_and_then)
         last = self.held[-1]
         return "\n".join([
             *lines, f"{self.answers.total():,} requests; 2xx for notes and texts: {self.good:,} ({share:.0%})",
-            f"MiB, now and then: {memory}; at the end {last.megabytes:.0f}; file descriptors {last.file_descriptors}, tasks {last.tasks}",
+            f"anonymous + mapped MiB, now and then: {memory}; file descriptors {last.file_descriptors}, tasks {last.tasks}",
         ])  # fmt: skip
 
 
@@ -192,6 +195,7 @@ def test_hostile_requests_do_no_harm(service: InProcess, capsys: pytest.CaptureF
     assert set(re.findall(r"notellm_queue_tokens\{.*\} (.*)", service.get("/metrics"))) == {"0.0"}
     assert tally.good >= LEAST_GOOD * tally.answers.total()
     warm, end = tally.held[min(len(tally.held) // 4, 4)], tally.held[-1]
-    assert end.megabytes - warm.megabytes <= GROWTH_MEGABYTES
+    assert end.anonymous_mib - warm.anonymous_mib <= GROWTH_MIB
+    assert end.mapped_mib - warm.mapped_mib <= GROWTH_MAPPED_MIB
     assert end.file_descriptors <= warm.file_descriptors
     assert end.tasks <= warm.tasks
