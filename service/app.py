@@ -100,12 +100,16 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     if errors[0]["type"] == "model_attributes_type" and not _says_json(request):
         return problem_response(UnreadableBody("send the header Content-Type: application/json with the body"), request.scope)
     broken = [
-        FieldError(field=_field(item["loc"]), rule=item["type"], message=_printable(item["msg"].removeprefix("Value error, ")))
-        for item in errors[:MAX_ERRORS]
+        FieldError(field=_field(item["loc"]), rule=item["type"], message=_in_json(item["msg"])) for item in errors[:MAX_ERRORS]
     ]
     return problem_response(
         InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken), request.scope
     )
+
+
+def _in_json(message: str) -> str:
+    """What a client reads: that lists become tuples here is not theirs to know."""
+    return _printable(message.removeprefix("Value error, ").replace("a valid tuple", "a valid list"))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

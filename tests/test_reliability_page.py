@@ -134,7 +134,6 @@ def assert_soaked(label: str, cell: str, service: Json, processes: int) -> str:
     return of
 
 
-@pytest.mark.skipif(not (FILES / "fuzz.json").exists(), reason="the counts of the long run have not been kept")
 def test_hostile_input() -> None:
     found, text = read("fuzz.json"), section("Hostile input")
     table = rows(text)

@@ -3,7 +3,7 @@
 import qdrant_edge as edge
 
 # Candidates of a search in a graph that `optimize_index` has built. What is in no graph is scanned.
-_CANDIDATES = 768
+_CANDIDATES = 640
 # So few notes are scanned faster than a way to them is found in a graph.
 _FEW_NOTES = 50_000
 # In a graph of fewer notes, where a filter leaves less than that share of them, a search goes round those that it leaves out (ACORN): else
