@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from service.bulk.client import Json, Refused, ServiceClient
 from service.bulk.report import Report
 from service.errors import CommandError
+from service.index.synced import sync
 
 FORMAT: Literal["notellm-backup"] = "notellm-backup"
 PAGE_NOTES = 100
@@ -131,9 +132,7 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
             raw.flush()
             os.fsync(raw.fileno())
         partial.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        sync(path.parent)
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error}") from error
     finally:
