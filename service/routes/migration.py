@@ -112,14 +112,14 @@ async def rollback(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
     return await _info(runtime)
 
 
-@router.post("/finish", responses=problems(409, 422, 429, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/finish", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
 async def finish(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the old model and its vectors, after the switch. There is no way back."""
     await runtime.migration.finish()
     return await _info(runtime)
 
 
-@router.post("/cancel", responses=problems(409, 422, 429, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/cancel", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
 async def cancel(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the new model and its vectors, before the switch."""
     await runtime.migration.cancel()

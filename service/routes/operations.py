@@ -1,6 +1,7 @@
 """Health, metrics and what is served."""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.index import size_warning
@@ -10,6 +11,12 @@ from service.schemas import Health, ModelInfo
 router = APIRouter(tags=["operations"])
 ENDING = "the process is ending: accepted requests are answered, new ones refused"
 OUT_OF_STEP = "another model should answer, and cannot be loaded here: `notellm-serve migrate --status` has the reason"
+
+
+@router.get("/", include_in_schema=False)
+async def start_page() -> RedirectResponse:
+    """For who opens the bare address in a browser: the description of the API, also behind a proxy's path."""
+    return RedirectResponse("docs")
 
 
 @router.get(

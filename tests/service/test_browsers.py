@@ -47,6 +47,13 @@ async def test_every_answer_has_them(client: httpx.AsyncClient, monkeypatch: pyt
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+async def test_the_bare_address_leads_to_the_description(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/")
+    assert answer.status_code == 307
+    assert answer.headers["Location"] == "docs"  # no slash before it: right behind a path of a proxy, too
+    assert (await client.get("/", follow_redirects=True)).text == (await client.get("/docs")).text
+
+
 async def test_the_interactive_description_works_under_its_policy(client: httpx.AsyncClient) -> None:
     response = await client.get("/docs")
     directives = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))
