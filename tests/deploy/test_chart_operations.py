@@ -93,9 +93,12 @@ def test_a_qdrant_of_ones_own_is_scraped_as_another_job(chart: Chart) -> None:
     assert monitor["spec"]["endpoints"] == [
         {
             "port": "http", "path": "/metrics", "interval": "15s",
-            "authorization": {"type": "Bearer", "credentials": {"name": "notellm-qdrant", "key": "api-key"}},
+            "authorization": {"type": "Bearer", "credentials": {"name": "notellm-qdrant", "key": "read-key"}},
         }
     ]  # fmt: skip
+    one_key = chart.example(CHART / "examples" / "qdrant-own.yaml", *values, "qdrant.own.readKeyName=")
+    (endpoint,) = only(one_key, "ServiceMonitor", "notellm-qdrant")["spec"]["endpoints"]
+    assert endpoint["authorization"]["credentials"]["key"] == "api-key"
 
 
 def test_a_qdrant_without_a_key_is_scraped_without_one(chart: Chart) -> None:

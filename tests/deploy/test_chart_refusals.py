@@ -21,6 +21,11 @@ VLLM = (*LEAST, "engine.kind=vllm")
         ((*PLAIN, "qdrant.caSecret=q"), "without an https:// qdrant.url"),
         ((*PLAIN, "qdrant.keySecret=q"), "unencrypted: set an https:// qdrant.url, or qdrant.plainKey=true"),
         ((*OWN, "qdrant.keySecret=q"), "unencrypted"),
+        ((*OWN, "qdrant.own.readKeyName=r"), "set qdrant.own.enabled=true and qdrant.keySecret, or drop it"),
+        (
+            (*QDRANT, "qdrant.keySecret=q", "qdrant.own.readKeyName=r"),
+            "names a key in qdrant.keySecret for a Qdrant of this release",
+        ),
         ((*QDRANT, "autoscaling.enabled=true", "autoscaling.maxReplicas=1"), "below autoscaling.minReplicas"),
         ((*QDRANT, "rollout.maxSurge=0"), "no pod could ever be replaced"),
         ((*VLLM, "gpu.count=2"), "gpu.count=2 and engine.tensorParallel=1"),

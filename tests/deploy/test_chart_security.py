@@ -78,6 +78,8 @@ def test_qdrant_and_the_service_have_the_same_key(chart: Chart) -> None:
         for container, name in ((service_container(objects), "NOTELLM_QDRANT_API_KEY"), (server, "QDRANT__SERVICE__API_KEY"))
     ]
     assert keys == [{"name": "notellm-qdrant", "key": "api-key"}] * 2
+    reading = next(variable for variable in server["env"] if variable["name"] == "QDRANT__SERVICE__READ_ONLY_API_KEY")
+    assert reading["valueFrom"]["secretKeyRef"] == {"name": "notellm-qdrant", "key": "read-key"}
 
 
 def test_changed_keys_reach_the_process(chart: Chart) -> None:

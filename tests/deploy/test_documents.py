@@ -13,7 +13,19 @@ import pytest
 import yaml
 
 from service.keys import KeyRing, Scope
-from tests.deploy.chart import CHART, LEAST, ROOT, Chart, Object, environment_of, of_kind, only, service_container
+from tests.deploy.chart import (
+    CHART,
+    LEAST,
+    ROOT,
+    Chart,
+    Object,
+    containers,
+    environment_of,
+    of_kind,
+    only,
+    pods,
+    service_container,
+)
 
 PAGE = ROOT / "docs" / "kubernetes.md"
 TRAINING = ROOT / "deploy" / "training" / "README.md"
@@ -49,7 +61,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shell(chart: Chart, script: str, folder: Path) -> str:
-    environment = dict(chart.environment) | {"METRICS_KEY": "m", "QDRANT_KEY": "q", "COLLECTOR_KEY": "c"}
+    environment = dict(chart.environment) | {
+        "METRICS_KEY": "m",
+        "QDRANT_KEY": "q",
+        "QDRANT_READ_KEY": "r",
+        "COLLECTOR_KEY": "c",
+    }
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", script]
     outcome = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -171,10 +188,14 @@ def test_secrets_are_made_where_the_installation_looks_for_them(chart: Chart, fo
     assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", "notellm")
     assert {(item["kind"], item["metadata"]["namespace"]) for item in secrets} == {("Secret", "notellm")}
     made = {(item["metadata"]["name"], key) for item in secrets for key in item["data"]}
-    objects = chart.example(ROOT / "deploy" / "helm" / "notellm" / "examples" / "qdrant.yaml")
-    (endpoint,) = only(objects, "ServiceMonitor")["spec"]["endpoints"]
+    elsewhere, own = (chart.example(CHART / "examples" / name) for name in ("qdrant.yaml", "qdrant-own.yaml"))
+    (endpoint,) = only(elsewhere, "ServiceMonitor")["spec"]["endpoints"]
     references = [
-        variable["valueFrom"]["secretKeyRef"] for variable in service_container(objects)["env"] if "valueFrom" in variable
+        variable["valueFrom"]["secretKeyRef"]
+        for _, pod in (*pods(elsewhere), *pods(own))
+        for container in containers(pod)
+        for variable in container["env"]
+        if "valueFrom" in variable and "secretKeyRef" in variable["valueFrom"]
     ]
     looked_for = {(one["name"], one["key"]) for one in [*references, endpoint["authorization"]["credentials"]]}
     assert made == looked_for | {("notellm-keys", "keys.toml"), ("notellm-traces", "headers")}

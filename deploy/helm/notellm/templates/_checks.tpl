@@ -20,6 +20,9 @@
 {{- if and (not $server) (or $qdrant.keySecret $qdrant.caSecret) -}}
 {{- fail "qdrant.keySecret and qdrant.caSecret belong to a Qdrant server: set qdrant.url or qdrant.own.enabled=true, or drop them" -}}
 {{- end -}}
+{{- if and $qdrant.own.readKeyName (not (and $qdrant.own.enabled $qdrant.keySecret)) -}}
+{{- fail "qdrant.own.readKeyName names a key in qdrant.keySecret for a Qdrant of this release: set qdrant.own.enabled=true and qdrant.keySecret, or drop it" -}}
+{{- end -}}
 {{- if and $qdrant.caSecret (not (hasPrefix "https://" $server)) -}}
 {{- fail "qdrant.caSecret is set without an https:// qdrant.url: change the address, or drop it" -}}
 {{- end -}}
