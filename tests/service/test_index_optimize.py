@@ -7,11 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from notellm import Checkpoint
-from service.archive import vector_name_of
-from service.cli import app
 from service.errors import CommandError, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, edge_search, size_warning
 from service.index import optimize as optimize_module
@@ -40,6 +36,12 @@ async def filled(directory: Path, notes: Sequence[IndexedNote]) -> None:
     for start in range(0, len(notes), 500):
         await index.upsert(notes[start : start + 500])
     await index.close()
+
+
+def tea_and_beer() -> list[IndexedNote]:
+    """A quarter of them is of the category beer."""
+    notes = enumerate(indexed_notes(NOTES))
+    return [replace(note, payload=note.payload | {"category": "tea" if number % 4 else "beer"}) for number, note in notes]
 
 
 def vector_of(note: IndexedNote) -> Vector:
@@ -101,10 +103,7 @@ async def test_the_graph_finds_what_a_scan_finds(tmp_path: Path) -> None:
 
 async def test_the_graph_finds_what_a_filter_leaves(tmp_path: Path) -> None:
     """`benchmarks.edge_index` measures it where it is hard."""
-    notes = [
-        replace(note, payload=note.payload | {"category": "tea" if number % 4 else "beer"})
-        for number, note in enumerate(indexed_notes(NOTES))
-    ]
+    notes = tea_and_beer()
     await filled(tmp_path, notes)
     await optimize(tmp_path)
     index = open_index(tmp_path)
@@ -113,10 +112,7 @@ async def test_the_graph_finds_what_a_filter_leaves(tmp_path: Path) -> None:
 
 
 async def test_what_a_filter_leaves_few_of_is_scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notes = [
-        replace(note, payload=note.payload | {"category": "tea" if number % 4 else "beer"})
-        for number, note in enumerate(indexed_notes(NOTES))
-    ]
+    notes = tea_and_beer()
     await filled(tmp_path, notes)
     await optimize(tmp_path)
     monkeypatch.setattr(edge_search, "_CANDIDATES", 10)  # the graph misses much then
@@ -179,6 +175,18 @@ async def test_notes_with_vectors_of_two_models_are_counted_once(tmp_path: Path)
     await view.drop(NAME)
     assert view.indexed == NOTES
     assert await recall(view, notes, queries(50)) >= 0.97
+    await index.close()
+
+
+async def test_deleted_notes_stay_so_and_are_not_counted(tmp_path: Path) -> None:
+    await filled(tmp_path, [replace(note, payload=note.payload | {"version": 1}) for note in indexed_notes(NOTES)])
+    index, gone = open_index(tmp_path), [f"n{number}" for number in range(500)]
+    await index.delete(gone)
+    await index.close()
+    done = await optimize(tmp_path)
+    assert (done.notes, done.indexed) == (NOTES - 500, NOTES - 500)
+    index = open_index(tmp_path)
+    assert await index.deleted(gone) == dict.fromkeys(gone, 1)
     await index.close()
 
 
@@ -270,23 +278,3 @@ async def test_the_warning_counts_what_is_scanned(tmp_path: Path) -> None:
     assert size_warning(index, await index.count(), 20) is None
     assert "holds 10 notes outside its graph" in (size_warning(index, await index.count(), 5) or "")
     await index.close()
-
-
-def test_the_command(tiny_path: Path, tmp_path: Path) -> None:
-    checkpoint, directory = Checkpoint.open(tiny_path, verify="size"), tmp_path / "index"
-    settings = {"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_DATA_DIR": str(tmp_path)}
-
-    def run(**more: str) -> Result:
-        return CliRunner().invoke(app, ["optimize", "--threads", "1"], env=settings | more)
-
-    assert "there is no index in" in str(run().exception)
-    index = EdgeIndex.open(directory, vector_name=vector_name_of(checkpoint), dimensions=checkpoint.manifest.dimensions)
-    vectors = np.eye(checkpoint.manifest.dimensions, dtype=np.float32)
-    notes = [replace(note, vector=vector) for note, vector in zip(indexed_notes(len(vectors)), vectors, strict=True)]
-    asyncio.run(index.upsert(notes))
-    assert "another process has the index" in str(run().exception)
-    asyncio.run(index.close())
-    assert "builds its graph itself" in str(run(NOTELLM_QDRANT_URL="http://q").exception)
-    outcome = run()
-    assert outcome.exit_code == 0, outcome.exception
-    assert f"{len(notes)} notes, {len(notes)} of them in the graph" in outcome.output
