@@ -27,7 +27,8 @@ _INLINE_HASHTAG = regex.compile(
 )
 # Control characters and invisible separators carry no meaning; joiners (U+200C/D) shape emoji, Persian and Indic words.
 _INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cs}\u00ad\u200b\u2060\ufeff]--[\n\t]]", regex.V1)
-_NOT_IN_KEY = regex.compile(r"[[\p{White_Space}\p{C}\p{P}]--[#]]", regex.V1)
+# Of an emoji there is a form with and one without a variation selector (U+FE0E/F), as the keyboard has it.
+_NOT_IN_KEY = regex.compile(r"[[\p{White_Space}\p{C}\p{P}\ufe0e\ufe0f]--[#]]", regex.V1)
 _BLANK = regex.compile(r"[\p{White_Space}\p{C}\u115f\u1160\u2800\u3164]*")
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.index import NoteFilter, NoteIndex, ScoredNote, Vector
+from service.nearest import nearest_page
 
 # The nearest notes, which diversity reorders. Not a multiple of the page, since all pages must be cut from one list.
 CANDIDATES = 200
@@ -52,7 +53,7 @@ async def search_page(
         IndexUnavailable: see `NoteIndex`.
     """
     if not diversity:
-        return await index.search(vector, where=where, limit=limit, offset=offset, min_score=min_score)
+        return await nearest_page(index, vector, where=where, limit=limit, offset=offset, min_score=min_score)
     nearest = await index.search(vector, where=where, limit=CANDIDATES, min_score=min_score, with_vectors=True)
     last = offset + limit
     page = (await asyncio.to_thread(_ranked, nearest, diversity, last))[offset:]
@@ -60,7 +61,8 @@ async def search_page(
         # By id, not by offset: among notes as near as the last candidate the index need not cut twice at the same place.
         others = replace(where, exclude={*where.exclude, *(note.id for note in nearest)})
         start = max(offset - CANDIDATES, 0)
-        page += await index.search(vector, where=others, limit=last - CANDIDATES - start, offset=start, min_score=min_score)
+        rest = last - CANDIDATES - start
+        page += await nearest_page(index, vector, where=others, limit=rest, offset=start, min_score=min_score)
     return page
 
 

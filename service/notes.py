@@ -184,7 +184,9 @@ class NoteService:
         Raises:
             NoteNotFound: there is none under the id.
         """
-        await self.get(note_id)
+        with self._metrics.index_operation("get"):
+            if not await self._index.get([note_id]):
+                raise NoteNotFound(f"not stored: {note_id}, so that there is nothing to delete")
         with self._metrics.index_operation("delete"):
             await self._index.delete([note_id])
 

@@ -153,7 +153,7 @@ class NoteIndex(Protocol):
         self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
         with_vectors: bool = False,
     ) -> list[ScoredNote]:  # fmt: skip
-        """The nearest notes by cosine, nearest first."""
+        """The nearest notes by cosine, nearest first; those with `min_score` or more, where it is given."""
         ...
 
     async def delete(self, ids: Sequence[str]) -> None:
@@ -222,6 +222,11 @@ class NoteIndex(Protocol):
     async def close(self) -> None:
         """Releases the store."""
         ...
+
+
+def score_threshold(min_score: float | None) -> float | None:
+    """What Qdrant, whose scores are of 32 bits and must be above its threshold, is asked for."""
+    return None if min_score is None else float(np.nextafter(np.float32(min_score), np.float32(-np.inf)))
 
 
 def tombstones_among(payloads: Iterable[Mapping[str, Any]]) -> list[Tombstone]:

@@ -23,6 +23,7 @@ from service.index.base import (
     Vector,
     by_version,
     point_id,
+    score_threshold,
     tombstones_among,
 )
 from service.index.description import Description
@@ -127,7 +128,7 @@ class EdgeIndex:
                 offset=offset,
                 query=edge.Query.Nearest(vector.tolist(), using=self.vector_name),
                 filter=wanted,
-                score_threshold=min_score,
+                score_threshold=score_threshold(min_score),
                 with_payload=True,
                 with_vector=[self.vector_name] if with_vectors else False,
                 params=search_params(self._shard, wanted, self.indexed),

@@ -19,6 +19,7 @@ from service.index.base import (
     Vector,
     by_version,
     point_id,
+    score_threshold,
     tombstones_among,
 )
 from service.index.calls import NoAnswer, ServerCalls, reason
@@ -124,7 +125,7 @@ class ServerIndex:
                 search_params=_SEARCH,
                 limit=limit,
                 offset=offset,
-                score_threshold=min_score,
+                score_threshold=score_threshold(min_score),
                 with_payload=True,
                 with_vectors=[self.vector_name] if with_vectors else False,
             )
@@ -270,10 +271,10 @@ def _same_text(note: IndexedNote, stored: IndexedNote) -> bool:
 
 def _tombstone(payload: Mapping[str, Any]) -> models.UpsertOperation:
     """What stays of a note with a version, and only of such: a client that does not number notes may store it anew."""
-    newer = models.FieldCondition(key="version", range=models.Range(gt=float(payload["version"])))
-    return _burial(Tombstone(payload["id"], payload["version"]), models.Filter(must_not=[newer]))
+    left = Tombstone(payload["id"], payload["version"])
+    return _burial(left, not_newer_than(left.version))
 
 
-def _burial(left: Tombstone, replaced: models.Filter) -> models.UpsertOperation:
+def _burial(left: Tombstone, replaced: models.Filter | None) -> models.UpsertOperation:
     point = models.PointStruct(id=point_id(left.id), vector={}, payload=left.payload)
     return models.UpsertOperation(upsert=models.PointsList(points=[point], update_filter=replaced))

@@ -34,7 +34,8 @@ def test_inline_hashtags(text: str, tags: tuple[str, ...], rest: str) -> None:
 @pytest.mark.parametrize(
     ("tag", "key"),
     [("King Glory", "kingglory"), ("#kingglory", "kingglory"), ("king-glory", "kingglory"), ("C#", "c#"), ("c++", "c++"),
-     ("Node.js", "nodejs"), ("ＡＩ", "ai"), ("Straße", "strasse"), ("旅行", "旅行"), ("🎉", "🎉")],
+     ("Node.js", "nodejs"), ("ＡＩ", "ai"), ("Straße", "strasse"), ("旅行", "旅行"), ("🎉", "🎉"),
+     ("☕\ufe0f", "☕")],
 )  # fmt: skip
 def test_hashtag_key(tag: str, key: str) -> None:
     assert hashtag_key(tag) == key

@@ -176,7 +176,8 @@ async def test_hashtags_and_category(client: httpx.AsyncClient) -> None:
 async def test_a_forgotten_note_is_gone(client: httpx.AsyncClient) -> None:
     await embed(client, NOTES)
     assert (await client.delete("/notes/a1")).status_code == 204
-    assert (await client.delete("/notes/a1")).status_code == 404
+    answer = await client.delete("/notes/a1")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "not stored: a1, so that there is nothing to delete")
     assert "a1" not in {note["id"] for note in await neighbours(client, "/notes/a2/similar")}
 
 
