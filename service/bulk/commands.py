@@ -93,10 +93,12 @@ def restore(
     async def work() -> Counter[str]:
         header = await asyncio.to_thread(read_header, file)
         async with connect(url, model=embed, patience=patience) as client:
+            first = await client.get("/admin/notes", limit=1)
+            served = first["vector_name"]
             if embed:
-                model = await client.get("/model")
-                return await _run(file, EmbedJob(client), f"import --embed {model['name']}-{model['fingerprint']}", state_dir)
-            served = (await client.get("/admin/notes", limit=1))["vector_name"]
+                return await _run(
+                    file, EmbedJob(client, served, empty=not first["total"]), f"import --embed {served}", state_dir
+                )
             if served != header.vector_name:
                 raise CommandError(
                     f"{file} holds vectors of {header.vector_name} and the index those of {served}, which cannot be compared: "
