@@ -76,6 +76,11 @@ def export(
     written = asyncio.run(work())
     deleted = f", and {written.deleted:,} that were deleted" if written.deleted else ""
     typer.echo(f"{file}: {written.notes:,} notes{deleted}")
+    if written.without_vector:
+        typer.echo(
+            f"notes without a vector: {written.without_vector:,}, which import takes with --embed only. Export again when the "
+            "migration has filled them in"
+        )
 
 
 def restore(
