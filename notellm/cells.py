@@ -2,17 +2,22 @@
 
 import json
 import math
+import re
 from typing import Any
+
+# A column of integers with gaps is often saved as floats. No more digits than a version can have: `int` refuses thousands of them.
+_INTEGER = re.compile(r"0*(\d{1,16})(?:\.0+)?")
 
 
 def tidy(row: dict[str, Any]) -> dict[str, Any]:
-    """Without empty cells; hashtags as a list, a version as an integer."""
+    """Without empty cells; hashtags as a list, a version as an integer. What is neither is left to be refused."""
     kept = {name: value for name, value in row.items() if not _is_empty(value)}
     tags, version = kept.get("hashtags"), kept.get("version")
     if isinstance(tags, str):
         kept["hashtags"] = _hashtags(tags)
-    # A column of integers with gaps is often saved as floats.
-    if (isinstance(version, str) and version.isdigit()) or (isinstance(version, float) and version.is_integer()):
+    if isinstance(version, str) and (digits := _INTEGER.fullmatch(version)):
+        kept["version"] = int(digits[1])
+    elif isinstance(version, float) and version.is_integer():
         kept["version"] = int(version)
     return kept
 
@@ -25,6 +30,6 @@ def _hashtags(cell: str) -> list[Any]:
     if cell.startswith("[") and cell.endswith("]"):
         try:
             return list(json.loads(cell))
-        except ValueError:
+        except (ValueError, RecursionError):
             pass  # a name in brackets
     return cell.split("|")

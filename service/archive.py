@@ -62,16 +62,16 @@ class NoteArchive:
     """Reads and restores an index.
 
     Args:
-        index: the store.
-        checkpoint: whose vectors it holds.
+        index: the store, by the vectors of the model that answers.
+        dimensions: of these.
         metrics: where the index's calls are timed.
     """
 
-    def __init__(self, index: NoteIndex, checkpoint: "Checkpoint", metrics: Metrics) -> None:
+    def __init__(self, index: NoteIndex, dimensions: int, metrics: Metrics) -> None:
         self._index = index
         self._metrics = metrics
-        self.vector_name = vector_name_of(checkpoint)
-        self._dimensions = checkpoint.manifest.dimensions
+        self.vector_name = index.vector_name
+        self._dimensions = dimensions
 
     async def page(self, start: str | None, limit: int, vector_name: str | None = None) -> NotePage:
         """See `NoteIndex.scroll`; by the vectors of any model that the index holds, this archive's if None.

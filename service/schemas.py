@@ -77,6 +77,9 @@ class EmbedResponse(_Model):
 
     model: str = Field(examples=["smollm2-135m-zero-shot"])
     dimensions: int = Field(examples=[576])
+    vector_name: str | None = Field(
+        default=None, description="Whose vectors these are, as `POST /admin/notes` takes it; with `store: false` only."
+    )
     notes: list[EmbeddedNote]
 
 

@@ -86,7 +86,7 @@ class ModelOpener:
                 checkpoint,
                 running,
                 NoteService(checkpoint.manifest, prompt, queues, suggestions, index, self._metrics, self._searches),
-                NoteArchive(index, checkpoint, self._metrics),
+                NoteArchive(index, checkpoint.manifest.dimensions, self._metrics),
                 queues.liveness,
                 suggestions.vocabulary_size,
             )

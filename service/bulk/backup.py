@@ -36,10 +36,16 @@ class Header(BaseModel):
 
 
 class Footer(BaseModel):
-    """Last line: how many notes and deletions there must be."""
+    """Last line.
+
+    Attributes:
+        notes, deleted: how many there must be.
+        without_vector: notes among them that had no vector of the model yet.
+    """
 
     notes: int
     deleted: int = 0
+    without_vector: int = 0
 
 
 async def export(client: ServiceClient, path: Path) -> Footer:
@@ -48,7 +54,7 @@ async def export(client: ServiceClient, path: Path) -> Footer:
     Raises:
         CommandError: the file cannot be written, or the service does not answer any more, or has dropped the model.
     """
-    count, total, deleted = 0, 0, 0
+    count, total, deleted, without = 0, 0, 0, 0
     with _whole(path) as stream, Report("export") as report:
         async for page in _pages(client):
             if "total" in page:
@@ -56,12 +62,13 @@ async def export(client: ServiceClient, path: Path) -> Footer:
                 _write(stream, Header(vector_name=page["vector_name"], dimensions=page["dimensions"]).model_dump())
             for note in page["notes"]:
                 _write(stream, note)
+                without += note.get("vector") is None
             for left in page.get("deleted", []):  # a service of an earlier release gives none
                 _write(stream, {"deleted": left})
                 deleted += 1
             count += len(page["notes"])
             report.advance(len(page["notes"]), min(count / max(total, 1), 1.0))
-        footer = Footer(notes=count, deleted=deleted)
+        footer = Footer(notes=count, deleted=deleted, without_vector=without)
         _write(stream, footer.model_dump())
     return footer
 

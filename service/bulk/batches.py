@@ -37,18 +37,15 @@ class Reject:
     def as_json(self) -> str:
         """One line: number of the row, reason, and the row as far as it can be read."""
         content = self.row.content
-        if isinstance(content, bytes):
-            try:
-                content = json.loads(content)
-            except ValueError:
-                return json.dumps(
-                    {
-                        "row": self.row.number,
-                        "reason": self.reason,
-                        "text": content.decode("utf-8", "backslashreplace").rstrip("\n"),
-                    }
-                )
-        return json.dumps({"row": self.row.number, "reason": self.reason, "note": content}, default=str)
+        if not isinstance(content, bytes):
+            return self._line(note=content)
+        try:
+            return self._line(note=json.loads(content))
+        except (ValueError, RecursionError):
+            return self._line(text=content.decode("utf-8", "backslashreplace").rstrip("\n"))
+
+    def _line(self, **content: object) -> str:
+        return json.dumps({"row": self.row.number, "reason": self.reason, **content}, default=str)
 
 
 @dataclass
@@ -102,6 +99,8 @@ def _parsed(row: Row, parse: Callable[[Row], ItemT | None]) -> ItemT | Reject | 
         return parse(row)
     except ValueError as error:
         return Reject(row, _reason(error))
+    except RecursionError:
+        return Reject(row, "is nested too deeply")
 
 
 def _reason(error: ValueError) -> str:

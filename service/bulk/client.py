@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_exponential_jitter
 
 from service.caller import Priority
 from service.errors import CommandError
@@ -56,7 +56,7 @@ class ServiceClient:
 
     Args:
         http: with the service's address and, where it asks for one, its key.
-        patience: seconds without an answer after which a request is given up.
+        patience: seconds after which a request is not tried again; it is given up at once where the next try would come later.
     """
 
     def __init__(self, http: httpx.AsyncClient, *, patience: float) -> None:
@@ -78,7 +78,7 @@ class ServiceClient:
 
     async def _ask(self, method: str, path: str, **content: Any) -> Json:  # noqa: ANN401
         trying = AsyncRetrying(
-            retry=retry_if_exception_type(_Busy), wait=_wait, stop=stop_after_delay(self._patience), reraise=True
+            retry=retry_if_exception_type(_Busy), wait=_wait, stop=stop_before_delay(self._patience), reraise=True
         )
         headers = {"X-Priority": Priority.BULK, "X-Request-Timeout": str(REQUEST_SECONDS)}
         try:
@@ -87,7 +87,7 @@ class ServiceClient:
                     return _read(await self._send(method, path, headers, **content))
         except _Busy as busy:
             raise CommandError(
-                f"gave up after {self._patience:g} seconds of waiting: {busy}. The same command goes on later"
+                f"gave up, since it takes more than {self._patience:g} seconds of waiting: {busy}. The same command goes on later"
             ) from busy
         raise AssertionError("unreachable")
 

@@ -76,6 +76,11 @@ def export(
     written = asyncio.run(work())
     deleted = f", and {written.deleted:,} that were deleted" if written.deleted else ""
     typer.echo(f"{file}: {written.notes:,} notes{deleted}")
+    if written.without_vector:
+        typer.echo(
+            f"notes without a vector: {written.without_vector:,}, which import takes with --embed only. Export again when the "
+            "migration has filled them in"
+        )
 
 
 def restore(
@@ -93,10 +98,12 @@ def restore(
     async def work() -> Counter[str]:
         header = await asyncio.to_thread(read_header, file)
         async with connect(url, model=embed, patience=patience) as client:
+            first = await client.get("/admin/notes", limit=1)
+            served = first["vector_name"]
             if embed:
-                model = await client.get("/model")
-                return await _run(file, EmbedJob(client), f"import --embed {model['name']}-{model['fingerprint']}", state_dir)
-            served = (await client.get("/admin/notes", limit=1))["vector_name"]
+                return await _run(
+                    file, EmbedJob(client, served, empty=not first["total"]), f"import --embed {served}", state_dir
+                )
             if served != header.vector_name:
                 raise CommandError(
                     f"{file} holds vectors of {header.vector_name} and the index those of {served}, which cannot be compared: "

@@ -116,6 +116,7 @@ async def _own_app(settings: Settings, *, model: bool) -> AsyncIterator[FastAPI]
     checkpoint = Checkpoint.open(settings.checkpoint, verify="size")
     index = await open_index(settings, checkpoint)
     try:
-        yield create_archive_app(NoteArchive(index, checkpoint, Metrics()))
+        served = (await index.describe()).served  # in a migration it may be the other one than that of the settings
+        yield create_archive_app(NoteArchive(index.of_model(served.vector), served.dimensions, Metrics()))
     finally:
         await index.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from notellm.cells import tidy
 from service.bulk.rows import Row, check_columns
@@ -9,6 +10,7 @@ from service.errors import CommandError
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 except ImportError as missing:
     raise CommandError("parquet files need pyarrow: pip install 'notellm[parquet]'") from missing
@@ -32,9 +34,9 @@ class ParquetFile:
         """See `RowFile`."""
         try:
             for batch in self._file.iter_batches(ROWS_AT_A_TIME):
-                for row in _in_utc(batch).to_pylist():
+                for cells, problem in _rows(batch):
                     self._read += 1
-                    yield Row(self._read, tidy(row))
+                    yield Row(self._read, tidy(cells), problem)
         except (pa.ArrowException, OSError) as error:
             raise CommandError(
                 f"{self.path} cannot be read after row {self._read:,}: {error}. What came before is stored"
@@ -50,12 +52,37 @@ class ParquetFile:
         self._file.close()
 
 
+def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """The rows' cells. What Python cannot hold, such as a time in the year 33658 or text that is no UTF-8, is that row's problem."""
+    try:
+        rows = _in_utc(batch).to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError):
+        yield from (_row(batch.slice(place, 1)) for place in range(batch.num_rows))
+    else:
+        yield from ((row, None) for row in rows)
+
+
+def _row(row: pa.RecordBatch) -> tuple[dict[str, Any], str | None]:
+    cells: dict[str, Any] = {}
+    problems = []
+    for name in row.schema.names:
+        try:
+            cells |= _in_utc(row.select([name])).to_pylist()[0]
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            problems.append(f"{name}: cannot be read: {error}")
+    return cells, "; ".join(problems) or None
+
+
 def _in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Times as Python's datetime has them: it knows no nanoseconds, and not every zone that Arrow knows."""
-    fields = [
-        pa.field(field.name, pa.timestamp("us", tz="UTC" if field.type.tz else None))
-        if pa.types.is_timestamp(field.type)
-        else field
-        for field in batch.schema
+    """Times as Python's datetime has them: it knows no nanoseconds, and not every zone that Arrow knows.
+
+    Raises:
+        ArrowInvalid: one does not fit. Without that it would become another time.
+    """
+    columns = [
+        column.cast(options=pc.CastOptions(pa.timestamp("us", tz="UTC" if column.type.tz else None), allow_time_truncate=True))
+        if pa.types.is_timestamp(column.type)
+        else column
+        for column in batch.columns
     ]
-    return batch.cast(pa.schema(fields), safe=False)
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

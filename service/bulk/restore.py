@@ -2,18 +2,19 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from notellm.note import Note
 from service.archive import ArchivedNote, Deletion
 from service.bulk.backup import is_frame
 from service.bulk.batches import Item
 from service.bulk.client import Json, Refused, ServiceClient
-from service.bulk.ingest import IngestJob
 from service.bulk.rows import Row
+from service.errors import CommandError
 
 NoteT = TypeVar("NoteT", ArchivedNote, Note)
+_NOT_FOUND = 404
 
 
 class _BackupJob(ABC, Generic[NoteT]):
@@ -39,12 +40,7 @@ class _BackupJob(ABC, Generic[NoteT]):
         statuses: dict[int, str] = {}
         for deletions, send in ((False, self._store), (True, self._delete)):
             places = [place for place, item in enumerate(items) if isinstance(item, Deletion) is deletions]
-            if places:
-                try:
-                    statuses |= zip(places, await send(cast("Any", [items[place] for place in places])), strict=True)
-                except Refused as refusal:
-                    refusal.place(places)
-                    raise
+            statuses |= await _send_some(items, places, send)
         return [statuses[place] for place in range(len(items))]
 
     @abstractmethod
@@ -81,10 +77,71 @@ class RestoreJob(_BackupJob[ArchivedNote]):
 
 
 class EmbedJob(_BackupJob[Note]):
-    """Embeds the notes of a backup again, which may be of another model."""
+    """Embeds the notes of a backup again, which may be of another model, and stores them as `RestoreJob` does.
+
+    Args:
+        client: of the service.
+        vector_name: of the model that answers.
+        empty: whether the index holds nothing. Otherwise it is asked for each note, and what it keeps is not embedded.
+    """
+
+    def __init__(self, client: ServiceClient, vector_name: str, *, empty: bool = False) -> None:
+        super().__init__(client)
+        self._vector_name = vector_name
+        self._empty = empty
 
     def _note(self, text: bytes, line: Json) -> Note:
         return Note.model_validate_json(json.dumps(line.get("note")))
 
     async def _store(self, notes: Sequence[Note]) -> list[str]:
-        return await IngestJob(self._client).send(notes)
+        found = {} if self._empty else {place: await self._kept(note) for place, note in enumerate(notes)}
+        statuses = {place: status for place, status in found.items() if status}
+        wanted = [place for place in range(len(notes)) if place not in statuses]
+        statuses |= await _send_some(notes, wanted, self._embed_and_store)
+        return [statuses[place] for place in range(len(notes))]
+
+    async def _kept(self, note: Note) -> str | None:
+        """What is said of a note that the index would keep as it is; None if it may have to be stored.
+
+        The rule is that of `NoteArchive.restore`, which has the last word on all others.
+        """
+        try:
+            stored = await self._client.get(f"/notes/{note.id}")
+        except Refused as refusal:
+            if refusal.status != _NOT_FOUND:
+                raise
+            return None
+        version = stored.get("version")
+        payload = {name: value for name, value in note.payload().items() if value is not None}
+        if stored.items() <= payload.items() and payload.keys() - stored.keys() <= {"hashtag_keys"}:
+            return "unchanged"
+        newer = note.version is not None and version is not None and note.version > version
+        return None if newer else "kept"
+
+    async def _embed_and_store(self, notes: Sequence[Note]) -> list[str]:
+        fields = [note.model_dump(mode="json", exclude_none=True) for note in notes]
+        answer = await self._client.post("/notes/embed", {"notes": fields, "store": False, "encoding_format": "base64"})
+        name = answer.get("vector_name")
+        if name != self._vector_name:  # of two replicas one may have switched before the other
+            raise CommandError(
+                f"the service answers with vectors of {name} now, and the import began with those of {self._vector_name}. What came "
+                "before is stored: the same command takes in the rest"
+            )
+        lines = [
+            {"note": note, "content_hash": one.content_hash, "vector": embedded["vector"]}
+            for note, one, embedded in zip(fields, notes, answer["notes"], strict=True)
+        ]
+        return await self._post("/admin/notes", {"vector_name": name, "notes": lines})
+
+
+async def _send_some(
+    items: Sequence[Any], places: Sequence[int], send: Callable[[Sequence[Any]], Awaitable[list[str]]]
+) -> dict[int, str]:
+    """What became of some of the items, by their places. A refusal names places among all of them."""
+    if not places:
+        return {}
+    try:
+        return dict(zip(places, await send([items[place] for place in places]), strict=True))
+    except Refused as refusal:
+        refusal.place(places)
+        raise

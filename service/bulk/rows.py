@@ -1,5 +1,6 @@
 """`RowFile`: a file of notes, row by row. JSON lines, CSV (both also .gz) and parquet; never the whole file in memory."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -101,11 +102,13 @@ class _TextFile:
 
 
 class JsonLines(_TextFile):
-    """One JSON object a line; empty lines are no rows."""
+    """One JSON object a line; empty lines are no rows, and a byte order mark is no part of the first."""
 
     def __iter__(self) -> Iterator[Row]:
         """See `RowFile`."""
         for number, (line, whole) in enumerate(self.lines(), start=1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
             if not whole:
                 yield Row(number, line[:1000], f"the line has more than {MAX_LINE_BYTES:,} bytes")
             elif line.strip():

@@ -52,6 +52,7 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
     return EmbedResponse(
         model=served.notes.manifest.name,
         dimensions=served.notes.manifest.dimensions,
+        vector_name=None if body.store else served.notes.vector_name,
         notes=[
             EmbeddedNote(
                 id=note.id,

@@ -133,7 +133,7 @@ async def test_notes_are_embedded_again_where_asked(
     await export(service, path)
     lines = read_lines(path)
     write_lines(path, [lines[0] | {"vector_name": "another"}, *(line | {"vector": None} for line in lines[1:-1]), lines[-1]])
-    assert await run(path, EmbedJob(other)) == {"stored": 249}
+    assert await run(path, EmbedJob(other, await vector_name(other))) == {"stored": 249}
     before, after = await contents(runtime), await contents(other_runtime)
     for note_id, one in before.items():
         assert one.payload == after[note_id].payload

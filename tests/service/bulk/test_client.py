@@ -53,8 +53,21 @@ async def test_it_waits_as_long_as_it_is_told_and_comes_back() -> None:
 
 async def test_its_patience_ends() -> None:
     async with answering([(503, {"retry-after": "0"}, {"detail": "starting"})], patience=0.3) as (client, _):
-        with pytest.raises(CommandError, match=r"gave up after 0\.3 seconds of waiting: the service answers 503: starting"):
+        with pytest.raises(
+            CommandError, match=r"gave up, .* more than 0\.3 seconds of waiting: the service answers 503: starting"
+        ):
             await client.get("/model")
+
+
+@pytest.mark.parametrize("seconds", ["7", "86400"])
+async def test_it_does_not_wait_for_what_comes_after_its_patience(seconds: str) -> None:
+    busy: Answer = (429, {"retry-after": seconds}, {"detail": "full"})
+    async with answering([busy], patience=1) as (client, requests):
+        start = time.monotonic()
+        with pytest.raises(CommandError, match="more than 1 seconds of waiting: the service answers 429: full"):
+            await asyncio.wait_for(client.get("/model"), 15)
+        assert time.monotonic() - start < 1
+    assert len(requests) == 1
 
 
 async def test_a_service_that_is_away_for_a_moment_is_waited_for() -> None:

@@ -1,5 +1,6 @@
 """The commands as an operator runs them: through a running service and without one."""
 
+import asyncio
 import json
 import os
 import shlex
@@ -9,9 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from notellm import Checkpoint, Note
+from service.archive import vector_name_of
 from service.cli import main
+from service.index import EdgeIndex, IndexedNote
+from service.index.description import Description, ModelVectors, Move
 from tests.service.bulk.files import note, read_lines, write_lines
 from tests.serving import RunningService, free_port, running_service
 
@@ -99,6 +105,47 @@ def test_without_a_service(run_command: Run, tiny_path: Path, tmp_path: Path) ->
         assert output in outcome.stdout
         assert "opening the index itself" in outcome.stderr
     assert [line.get("note") for line in read_lines(backup)] == [line.get("note") for line in read_lines(again)]
+
+
+async def moving_index(directory: Path, source: Path, target: Path, *, switched: bool) -> None:
+    """An index of three notes on its way to another model, of whose vectors two notes have one."""
+    models = [
+        ModelVectors(vector=vector_name_of(found), dimensions=found.manifest.dimensions, checkpoint=str(found.path))
+        for found in map(Checkpoint.open, (source, target))
+    ]
+    payloads = [Note.model_validate(note(number)).payload() for number in range(3)]
+    answering = models[1 if switched else 0]
+    vectors = [np.eye(model.dimensions, dtype=np.float32)[0] for model in models]
+    index = EdgeIndex.open(directory, vector_name=models[0].vector, dimensions=models[0].dimensions)
+    await index.upsert([IndexedNote(payload, vectors[0]) for payload in payloads])
+    move = Move(source=models[0], target=models[1])
+    await index.describe_as(Description(vector=answering.vector, dimensions=answering.dimensions, migration=move))
+    await index.of_model(models[1].vector).fill([IndexedNote(payload, vectors[1]) for payload in payloads[:2]])
+    await index.close()
+
+
+@pytest.mark.parametrize("switched", [False, True])
+@pytest.mark.parametrize("configured", ["source", "target"])
+def test_without_a_service_a_backup_is_of_the_model_that_answers(
+    switched: bool, configured: str, run_command: Run, tiny_path: Path, next_path: Path, tmp_path: Path
+) -> None:
+    """Whichever of the two the settings name."""
+    asyncio.run(moving_index(tmp_path / "index", tiny_path, next_path, switched=switched))
+    environment = {
+        "NOTELLM_CHECKPOINT": str(tiny_path if configured == "source" else next_path),
+        "NOTELLM_DATA_DIR": str(tmp_path), "NOTELLM_PORT": str(free_port()),
+    }  # fmt: skip
+    backup = tmp_path / "backup.jsonl"
+    outcome = run_command("export", backup, **environment)
+    assert outcome.returncode == 0, outcome.stderr
+    header, *lines, footer = read_lines(backup)
+    answering = Checkpoint.open(next_path if switched else tiny_path)
+    assert (header["vector_name"], header["dimensions"]) == (vector_name_of(answering), answering.manifest.dimensions)
+    assert sum(line["vector"] is None for line in lines) == footer["without_vector"] == switched
+    assert ("notes without a vector: 1, which" in outcome.stdout) == switched
+    assert "3 notes" in outcome.stdout
+    outcome = run_command("import", backup, **environment)
+    assert ("2 unchanged, 1 rejected" if switched else "3 unchanged") in outcome.stdout, outcome.stderr
 
 
 def test_the_index_has_one_owner(run_command: Run, running: RunningService, tiny_path: Path, tmp_path: Path) -> None:

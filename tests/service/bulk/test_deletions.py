@@ -18,7 +18,7 @@ from service.runtime import Runtime
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 
 MakeJob = Callable[[ServiceClient, str], Job[Item]]
-JOBS: list[MakeJob] = [RestoreJob, lambda service, _: EmbedJob(service)]
+JOBS: list[MakeJob] = [RestoreJob, EmbedJob]
 
 
 async def store(service: ServiceClient, notes: list[Json]) -> list[str]:

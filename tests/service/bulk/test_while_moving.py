@@ -13,7 +13,7 @@ from service.bulk import backup
 from service.bulk.backup import export, read_header
 from service.bulk.client import ServiceClient
 from service.bulk.progress import Progress
-from service.bulk.restore import RestoreJob
+from service.bulk.restore import EmbedJob, RestoreJob
 from service.bulk.run import BulkRun
 from service.errors import CommandError
 from tests.service.bulk.files import Json, note, read_lines
@@ -24,11 +24,12 @@ Meanwhile = Callable[[], Awaitable[object]]
 
 
 class Interrupted(ServiceClient):
-    """Something happens before the third page is asked for, or the second batch is sent."""
+    """Something happens before the third page is asked for, or one of the requests is sent."""
 
-    def __init__(self, http: httpx.AsyncClient, meanwhile: Meanwhile) -> None:
+    def __init__(self, http: httpx.AsyncClient, meanwhile: Meanwhile, *, before: int = 2) -> None:
         super().__init__(http, patience=5)
         self._meanwhile = meanwhile
+        self._before = before
         self._asked = self._sent = 0
 
     async def get(self, path: str, **query: str | int) -> Json:
@@ -39,7 +40,7 @@ class Interrupted(ServiceClient):
 
     async def post(self, path: str, body: Json) -> Json:
         self._sent += 1
-        if self._sent == 2:
+        if self._sent == self._before:
             await self._meanwhile()
         return await super().post(path, body)
 
@@ -113,3 +114,29 @@ async def test_a_switch_ends_an_import_and_rejects_nothing(
     counts = await run(ServiceClient(moving, patience=5))
     assert counts["stored"] + counts["unchanged"] == 290
     assert counts["rejected"] == 0
+
+
+async def stopped_by_a_switch(path: Path, client: httpx.AsyncClient, before: int) -> Counter[str]:
+    service = Interrupted(client, lambda: change(client, "switch", force=True), before=before)
+    with Progress(path, "import", path.parent) as progress:
+        return await BulkRun(path, EmbedJob(service, read_header(path).vector_name, empty=True), progress).run()
+
+
+@pytest.mark.parametrize(
+    ("before", "message"), [(1, "vectors of next-.* now"), (3, "422: vector_name: the index holds vectors")]
+)
+async def test_a_switch_ends_an_import_that_embeds_and_stores_no_vector_under_a_wrong_name(
+    before: int, message: str, moving: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """Before a batch is embedded, and between that and its being stored."""
+    path = tmp_path / "backup.jsonl"
+    await export(ServiceClient(moving, patience=5), path)
+    for one in MANY:
+        await moving.delete(f"/notes/{one['id']}")
+    with pytest.raises(CommandError, match=message):
+        await stopped_by_a_switch(path, moving, before)
+    assert (tmp_path / "backup.jsonl.rejects.jsonl").read_bytes() == b""
+    page = await ServiceClient(moving, patience=5).get("/admin/notes", limit=1)
+    with Progress(path, "import of the other", tmp_path) as progress:
+        counts = await BulkRun(path, EmbedJob(ServiceClient(moving, patience=5), page["vector_name"]), progress).run()
+    assert counts.total() == counts["stored"] + counts["unchanged"] == len(MANY)
