@@ -38,7 +38,7 @@ lint: $(VENV)/.dev  ## style, types, import rules, a static scan for weaknesses
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive notellm service training demo
 
 test-unit: $(VENV)/.dev  ## the tiny model; a few minutes
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term -m "not integration and not faults and not stack"
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --cov --cov-report=term -m "not integration and not faults and not stack"
 
 test-integration: $(VENV)/.dev checkpoints/demo  ## the real model
 	$(BIN)/python -m pytest -m integration
