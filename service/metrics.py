@@ -92,11 +92,15 @@ class Metrics:
     def add_queue(self, queue: str, max_tokens: int) -> None:
         """Lets what is counted of a queue begin at 0: Prometheus sees no increase in a counter that appears with a value."""
         self.queue_tokens.labels(queue)
-        self.queue_max_tokens.labels(queue).set(max_tokens)
+        self.queue_max_tokens.labels(queue).inc(max_tokens)  # as the tokens that wait: during a migration two have this name
         for counter in (self.queue_refused, self.queue_dropped, self.batch_failures):
             counter.labels(queue)
         for histogram in (self.queue_seconds, self.batch_notes, self.batch_tokens, self.batch_seconds):
             histogram.labels(queue)
+
+    def remove_queue(self, queue: str, max_tokens: int) -> None:
+        """Takes a queue's share back when it is closed. What was counted stays."""
+        self.queue_max_tokens.labels(queue).dec(max_tokens)
 
     @contextmanager
     def index_operation(self, operation: str) -> Iterator[None]:
