@@ -64,6 +64,10 @@ class Metrics:
         self.batch_failures = Counter(
             "notellm_batch_failures", "Notes on which the model failed.", ["queue"], registry=registry
         )
+        # Of all models that this process has run: that of the one which answers would fall back, and rise, with each switch.
+        self.engine_restarts = Counter(
+            "notellm_engine_restarts", "Times that an engine was started again, failed tries included.", registry=registry
+        )
         self.notes = Counter("notellm_notes", "Notes of embed requests by what became of them.", ["status"], registry=registry)
         self.truncations = Counter("notellm_truncations", "Fields that were too long.", ["field"], registry=registry)
         self.index_seconds = Histogram(

@@ -1,18 +1,25 @@
-"""The queues of two models side by side, as metrics show them."""
+"""Two models side by side, as metrics show them."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from notellm import Checkpoint
+from notellm.prompt import NotePrompt
+from service import served
 from service.caller import Caller, caller
+from service.engines import Engine
 from service.errors import ModelFailed
 from service.notes import NoteService
+from service.opening import open_engine
 from service.runtime import Runtime
+from service.settings import Settings
 from tests.service.calls import NOTES, embed
-from tests.service.migrating import MANY, change, reach, start
+from tests.service.migrating import MANY, change, reach, serving, start
 
 
 async def test_queues_of_two_models_are_one_number(runtime: Runtime, client: httpx.AsyncClient, next_path: Path) -> None:
@@ -48,3 +55,25 @@ async def test_nobody_asks_for_the_vectors_of_the_other_model(
         while len({seen.client for seen in asking}) < 2:  # the request's and the back-fill
             await asyncio.sleep(0.05)
     assert all(seen.unasked for seen in asking)
+
+
+async def test_restarts_of_engines_are_counted_through_a_switch_and_back(
+    settings_for: Callable[..., Settings], next_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the model that answers they would fall to 0 and rise again, which looks like an engine that ends again and again."""
+
+    async def opening(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None]) -> Engine:
+        if checkpoint.path != next_path:
+            for _ in range(3):
+                restarted()
+        return await open_engine(settings, checkpoint, prompt)
+
+    monkeypatch.setattr(served, "open_engine", opening)
+    shown: list[float | None] = []
+    async with serving(settings_for()) as (runtime, client):
+        await start(client, next_path)
+        await reach(client, "filled")
+        for step in ("switch", "rollback"):
+            await change(client, step)
+            shown.append(runtime.metrics.registry.get_sample_value("notellm_engine_restarts_total"))
+    assert shown == [3, 3]
