@@ -84,7 +84,7 @@ class BackFill:
             return await self._step()
 
     async def _step(self) -> int:
-        caller.set(Caller(client="migration", priority=Priority.BULK))
+        caller.set(Caller(client="migration", priority=Priority.BULK, unasked=True))
         before, self.error = self.filled, None
         failed: list[str] = []
         try:

@@ -99,6 +99,7 @@ class Batcher(Generic[Work, Result]):
         self._closing = True
         self._wake.set()
         await asyncio.gather(*self._tasks)
+        self._metrics.remove_queue(self._name, self._max_queue_tokens)
 
     async def submit(self, works: Sequence[tuple[Work, int]]) -> list[Result]:
         """Queues the pieces of one request, each with its tokens, and waits for all of them; `caller` says for whom.
@@ -170,7 +171,8 @@ class Batcher(Generic[Work, Result]):
             self._refuse(f"so much is waiting that an answer would take about {wait:.1f} s, past the request's deadline", late)
 
     def _refuse(self, detail: str, seconds: float) -> NoReturn:
-        self._metrics.queue_refused.labels(self._name).inc()
+        if not caller.get().unasked:
+            self._metrics.queue_refused.labels(self._name).inc()
         raise QueueFull(detail, retry_after=min(max(math.ceil(seconds), 1), 600))
 
     def _show_tokens(self) -> None:

@@ -31,12 +31,14 @@ class Caller:
         priority: of the request.
         deadline: on the event loop's clock; after it nobody waits for an answer.
         charge: is told how many tokens were queued.
+        unasked: whether the service works on its own account: what a queue refuses it is no request.
     """
 
     client: str = ""
     priority: Priority = Priority.INTERACTIVE
     deadline: float = math.inf
     charge: Callable[[int], None] = _free
+    unasked: bool = False
 
     @classmethod
     def of(
@@ -62,9 +64,9 @@ class Caller:
         return self.deadline - asyncio.get_running_loop().time()
 
 
-def unbilled(asking: Caller) -> Caller:
+def beside(asking: Caller) -> Caller:
     """The same caller for work that the service does for itself on the way."""
-    return replace(asking, charge=_free)
+    return replace(asking, charge=_free, unasked=True)
 
 
 caller: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039 - frozen

@@ -64,6 +64,10 @@ class Metrics:
         self.batch_failures = Counter(
             "notellm_batch_failures", "Notes on which the model failed.", ["queue"], registry=registry
         )
+        # Of all models that this process has run: that of the one which answers would fall back, and rise, with each switch.
+        self.engine_restarts = Counter(
+            "notellm_engine_restarts", "Times that an engine was started again, failed tries included.", registry=registry
+        )
         self.notes = Counter("notellm_notes", "Notes of embed requests by what became of them.", ["status"], registry=registry)
         self.truncations = Counter("notellm_truncations", "Fields that were too long.", ["field"], registry=registry)
         self.index_seconds = Histogram(
@@ -92,11 +96,15 @@ class Metrics:
     def add_queue(self, queue: str, max_tokens: int) -> None:
         """Lets what is counted of a queue begin at 0: Prometheus sees no increase in a counter that appears with a value."""
         self.queue_tokens.labels(queue)
-        self.queue_max_tokens.labels(queue).set(max_tokens)
+        self.queue_max_tokens.labels(queue).inc(max_tokens)  # as the tokens that wait: during a migration two have this name
         for counter in (self.queue_refused, self.queue_dropped, self.batch_failures):
             counter.labels(queue)
         for histogram in (self.queue_seconds, self.batch_notes, self.batch_tokens, self.batch_seconds):
             histogram.labels(queue)
+
+    def remove_queue(self, queue: str, max_tokens: int) -> None:
+        """Takes a queue's share back when it is closed. What was counted stays."""
+        self.queue_max_tokens.labels(queue).dec(max_tokens)
 
     @contextmanager
     def index_operation(self, operation: str) -> Iterator[None]:

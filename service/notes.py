@@ -12,7 +12,7 @@ import numpy as np
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
-from service.caller import caller, unbilled
+from service.caller import beside, caller
 from service.diversity import Page, search_page
 from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
@@ -145,7 +145,7 @@ class NoteService:
         """The vectors of the other model of a migration, by note. What fails is left to the back-fill, and fails no request."""
         if (companion := self.companion) is None or not notes:
             return {}
-        caller.set(unbilled(caller.get()))
+        caller.set(beside(caller.get()))
         try:
             vectors = await companion.vectors(notes)
         except ServiceError as error:

@@ -1,6 +1,7 @@
 """`open_engine`: the engine that the settings ask for, ready for work."""
 
 import logging
+from collections.abc import Callable
 
 import torch
 
@@ -17,18 +18,20 @@ logger = logging.getLogger(__name__)
 MIB = 2**20
 
 
-async def open_engine(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt) -> Engine:
-    """Starts it. Only the chosen engine's libraries are imported.
+async def open_engine(
+    settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None] = lambda: None
+) -> Engine:
+    """Starts it. Only the chosen engine's libraries are imported. `restarted` is called each time that vLLM is started again.
 
     Raises:
         CheckpointError: the weights cannot be loaded.
         StartupError: vLLM was asked for and does not start, or a remote server lacks something or does not answer.
     """
     if settings.engine == "vllm":
-        return await _open_vllm(settings, checkpoint, prompt)
+        return await _open_vllm(settings, checkpoint, prompt, restarted)
     if settings.engine == "auto" and settings.remote_url is None and _vllm_suits(settings):
         try:
-            return await _open_vllm(settings, checkpoint, prompt)
+            return await _open_vllm(settings, checkpoint, prompt, restarted)
         except StartupError as error:
             logger.warning("vLLM is installed and cannot be used, the local engine is: %s", error)
     local = await in_passing_thread(
@@ -49,7 +52,7 @@ def _vllm_suits(settings: Settings) -> bool:
     return tested and not settings.embedding_int8 and torch.cuda.is_available()
 
 
-async def _open_vllm(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt) -> Engine:
+async def _open_vllm(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None]) -> Engine:
     from service.engines.vllm import VllmEngine
     from service.engines.vllm_process import VllmOptions
 
@@ -61,8 +64,9 @@ async def _open_vllm(settings: Settings, checkpoint: Checkpoint, prompt: NotePro
         untested=settings.vllm_untested,
     )
     engine = VllmEngine(
-        checkpoint, prompt, options, max_batch_tokens=settings.max_batch_tokens, stall_seconds=settings.vllm_stall_seconds
-    )
+        checkpoint, prompt, options, max_batch_tokens=settings.max_batch_tokens, stall_seconds=settings.vllm_stall_seconds,
+        restarted=restarted,
+    )  # fmt: skip
     await engine.open()
     return engine
 

@@ -76,7 +76,7 @@ class ModelOpener:
             settings = settings.model_copy(update={"engine": "local", "remote_url": None})
         prompt = await asyncio.to_thread(checkpoint.prompt)
         async with AsyncExitStack() as stack:
-            running = await open_engine(settings, checkpoint, prompt)
+            running = await open_engine(settings, checkpoint, prompt, self._metrics.engine_restarts.inc)
             stack.push_async_callback(running.close)
             suggestions = await asyncio.to_thread(
                 SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=self._rules

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.engines import Engine
@@ -25,9 +25,6 @@ class StateCollector(Collector):
         running = self._engine()
         engine, index = running.state(), self._index.state()
         yield GaugeMetricFamily("notellm_engine_up", "1 while the engine runs.", value=running.failure() is None)
-        yield CounterMetricFamily(
-            "notellm_engine_restarts", "Times that the engine was started again, failed tries included.", value=engine.restarts
-        )
         yield GaugeMetricFamily(
             "notellm_index_free_disk_bytes", "Free on the disk of the embedded index.", value=index.free_bytes
         )

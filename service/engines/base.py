@@ -98,11 +98,9 @@ class EngineState:
     """What an engine can tell of itself, for metrics.
 
     Attributes:
-        restarts: times that what it runs has been started again after it had ended by itself, failed tries included.
         left_alone: whether its server is left alone after failures; None where it has no server.
     """
 
-    restarts: int = 0
     left_alone: bool | None = None
 
 

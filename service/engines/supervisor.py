@@ -21,6 +21,7 @@ class Supervisor(Generic[Running]):
         start: starts it, ready for work.
         stop: ends it, and does not mind if it has ended already.
         alive: whether it still runs.
+        restarted: called each time that it is about to be started again.
         check_seconds: how often it is looked after.
     """
 
@@ -31,18 +32,18 @@ class Supervisor(Generic[Running]):
         stop: Callable[[Running], Awaitable[None]],
         alive: Callable[[Running], bool],
         *,
+        restarted: Callable[[], None] = lambda: None,
         check_seconds: float = 0.5,
     ) -> None:
         self._name = name
         self._start = start
         self._stop = stop
         self._alive = alive
+        self._restarted = restarted
         self._check_seconds = check_seconds
         self._running: Running | None = None
         self._failure = "is being started"
         self._task: asyncio.Task[None] | None = None
-        self.restarts = 0
-        """How often it was started again."""
 
     async def open(self) -> None:
         """Starts it for the first time; what goes wrong is the caller's to handle."""
@@ -91,7 +92,7 @@ class Supervisor(Generic[Running]):
     async def _start_again(self) -> Running:
         pause = FIRST_PAUSE
         while True:
-            self.restarts += 1
+            self._restarted()
             try:
                 return await self._start()
             except Exception as error:

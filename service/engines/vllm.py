@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -47,13 +47,21 @@ class VllmEngine:
         options: how vLLM is run.
         max_batch_tokens: tokens of one embedding pass.
         stall_seconds: see above; one note is not divided.
+        restarted: called each time that vLLM is about to be started again.
     """
 
     name = "vllm"
     rank_lanes = 1  # they run in the worker, one after another
 
     def __init__(
-        self, checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOptions, *, max_batch_tokens: int, stall_seconds: float
+        self,
+        checkpoint: Checkpoint,
+        prompt: NotePrompt,
+        options: VllmOptions,
+        *,
+        max_batch_tokens: int,
+        stall_seconds: float,
+        restarted: Callable[[], None] = lambda: None,
     ) -> None:
         self.lanes = options.lanes
         self._tokenizer = checkpoint.tokenizer
@@ -70,6 +78,7 @@ class VllmEngine:
             lambda: start_vllm(checkpoint, prompt, options, max_batch_tokens),
             stop_vllm,
             lambda llm: not llm.errored,
+            restarted=restarted,
         )
 
     async def open(self) -> None:
@@ -169,7 +178,7 @@ class VllmEngine:
 
     def state(self) -> EngineState:
         """See `Engine.state`."""
-        return EngineState(restarts=self._supervisor.restarts)
+        return EngineState()
 
     async def close(self) -> None:
         """See `Engine.close`."""

@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from service.metrics import Metrics
 from service.routes import operations
 from tests.deploy.chart import CHART, LEAST, QDRANT, ROOT, Chart, Object, of_kind, only, service_container
+from tests.deploy.cluster import answering_cluster
 
 ADAPTER = ROOT / "deploy" / "helm" / "prometheus-adapter.yaml"
 METRIC = "notellm_queue_tokens"
@@ -37,6 +38,24 @@ def test_pods_are_scaled_by_a_metric_that_there_is(chart: Chart) -> None:
         {"type": "Pods", "pods": {"metric": {"name": METRIC}, "target": {"type": "AverageValue", "averageValue": "2000000"}}}
     ]
     assert "replicas" not in only(objects, "Deployment")["spec"], "an upgrade would undo what the scaler has done"
+
+
+@pytest.mark.parametrize(("running", "written"), [(7, 7), (1, 2), (0, 2), (None, None)], ids=str)
+def test_the_scaler_takes_over_as_many_pods_as_run(chart: Chart, running: int | None, written: int | None) -> None:
+    """Without the number an upgrade from a fixed one would leave one pod; with the scaler's least, too few."""
+    path = "apis/apps/v1/namespaces/notes/deployments/notellm"
+    owner = {
+        "labels": {"app.kubernetes.io/managed-by": "Helm"},
+        "annotations": {"meta.helm.sh/release-name": "notellm", "meta.helm.sh/release-namespace": "notes"},
+    }
+    metadata = {"name": "notellm", "namespace": "notes", **owner}
+    live = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": running}}
+    with answering_cluster({} if running is None else {path: live}) as address:
+        objects = chart.template(
+            "--dry-run=server", "--kube-apiserver", address, "--disable-openapi-validation",
+            values=(*QDRANT, "autoscaling.enabled=true"),
+        )  # fmt: skip
+    assert only(objects, "Deployment")["spec"].get("replicas") == written
 
 
 def test_the_adapter_makes_that_metric_of_each_pod() -> None:

@@ -142,10 +142,14 @@ def test_a_qdrant_of_ones_own_is_reached_by_the_service_and_prometheus_alone(cha
     (_, service), (_, qdrant) = sorted(pods(objects))
     spec = only(objects, "NetworkPolicy", "notellm-qdrant")["spec"]
     (clients, scrapers, nodes) = spec["ingress"]
+    # Nodes that move a shard between them speak by all three.
     assert [rule["ports"] for rule in (clients, nodes)] == [
         [{"port": "grpc", "protocol": "TCP"}],
-        [{"port": "p2p", "protocol": "TCP"}],
+        [{"port": port, "protocol": "TCP"} for port in ("http", "grpc", "p2p")],
     ]
+    (server,) = qdrant["spec"]["containers"]
+    named = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert spec["egress"][1]["ports"] == [{"port": named[rule["port"]], "protocol": "TCP"} for rule in nodes["ports"]]
     assert scrapers == {"from": [MONITORING], "ports": [{"port": "http", "protocol": "TCP"}]}
     for rule, meant, other in ((clients, service, qdrant), (nodes, qdrant, service)):
         (peer,) = rule["from"]
@@ -160,10 +164,12 @@ def test_a_qdrant_of_ones_own_is_reached_by_the_service_and_prometheus_alone(cha
     assert to_qdrant["to"][0]["podSelector"]["matchLabels"].items() <= qdrant["metadata"]["labels"].items()
 
 
-def test_without_scrapers_nobody_reaches_qdrants_http_port(chart: Chart) -> None:
+def test_without_scrapers_only_its_own_nodes_reach_qdrants_http_port(chart: Chart) -> None:
     """A rule with an empty list of peers would let everybody in."""
     spec = policy(chart, *LEAST, "qdrant.own.enabled=true", "networkPolicy.scrapers=null", name="notellm-qdrant")
-    assert [port["port"] for rule in spec["ingress"] for port in rule["ports"]] == ["grpc", "p2p"]
+    assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [["grpc"], ["http", "grpc", "p2p"]]
+    (nodes,) = spec["ingress"][1]["from"]
+    assert nodes["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "qdrant"
 
 
 def test_another_release_can_be_let_at_qdrant(chart: Chart) -> None:

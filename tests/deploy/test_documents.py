@@ -128,6 +128,21 @@ def test_no_installation_forgets_what_an_earlier_one_has_set(line: str) -> None:
     assert set(re.findall(r"--set\S* (\S+)", line)) <= {"replicas=0", "autoscaling.enabled=false"}
 
 
+@pytest.mark.parametrize("line", sorted(set(INSTALLS)))
+def test_an_installation_is_waited_for_as_long_as_the_chart_lets_it_take(chart: Chart, folder: Path, line: str) -> None:
+    """No timeout fits all: pods start one after another, each in the time that its values give it. Only the Deployment knows it."""
+    assert "--wait" not in line
+    assert "--timeout" not in line
+    workload = "statefulset/notellm-qdrant" if "replicas=0" in line else f"deployment/{shlex.split(line)[3]}"
+    after = {ONLINE[place + 1] for place, other in enumerate(ONLINE) if other == line}
+    assert after == {f"kubectl --namespace notellm rollout status {workload}"}
+    example = "qdrant-own.yaml" if "statefulset" in workload else "qdrant.yaml"
+    for name in ("mine.yaml", "next.yaml"):
+        (folder / name).write_text((CHART / "examples" / example).read_text())
+    names = {f"{item['kind'].lower()}/{item['metadata']['name']}" for item in rendered(chart, folder, line)}
+    assert workload in names
+
+
 def test_all_that_the_page_has_written_down_is_installed_at_once(chart: Chart, followed: Path) -> None:
     values = yaml.safe_load((followed / "mine.yaml").read_text(encoding="utf-8"))
     assert values.keys() >= yaml.safe_load((CHART / "examples" / "qdrant.yaml").read_text()).keys()

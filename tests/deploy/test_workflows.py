@@ -67,6 +67,25 @@ def test_a_change_passes_what_it_passes_here() -> None:
     assert [step["run"] for step in steps if "run" in step][-1].endswith(" .ci/run")
 
 
+def test_a_fork_is_not_asked_for_a_variable_that_it_is_not_given() -> None:
+    """GitHub passes the repository's variables to no pull request of another one."""
+    steps = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["tests"]["steps"]
+    (asking,) = [step for step in steps if "::error::" in step.get("run", "")]
+    own = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert asking.get("if") == f"github.event_name != 'pull_request' || {own}"
+
+
+def test_root_has_the_variables_that_the_script_reads() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    own = {"EUID", *re.findall(r"\b([A-Z_]+)=", script)}
+    read_by_script = set(re.findall(r"\$\{?([A-Z_]+)", script)) - own
+    assert "GITHUB_ACTIONS" in read_by_script
+    last = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["tests"]["steps"][-1]["run"]
+    (kept,) = re.findall(r"--preserve-env=(\S+)", last)
+    # The others are make's, and what tests take a promise by: that nothing is missing.
+    assert set(kept.split(",")) == read_by_script | {"CI", "TORCH_INDEX"}
+
+
 def test_the_index_is_tested_with_the_server_that_is_shipped() -> None:
     server = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["qdrant"]["services"]["qdrant"]
     assert server["image"] == read(ROOT / "docker-compose.yml")["services"]["qdrant"]["image"]

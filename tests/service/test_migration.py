@@ -271,10 +271,3 @@ async def test_a_model_that_cannot_be_loaded_is_told(client: httpx.AsyncClient, 
     assert "model.safetensors: was changed" in (await reach(client, "none"))["error"]
     await start(client, next_path)
     await reach(client, "filled")
-
-
-async def test_queues_of_two_models_are_one_number(runtime: Runtime, client: httpx.AsyncClient, next_path: Path) -> None:
-    await embed(client, MANY)
-    await start(client, next_path)
-    await reach(client, "filled")
-    assert runtime.metrics.registry.get_sample_value("notellm_queue_tokens", {"queue": "embed"}) == 0

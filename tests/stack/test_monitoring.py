@@ -14,8 +14,8 @@ from tests.stack.running import MONITORING, Stack
 
 pytestmark = pytest.mark.stack
 ALERT = "NotellmQueueRefusing"
-# The first refusals are read after at most 15 s, seen by the rule 15 s later, and have to go on for a minute.
-FIRING_SECONDS = 150
+# The first refusals are read after at most 15 s, seen by the rule 15 s later, and their rate has to stay up for three minutes.
+FIRING_SECONDS = 270
 # All that waited would take minutes.
 RECOVERY_SECONDS = 30
 CLIENTS = 16
@@ -112,6 +112,7 @@ async def test_an_overloaded_stack_makes_an_alert_fire(stack: Stack, prometheus:
                 task.cancel()
             await asyncio.gather(*flood, return_exceptions=True)
         assert (labels["severity"], labels["instance"]) == ("warning", "service:8000")
-        assert statuses.keys() <= {200, 429}
-        assert statuses[429] > statuses[200]
+        # The flood outlasts the deadline of its first requests, and what came before a batch was measured may be late.
+        assert statuses.keys() <= {200, 429, 504}
+        assert statuses[429] > statuses[200] + statuses[504]
         await _assert_recovers(client)

@@ -44,9 +44,9 @@ async def start(model: Model) -> AsyncIterator[Start]:
 
     def make(health: ForwardHealth | None = None, turn: asyncio.Lock | None = None, **limits: Any) -> Batcher[str, str]:
         sizes = {"max_batch_tokens": 10, "max_batch_size": 100, "max_queue_tokens": 100} | limits
-        run = sizes.pop("run", model.run)
+        run, metrics = sizes.pop("run", model.run), sizes.pop("metrics", None) or Metrics()
         batcher = Batcher[str, str](
-            "test", run, metrics=Metrics(), health=health or ForwardHealth(60), turn=turn or asyncio.Lock(), **sizes
+            "test", run, metrics=metrics, health=health or ForwardHealth(60), turn=turn or asyncio.Lock(), **sizes
         )
         batcher.start()
         started.append(batcher)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.caller import Caller, Priority
+from service.caller import Caller, Priority, beside
 from service.errors import ModelFailed, QueueFull, ShuttingDown
+from service.metrics import Metrics
 from tests.service.batcher.asking import submit
 from tests.service.batcher.conftest import Model, Start
 
@@ -111,6 +112,26 @@ async def test_what_is_given_up_makes_room_at_once(start: Start, model: Model) -
     assert list(await asyncio.gather(running, waiting)) == [["RUNNING"], ["NEXT"]]
     assert model.batches == [["running"], ["next"]]
     assert batcher._metrics.queue_dropped.labels("test")._value.get() == 1
+
+
+async def test_queues_of_one_name_show_the_sum_of_what_may_wait(start: Start) -> None:
+    """As they show the sum of what waits: else two that are 39% full would look like one of 78%."""
+    metrics = Metrics()
+    first, second = start(metrics=metrics), start(metrics=metrics)
+    shown = [metrics.registry.get_sample_value("notellm_queue_max_tokens", {"queue": "test"})]
+    for batcher in (first, second):
+        await batcher.close()
+        shown.append(metrics.registry.get_sample_value("notellm_queue_max_tokens", {"queue": "test"}))
+    assert shown == [200, 100, 0]
+
+
+@pytest.mark.parametrize(("asking", "counted"), [(Caller("anna"), 1), (beside(Caller("anna")), 0)], ids=["request", "beside"])
+async def test_a_refusal_counts_where_it_is_a_requests(start: Start, asking: Caller, counted: int) -> None:
+    metrics = Metrics()
+    batcher = start(metrics=metrics)
+    with pytest.raises(QueueFull):
+        await asyncio.gather(*(submit(batcher, [(word, 60)], asking) for word in ("first", "second")))
+    assert metrics.registry.get_sample_value("notellm_queue_refused_total", {"queue": "test"}) == counted
 
 
 async def test_nothing_to_do_is_never_refused(start: Start) -> None:

@@ -24,7 +24,10 @@ async def test_what_ends_by_itself_is_started_again_even_if_it_does_not_end_well
         raise RuntimeError("already gone")
 
     tries: list[int] = []
-    supervisor = Supervisor[Thing]("thing", start, stop, lambda thing: thing.alive, check_seconds=0.01)
+    restarts: list[int] = []
+    supervisor = Supervisor[Thing](
+        "thing", start, stop, lambda thing: thing.alive, restarted=lambda: restarts.append(1), check_seconds=0.01
+    )
     with pytest.raises(EngineUnavailable, match="is being started"):
         supervisor.get()
     await supervisor.open()
@@ -37,4 +40,4 @@ async def test_what_ends_by_itself_is_started_again_even_if_it_does_not_end_well
         supervisor.get()
     await asyncio.sleep(1.2)
     assert supervisor.get() is started[1]
-    assert supervisor.restarts == 2
+    assert len(restarts) == 2
