@@ -116,9 +116,12 @@ async def test_notes_are_stored_also_where_the_other_model_fails(
     with monkeypatch.context() as patch:
         patch.setattr(NoteService, "vectors", _failing)
         assert [note["status"] for note in await embed(client, NOTES)] == ["stored"] * 4
-        refused = await client.post("/admin/migration/switch", json={})
-        assert refused.status_code == 409, refused.text
-        assert "4 of them cannot be embedded" in refused.json()["detail"]
+        detail = ""
+        async with asyncio.timeout(30):
+            while "4 of them cannot be embedded" not in detail:  # a pass that is under way may not have found them all
+                refused = await client.post("/admin/migration/switch", json={})
+                assert refused.status_code == 409, refused.text
+                detail = refused.json()["detail"]
         forced = await client.post("/admin/migration/switch", json={"force": True})
         assert forced.status_code == 200
         missing = await client.get("/notes/a1/similar")
