@@ -1,4 +1,4 @@
-"""`nearest_page`: a part of the list of all notes by nearness, in which no note stands twice and none is missing."""
+"""`nearest_page`: a part of the list of notes by nearness, cut so that pages put together have each note once."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,21 @@ _WIDER = (1, 100, 1000)
 async def nearest_page(
     index: NoteIndex, vector: Vector, *, where: NoteFilter, limit: int, offset: int, min_score: float | None
 ) -> list[ScoredNote]:
-    """Equally near notes, such as those of the same text, come by their ids.
+    """Equally near notes, such as those of the same text, come in the order of their ids.
 
-    Which of them an index puts first depends on how many it is asked for, so that they could be on two pages, or on none. Where more than
-    about a thousand are equally near, that is so.
+    Which of them an index puts first depends on how many it is asked for, so that they could be on two pages, or on none. That can still
+    happen where more than about a thousand are equally near, and where the index searches a graph, which does not find every note.
+
+    Args:
+        index: by whose vectors.
+        vector: what is asked for, (dimensions,).
+        where: which notes count.
+        limit: notes of the page.
+        offset: notes before it.
+        min_score: a least cosine.
+
+    Returns:
+        At most `limit` notes, the nearest first; none behind the end of the list.
 
     Raises:
         IndexUnavailable: see `NoteIndex`.
