@@ -16,8 +16,9 @@ import httpx
 from demo.checkpoint import NOTES
 from demo.vectors import BATCH, read_vectors
 from notellm import Checkpoint
+from notellm.checkpoint import vector_name_of
 from notellm.errors import NoteLLMError
-from service.archive import ArchivedNote, archived, vector_name_of
+from service.archive import ArchivedNote, archived
 from service.bulk.client import REQUEST_SECONDS, ServiceClient
 from service.bulk.restore import RestoreJob
 from service.environment import CLIENT_KEY

@@ -241,3 +241,8 @@ def _read_manifest(root: Path) -> Manifest:
                 path, f"lists {name!r}: only .json and .safetensors files inside the directory may be part of it"
             )
     return manifest
+
+
+def vector_name_of(checkpoint: Checkpoint) -> str:
+    """The name of a checkpoint's vectors in an index: only equal names can be compared."""
+    return f"{checkpoint.manifest.name}-{checkpoint.fingerprint}"

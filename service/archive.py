@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -13,9 +13,6 @@ from notellm.note import Note, NoteId, NoteVersion
 from service.errors import FieldError, InvalidRequest
 from service.index import IndexedNote, NoteIndex, NotePage, Tombstone, Vector
 from service.metrics import Metrics
-
-if TYPE_CHECKING:  # importing it takes seconds, which commands without a model need not wait
-    from notellm.checkpoint import Checkpoint
 
 # A vector that has gone through float16 is within this of length 1.
 LENGTH_TOLERANCE = 1e-3
@@ -44,11 +41,6 @@ class Deletion(BaseModel):
 
     id: NoteId
     version: NoteVersion = Field(description="That it had: it does not come back in this one or a lower one.")
-
-
-def vector_name_of(checkpoint: "Checkpoint") -> str:
-    """The name of a checkpoint's vectors in an index: only equal names can be compared."""
-    return f"{checkpoint.manifest.name}-{checkpoint.fingerprint}"
 
 
 def archived(note: IndexedNote) -> dict[str, JsonValue]:

@@ -5,9 +5,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from notellm.checkpoint import Checkpoint
+from notellm.checkpoint import Checkpoint, vector_name_of
 from notellm.errors import NoteLLMError
-from service.archive import vector_name_of
 from service.errors import MigrationConflict, StartupError
 from service.index import NoteIndex
 from service.index.description import Description, ModelVectors

@@ -6,8 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from contextvars import Context
 from dataclasses import dataclass
 
-from notellm.checkpoint import Checkpoint
-from service.archive import vector_name_of
+from notellm.checkpoint import Checkpoint, vector_name_of
 from service.back_fill import BackFill
 from service.errors import MigrationConflict, StartupError
 from service.index import NoteIndex

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-from notellm.checkpoint import Checkpoint
+from notellm.checkpoint import Checkpoint, vector_name_of
 from notellm.errors import NoteLLMError
 from service import index_models
-from service.archive import vector_name_of
 from service.changes import Changes
 from service.errors import InvalidRequest, MigrationConflict, ServiceError
 from service.index import NoteIndex

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from notellm.checkpoint import Checkpoint
+from notellm.checkpoint import Checkpoint, vector_name_of
 from notellm.hashtags import HashtagRules
-from service.archive import NoteArchive, vector_name_of
+from service.archive import NoteArchive
 from service.engines import Engine
 from service.errors import StartupError
 from service.health import Liveness

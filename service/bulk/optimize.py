@@ -27,8 +27,7 @@ def optimize(
     It needs three times the disk space of the index meanwhile. Interrupted at any point, the index is as it was. Notes that are
     written afterwards are scanned until the next time.
     """
-    from notellm.checkpoint import Checkpoint
-    from service.archive import vector_name_of
+    from notellm.checkpoint import Checkpoint, vector_name_of
     from service.cores import usable_cores
     from service.index.optimize import Graph, optimize_index
 

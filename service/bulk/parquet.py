@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from notellm.cells import tidy
+from notellm.table_rows import tidy
 from service.bulk.rows import Row, check_columns
 from service.errors import CommandError
 

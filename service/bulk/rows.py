@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from notellm.cells import tidy
 from notellm.note import Note
+from notellm.table_rows import tidy
 from service.errors import CommandError
 
 # Above every valid note, with each character escaped: a file without line ends must not fill the memory.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from notellm import Checkpoint
-from service.archive import vector_name_of
+from notellm.checkpoint import vector_name_of
 from service.index import EdgeIndex, IndexedNote
 from service.index.swap import OPTIMIZING, REPLACED, SHARD
 from tests.faults.test_kills import assert_nothing_is_lost

@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 from pydantic import ValidationError
 
-from notellm.cells import tidy
 from notellm.note import Note
+from notellm.table_rows import tidy
 from training.errors import DataError
 
 _ROWS_AT_A_TIME = 10_000

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from notellm import Checkpoint, Note
-from service.archive import vector_name_of
+from notellm.checkpoint import vector_name_of
 from service.cli import main
 from service.index import EdgeIndex, IndexedNote
 from service.index.description import Description, ModelVectors, Move

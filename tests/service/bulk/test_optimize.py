@@ -8,7 +8,7 @@ import numpy as np
 from typer.testing import CliRunner, Result
 
 from notellm import Checkpoint
-from service.archive import vector_name_of
+from notellm.checkpoint import vector_name_of
 from service.cli import app
 from service.index.edge import EdgeIndex
 from tests.service.index_notes import indexed_notes

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from notellm import Checkpoint
-from service.archive import vector_name_of
+from notellm.checkpoint import vector_name_of
 from service.bulk import backup
 from service.bulk.backup import export, read_header
 from service.bulk.client import ServiceClient

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from notellm.cells import tidy
+from notellm.table_rows import tidy
 
 DEEP = "[" * 100_000
 
