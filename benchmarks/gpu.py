@@ -27,7 +27,7 @@ from benchmarks.gpu_subject import LENGTHS, SHAPES, Subject
 from benchmarks.gpu_ways import BATCH_SIZES, Graphed, Way, by_sentence_transformers, ours, packed_by_transformers, padded
 from benchmarks.machine import machine
 from benchmarks.measure import Content, Spread, alternate, ratios, seconds
-from notellm.varlen import flash_kernel, reference_kernel
+from notellm.forward.varlen import flash_kernel, reference_kernel
 
 NO_GPU = "benchmarks.gpu needs a CUDA GPU and torch sees none here; --device cpu tries the code without one."
 BUDGETS = (2048, 4096, 8192, 16384, 32768, 65536)

@@ -10,9 +10,9 @@ from torch import Tensor
 from benchmarks.gpu_subject import Subject
 from benchmarks.gpu_ways import Graphed, Prompts, one_by_one, ours, packed_by_transformers, padded
 from notellm import NoteEncoder
-from notellm.attention import attention_by_run
-from notellm.packing import Pack
-from notellm.varlen import VarlenKernel, reference_kernel, varlen_attention
+from notellm.forward.attention import attention_by_run
+from notellm.forward.packing import Pack
+from notellm.forward.varlen import VarlenKernel, reference_kernel, varlen_attention
 
 # Heads, key-value heads, head size: SmolLM2-135M's, LLaMA-2-7B's and LLaMA-3-8B's.
 ATTENTIONS = ((9, 3, 64), (32, 32, 128), (32, 8, 128))

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from notellm.errors import PromptError
-from notellm.forward import PackedForward, read_prefix
-from notellm.lanes import Lanes
-from notellm.layers import Layers
+from notellm.forward.lanes import Lanes
+from notellm.forward.layers import Layers
+from notellm.forward.packed import PackedForward, read_prefix
+from notellm.forward.packing import Pack, even_batches, token_batches
+from notellm.forward.plain import PlainForward
 from notellm.model import NoteLLM
-from notellm.packing import Pack, even_batches, token_batches
-from notellm.plain import PlainForward
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from notellm.kernels import rms_norm, rotate_
-from notellm.layers import TransformersLayers
+from notellm.forward.kernels import rms_norm, rotate_
+from notellm.forward.layers import TransformersLayers
 from notellm.model import NoteLLM
 
 LARGEST = 127

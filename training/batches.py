@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from notellm.forward.packing import Run
 from notellm.note import Note
-from notellm.packing import Run
 from notellm.prompt import NotePrompt, TokenizedNote, TrainingExample
 from training.examples import Asked, GlobalBatch, Relations
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaModel
 
-from notellm.packing import Run
+from notellm.forward.packing import Run
 from training.batches import TokenRows
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]

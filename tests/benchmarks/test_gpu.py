@@ -11,9 +11,9 @@ from torch import Tensor
 from benchmarks import gpu, gpu_checks
 from benchmarks.gpu_checks import check_kernel, check_vectors
 from benchmarks.gpu_subject import LENGTHS, Subject
-from notellm.graphs import Bucket
-from notellm.packing import Pack
-from notellm.varlen import reference_kernel
+from notellm.forward.graphs import Bucket
+from notellm.forward.packing import Pack
+from notellm.forward.varlen import reference_kernel
 
 CPU = torch.device("cpu")
 

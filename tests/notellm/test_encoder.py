@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText, PromptError
 from notellm.encoder import TOLERANCE, _worth_lanes
-from notellm.lanes import Lanes
-from notellm.packing import Pack, even_batches, token_batches
+from notellm.forward.lanes import Lanes
+from notellm.forward.packing import Pack, even_batches, token_batches
 from tests.conftest import NOTES
 
 Vectors = npt.NDArray[np.float32]

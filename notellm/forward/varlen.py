@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
-from notellm.packing import Pack
+from notellm.forward.packing import Pack
 
 
 class VarlenKernel(Protocol):

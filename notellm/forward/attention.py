@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from notellm.packing import Pack
-from notellm.varlen import varlen_attention
+from notellm.forward.packing import Pack
+from notellm.forward.varlen import varlen_attention
 
 FLASH_CAPABILITY = (8, 0)
 FLASH_HEAD_SIZES = range(8, 257, 8)

@@ -7,10 +7,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from notellm import Checkpoint
-from notellm.attention import attention_by_run
-from notellm.forward import PackedForward, read_prefix
-from notellm.packing import Pack
-from notellm.varlen import flash_kernel, reference_kernel, varlen_attention
+from notellm.forward.attention import attention_by_run
+from notellm.forward.packed import PackedForward, read_prefix
+from notellm.forward.packing import Pack
+from notellm.forward.varlen import flash_kernel, reference_kernel, varlen_attention
 
 HEADS, KV_HEADS, SIZE = 6, 2, 8
 SEQUENCES = [[9], [9, 33], [70, 12], [1, 2, 3, 4, 5, 6, 7], [400, 20, 20, 20, 20, 20, 11]]

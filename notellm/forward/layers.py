@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaModel
 
-from notellm.kernels import add_linear_, rms_norm, rotate_
+from notellm.forward.kernels import add_linear_, rms_norm, rotate_
 
 Rotation = TypeVar("Rotation")
 

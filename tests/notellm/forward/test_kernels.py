@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
-from notellm.kernels import add_linear_, rms_norm, rotate_
+from notellm.forward.kernels import add_linear_, rms_norm, rotate_
 
 TOKENS, HEADS, SIZE = 7, 4, 8
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from notellm.packing import Pack
+from notellm.forward.packing import Pack
 
 FEWEST_TOKENS = 64
 STEPS_PER_DOUBLING = 4

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaModel
 
-from notellm.packing import Pack
+from notellm.forward.packing import Pack
 
 
 class PlainForward:

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from notellm.lanes import Lanes
+from notellm.forward.lanes import Lanes
 
 WAIT_SECONDS = 10
 

@@ -7,9 +7,9 @@ from typing import Generic
 import torch
 from torch import Tensor
 
-from notellm.attention import PackedAttention, Prefix, attention_for
-from notellm.layers import Layers, Rotation
-from notellm.packing import Pack
+from notellm.forward.attention import PackedAttention, Prefix, attention_for
+from notellm.forward.layers import Layers, Rotation
+from notellm.forward.packing import Pack
 
 
 class PackedForward(Generic[Rotation]):

@@ -11,12 +11,12 @@ from torch.overrides import TorchFunctionMode
 from transformers import LlamaConfig, LlamaModel
 
 from notellm import Checkpoint
-from notellm.attention import PackedAttention, Prefix
-from notellm.forward import PackedForward, read_prefix
-from notellm.graphs import Bucket, GraphedForward
-from notellm.layers import TransformersLayers
-from notellm.packing import Pack
-from notellm.varlen import flash_kernel, reference_kernel, varlen_attention
+from notellm.forward.attention import PackedAttention, Prefix
+from notellm.forward.graphs import Bucket, GraphedForward
+from notellm.forward.layers import TransformersLayers
+from notellm.forward.packed import PackedForward, read_prefix
+from notellm.forward.packing import Pack
+from notellm.forward.varlen import flash_kernel, reference_kernel, varlen_attention
 
 PREFIX = [5, 17, 300, 42, 8]
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from notellm import Checkpoint
-from notellm.attention import attend_run
-from notellm.forward import PackedForward, read_prefix
-from notellm.layers import TransformersLayers
-from notellm.packing import Pack
+from notellm.forward.attention import attend_run
+from notellm.forward.layers import TransformersLayers
+from notellm.forward.packed import PackedForward, read_prefix
+from notellm.forward.packing import Pack
 
 HEADS, KV_HEADS, SIZE = 6, 2, 8
 

@@ -1,0 +1,1 @@
+"""The packed forward pass: prompts without padding behind a cached prefix."""
