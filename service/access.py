@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.address import client_address
+from service.caller import client_address
 from service.errors import Forbidden, ServiceError, Unauthenticated
 from service.keys import ApiKey, KeyRing, Rates
 from service.keys import Scope as KeyScope

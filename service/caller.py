@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Self
+
+from starlette.types import Scope
 
 MAX_TIMEOUT_SECONDS = 3600
 
@@ -62,6 +65,19 @@ class Caller:
     def seconds_left(self) -> float:
         """Time until the deadline; negative after it."""
         return self.deadline - asyncio.get_running_loop().time()
+
+
+def client_address(scope: Scope) -> str:
+    """Of a request's client; of an IPv6 one its /64 network, since a client has as many addresses there as it likes."""
+    host = str((scope.get("client") or ("",))[0])
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address):
+        return host
+    # Proxies that listen on both write IPv4 clients so (`::ffff:192.0.2.1`), and all of them are one /64.
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
 
 
 def beside(asking: Caller) -> Caller:

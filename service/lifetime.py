@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.address import client_address
-from service.caller import Caller, caller
+from service.caller import Caller, caller, client_address
 from service.draining import Drain
 from service.errors import DeadlineExceeded, ServiceError, ShuttingDown
 from service.middleware import OPERATIONS, problem_response

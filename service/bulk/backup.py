@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from service.bulk.client import Json, Refused, ServiceClient
 from service.bulk.report import Report
+from service.durable_files import sync
 from service.errors import CommandError
-from service.index.synced import sync
 
 FORMAT: Literal["notellm-backup"] = "notellm-backup"
 PAGE_NOTES = 100

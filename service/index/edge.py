@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 import qdrant_edge as edge
 
+from service.durable_files import make_directory
 from service.errors import IndexUnavailable, ServiceError, StartupError
 from service.index.base import (
     DELETED,
@@ -37,7 +38,6 @@ from service.index.edge_vectors import EdgeVectors
 from service.index.integrity import Ledger, check_integrity, count, failed
 from service.index.remembered import Remembered
 from service.index.swap import recover, tidy
-from service.index.synced import make_directory
 
 Result = TypeVar("Result")
 

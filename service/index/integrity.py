@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import qdrant_edge as edge
 
+from service.durable_files import sync
 from service.errors import StartupError
 from service.index.base import DELETED, point_id
-from service.index.synced import sync
 
 SAMPLE = 64
 _TOLERANCE = 1e-3

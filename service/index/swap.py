@@ -9,7 +9,7 @@ index/
 import shutil
 from pathlib import Path
 
-from service.index.synced import sync, sync_tree
+from service.durable_files import sync, sync_tree
 
 SHARD = "shard"
 OPTIMIZING = "shard.optimizing"

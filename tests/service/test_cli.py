@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.collector import freeze_loaded
+from service.cli import freeze_garbage_collector
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def thawed() -> Iterator[None]:
 
 def test_a_full_collection_passes_over_what_was_there() -> None:
     kept = [[number] for number in range(300_000)]
-    freeze_loaded()
+    freeze_garbage_collector()
     assert gc.get_freeze_count() > len(kept)
     start = time.perf_counter()
     gc.collect()
