@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from service.bulk.rows import Row
+from service.bulk.row import Row
 
 # Small enough that a kill costs little, large enough to fill forward passes; and far below the limit of a request's body.
 MAX_ITEMS = 64

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from notellm.note import Note
 from service.bulk.client import Refused, ServiceClient
-from service.bulk.rows import Row
+from service.bulk.row import Row
 
 HASHTAG_NOTES = 16
 _NOT_FOUND = 404

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from notellm.table_rows import tidy
-from service.bulk.rows import Row, check_columns
+from service.bulk.row import Row, check_columns
 from service.errors import CommandError
 
 try:

@@ -10,7 +10,7 @@ from service.archive import ArchivedNote, Deletion
 from service.bulk.backup import is_frame
 from service.bulk.batches import Item
 from service.bulk.client import Json, Refused, ServiceClient
-from service.bulk.rows import Row
+from service.bulk.row import Row
 from service.errors import CommandError
 
 NoteT = TypeVar("NoteT", ArchivedNote, Note)

@@ -4,52 +4,16 @@ import codecs
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, cast
 
-from notellm.note import Note
 from notellm.table_rows import tidy
+from service.bulk.row import Row, RowFile, check_columns
 from service.errors import CommandError
 
 # Above every valid note, with each character escaped: a file without line ends must not fill the memory.
 MAX_LINE_BYTES = 4 * 2**20
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the file.
-
-    Attributes:
-        number: from 1; a CSV's header is none.
-        content: JSON text, or the columns by name.
-        problem: why it cannot be read, where it cannot.
-    """
-
-    number: int
-    content: bytes | dict[str, Any]
-    problem: str | None = None
-
-
-class RowFile(Protocol):
-    """An open file of notes."""
-
-    def __iter__(self) -> Iterator[Row]:
-        """The rows, in order.
-
-        Raises:
-            CommandError: the rest of the file cannot be read.
-        """
-        ...
-
-    def fraction(self) -> float:
-        """How much of the file has been read, 0 to 1."""
-        ...
-
-    def close(self) -> None:
-        """Closes it."""
-        ...
 
 
 def open_rows(path: Path) -> RowFile:
@@ -148,11 +112,3 @@ class CsvFile(_TextFile):
                 raise CommandError(f"{self.path} cannot be read to its end: {error}. What came before is stored") from error
             else:
                 yield Row(number, tidy({str(name): value for name, value in row.items()}))
-
-
-def check_columns(path: Path, columns: Iterable[str]) -> None:
-    """Raises `CommandError` for a table of which no row could be a note."""
-    unknown = [name for name in columns if name not in Note.model_fields]
-    if unknown or "id" not in columns:
-        wrong = f"has columns that no note has: {', '.join(unknown[:5])}" if unknown else "has no column id"
-        raise CommandError(f"{path} {wrong}. Columns are {', '.join(Note.model_fields)}; id is required")

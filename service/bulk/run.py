@@ -15,7 +15,8 @@ from service.bulk.batches import Batch, ItemT, Reject, batches
 from service.bulk.client import Refused
 from service.bulk.progress import Progress, State
 from service.bulk.report import Report
-from service.bulk.rows import Row, RowFile, open_rows
+from service.bulk.row import Row, RowFile
+from service.bulk.rows import open_rows
 from service.errors import CommandError
 
 # The service computes one batch while the answer to another is on its way.
