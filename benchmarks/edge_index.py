@@ -24,7 +24,7 @@ from benchmarks.machine import machine
 from demo.checkpoint import NOTES
 from demo.vectors import VECTORS
 from notellm.note import Note
-from service.cores import usable_cores
+from service.engines.cores import usable_cores
 from service.index import EdgeIndex, IndexedNote, NoteFilter
 from service.index.optimize import Graph, optimize_index
 from training.data.notes import read_notes

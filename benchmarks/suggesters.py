@@ -12,8 +12,8 @@ from pathlib import Path
 from demo.checkpoint import NOTES
 from notellm import Checkpoint, Note, NotePrompt, NoteText
 from notellm.hashtags import HashtagRules
+from service.engines.opening import open_engine
 from service.metrics import Metrics
-from service.opening import open_engine
 from service.queues import EngineQueues, open_queues
 from service.settings import Settings
 from service.suggestions import SuggestionPrompts

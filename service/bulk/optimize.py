@@ -28,7 +28,7 @@ def optimize(
     written afterwards are scanned until the next time.
     """
     from notellm.checkpoint import Checkpoint, vector_name_of
-    from service.cores import usable_cores
+    from service.engines.cores import usable_cores
     from service.index.optimize import Graph, optimize_index
 
     settings = load_settings()

@@ -15,8 +15,8 @@ from notellm.forward.packed import log_probabilities
 from notellm.int8 import Int8NoteLLM, times_faster
 from notellm.prompt import NotePrompt
 from notellm.ranking import ChoiceRanker, RankedChoice
-from service.cores import usable_cores
 from service.engines.base import Generation, GenerationRequest, RankingRequest
+from service.engines.cores import usable_cores
 from service.engines.guided import Guide, GuidedLogits, GuidedRow
 from service.engines.pieces import read_generation
 

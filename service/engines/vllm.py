@@ -22,9 +22,9 @@ from notellm.trie import TokenTrie
 from service.engines.base import EngineState, Generation, GenerationRequest, RankingRequest
 from service.engines.pieces import bare_space_ids, read_generation
 from service.engines.supervisor import Supervisor
+from service.engines.throughput import Throughput
 from service.engines.vllm_process import VllmOptions, rpc, start_vllm, stop_vllm
 from service.errors import EngineUnavailable
-from service.throughput import Throughput
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from notellm.prompt import NotePrompt
 from service import served
 from service.caller import Caller, caller
 from service.engines import Engine
+from service.engines.opening import open_engine
 from service.errors import ModelFailed
 from service.notes import NoteService
-from service.opening import open_engine
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.service.calls import NOTES, embed

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from notellm import Checkpoint
-from service import opening
-from service.engines import vllm_process
+from service.engines import opening, vllm_process
 from service.errors import StartupError
 from service.settings import Settings
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cores import usable_cores
+from service.engines.cores import usable_cores
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import torch
 
 from notellm.checkpoint import Checkpoint
 from notellm.prompt import NotePrompt
-from service.cores import usable_cores
 from service.engines import Engine, LocalEngine, ThreadedEngine
+from service.engines.cores import usable_cores
 from service.engines.threaded import in_passing_thread
 from service.errors import EngineUnavailable, StartupError
 from service.settings import Settings
