@@ -67,8 +67,8 @@ load: .venv-load/.done  ## RATE requests a second to URL for SECONDS, whatever t
 		--rate $(RATE) --run-time $(SECONDS)s --stop-timeout 300 --html $(REPORT) $(ARGS)
 
 docs: $(VENV)/.dev  ## rewrite docs/configuration.md and the chart's schema from the settings
-	$(BIN)/python -m service.settings_page > docs/configuration.md
-	$(BIN)/python -m service.settings_schema deploy/helm/notellm/values.schema.json
+	$(BIN)/python -m service.settings.page > docs/configuration.md
+	$(BIN)/python -m service.settings.chart_schema deploy/helm/notellm/values.schema.json
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)

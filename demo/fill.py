@@ -21,9 +21,9 @@ from notellm.errors import NoteLLMError
 from service.archive import ArchivedNote, archived
 from service.bulk.client import REQUEST_SECONDS, ServiceClient
 from service.bulk.restore import RestoreJob
-from service.environment import CLIENT_KEY
 from service.errors import CommandError
 from service.index import IndexedNote
+from service.settings.loading import CLIENT_KEY
 from training.data.notes import read_notes
 from training.errors import TrainingError
 

@@ -16,7 +16,6 @@ from service.archive import NoteArchive
 from service.browsers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS, SecurityHeaders, docs_policy
 from service.draining import Drain, RefuseWhileDraining
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
-from service.exposure import read_origins
 from service.head_limit import HeadLimit
 from service.json_limits import JsonLimits
 from service.keys import Rates
@@ -25,7 +24,8 @@ from service.middleware import API_VERSION, BodyLimit, RequestContext, document_
 from service.rate_limit import RateLimits
 from service.routes import admin, migration, notes, openai, operations
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings.exposure import read_origins
+from service.settings.settings import Settings
 from service.traced_requests import TracedRequests
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from notellm.errors import NoteLLMError
 from service.bulk import commands
 from service.bulk.migrate import migrate
 from service.bulk.optimize import optimize
-from service.environment import load_settings
 from service.errors import CommandError, StartupError
 from service.head_limit import MAX_HEAD_BYTES
 from service.keygen import keygen
 from service.logs import configure_logging
-from service.settings import Settings
+from service.settings.loading import load_settings
+from service.settings.settings import Settings
 from service.tracing import open_tracing
 
 if TYPE_CHECKING:

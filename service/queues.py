@@ -15,7 +15,7 @@ from service.engines import Engine, Generation, GenerationRequest, RankingReques
 from service.health import ForwardHealth, Liveness
 from service.index import Vector
 from service.metrics import Metrics
-from service.settings import Settings
+from service.settings.settings import Settings
 
 Ids = Sequence[int]
 Ranking = Sequence[RankedChoice]

@@ -22,7 +22,7 @@ from service.migration import Migration
 from service.notes import NoteService
 from service.readiness import Readiness
 from service.served import ModelOpener, ServedModel
-from service.settings import Settings
+from service.settings.settings import Settings
 from service.state import StateCollector
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, Strict
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
 from service.diversity import CANDIDATES
+from service.settings.settings import MAX_NOTES
 
-MAX_NOTES = 256
 MAX_LIMIT = 100
 MAX_OFFSET = 10_000
 MAX_HISTORY = 100

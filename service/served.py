@@ -16,7 +16,7 @@ from service.metrics import Metrics
 from service.notes import NoteService
 from service.queues import open_queues
 from service.search_room import SearchRoom
-from service.settings import Settings
+from service.settings.settings import Settings
 from service.suggestions import SuggestionPrompts
 
 

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.bulk.client import REQUEST_SECONDS, ServiceClient
-from service.environment import CLIENT_KEY, load_settings
 from service.errors import CommandError
-from service.settings import PREFIX, Settings
+from service.settings.loading import CLIENT_KEY, load_settings
+from service.settings.settings import PREFIX, Settings
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a service listens on, not we
 

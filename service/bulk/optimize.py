@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from service.environment import load_settings
 from service.errors import CommandError
+from service.settings.loading import load_settings
 
 MIB = 2**20
 

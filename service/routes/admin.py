@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from notellm.note import Note
 from service.archive import ArchivedNote, Deletion, NoteArchive, Restored, archived
 from service.routes.common import check_caller, problems
-from service.schemas import EXAMPLE_NOTE, MAX_NOTES
+from service.schemas import EXAMPLE_NOTE
+from service.settings.settings import MAX_NOTES
 
 MAX_NAME_CHARS = 300
 router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(check_caller)])

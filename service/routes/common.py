@@ -11,7 +11,7 @@ from service.index import Vector
 from service.runtime import Runtime
 from service.schemas import Encoding
 from service.served import ServedModel
-from service.settings import Settings
+from service.settings.settings import Settings
 
 
 # Dependencies are coroutines although they wait for nothing: FastAPI hands plain functions to a thread, one after another.

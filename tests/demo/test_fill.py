@@ -14,7 +14,7 @@ from service.app import create_app
 from service.bulk.client import ServiceClient
 from service.errors import CommandError
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.demo.conftest import NOTES
 from training.errors import TrainingError
 

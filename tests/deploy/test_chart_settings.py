@@ -8,9 +8,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.environment import load_settings
-from service.settings import PREFIX, Settings
-from service.settings_schema import DECIDED, settings_schema, with_settings
+from service.settings.chart_schema import DECIDED, settings_schema, with_settings
+from service.settings.loading import load_settings
+from service.settings.settings import PREFIX, Settings
 from tests.deploy.chart import CHART, EXAMPLES, LEAST, QDRANT, Chart, environment_of, only, service_container
 
 SCHEMA = CHART / "values.schema.json"

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message
 
 from service.app import create_app
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.fuzz.hostile import Sent
 
 HANG_SECONDS = 30

@@ -20,7 +20,7 @@ import pytest
 from notellm.encoder import TOLERANCE
 from service.app import create_app
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.fuzz.hostile import NASTY, SPECIAL_TOKENS
 from tests.service.calls import Json
 

@@ -12,7 +12,7 @@ from service.app import create_app
 from service.engines import LocalEngine
 from service.index import NoteIndex
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.gate import Gate
 from tests.service.index_backends import BACKENDS, open_index
 

@@ -9,7 +9,7 @@ import httpx
 from service.app import create_app
 from service.keys import Scope, hash_key
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from service.spans import Tracing
 
 KEYS = {scope: f"nlm_marked-key-{scope.value}" for scope in Scope}

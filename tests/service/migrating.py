@@ -13,7 +13,7 @@ import pytest
 from notellm import Checkpoint, Note, NoteEncoder
 from service.app import create_app
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import Json
 
 MANY = [{"id": f"m{number}", "title": f"note {number}", "content": "sour " * (number % 9)} for number in range(90)]

@@ -20,7 +20,7 @@ from service.metrics import Metrics
 from service.middleware import BodyLimit
 from service.runtime import Runtime, open_service
 from service.search_room import SearchRoom
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.gate import Gate
 from tests.service.keyed import problem

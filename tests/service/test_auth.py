@@ -21,7 +21,7 @@ from service.caller import caller
 from service.fair_queue import FairQueue
 from service.keys import Scope, hash_key
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import NOTES, on_shared_loop
 from tests.service.keyed import KEYS, asking, bearer, problem, write_keys
 from tests.serving import running_service

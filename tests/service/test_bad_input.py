@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from service.app import create_app
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import on_shared_loop
 
 GOOD = {"id": "good", "title": "Cold brew"}

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.exposure import check_exposure, is_loopback, read_origins
 from service.notes import NoteService
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings.exposure import check_exposure, is_loopback, read_origins
+from service.settings.settings import Settings
 from tests.service.calls import NOTES
 from tests.service.keyed import speaking_to
 

@@ -16,7 +16,7 @@ from service import diversity as diversity_module
 from service.app import create_app
 from service.diversity import rank_diversely
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import Json, embed, neighbours, on_shared_loop
 

@@ -19,7 +19,7 @@ from service.index.calls import FAILURES, REST_SECONDS
 from service.index.connection import ServerAddress, connect
 from service.readiness import INDEX_FAILS
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.proxy import TcpProxy
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import NOTES, embed

@@ -10,7 +10,7 @@ import uvicorn
 
 from service.app import create_app
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import NOTES
 from tests.service.gate import Gate
 

@@ -16,7 +16,7 @@ from service.errors import ModelFailed, StartupError
 from service.index.description import Description
 from service.notes import NoteService
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.keyed import problem
 from tests.service.migrating import MANY, assert_answers_by, change, reach, serving, start, vectors_by

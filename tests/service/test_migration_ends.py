@@ -17,7 +17,7 @@ from service.index.description import Description, ModelVectors
 from service.loaded import Loaded, LoadedModels
 from service.notes import NoteService
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.migrating import assert_answers_by, change, reach, serving, start
 from training.initialize import InitialCheckpoint

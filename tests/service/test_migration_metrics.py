@@ -17,7 +17,7 @@ from service.engines.opening import open_engine
 from service.errors import ModelFailed
 from service.notes import NoteService
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.migrating import MANY, change, reach, serving, start
 

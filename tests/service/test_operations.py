@@ -21,7 +21,7 @@ from service.index import EdgeIndex, ServerIndex, size_warning
 from service.logs import configure_logging
 from service.metrics import INDEX_OPERATIONS, Metrics
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.processes import ROOT
 from tests.service.calls import NOTES, embed
 from tests.service.index_backends import LOCAL_MODE

@@ -13,7 +13,7 @@ from service.draining import Drain
 from service.keys import hash_key
 from service.lifetime import RequestLifetime
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.calls import NOTES
 from tests.service.keyed import asking, bearer, problem, speaking_to, write_keys
 

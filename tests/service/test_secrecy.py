@@ -20,7 +20,7 @@ from service.index import EdgeIndex, IndexedNote
 from service.index.calls import ServerCalls
 from service.keys import Scope
 from service.logs import configure_logging
-from service.settings import Settings
+from service.settings.settings import Settings
 from service.suggestions import SuggestionPrompts
 from service.tracebacks import format_exception
 from tests.service.keyed import asking, bearer, write_keys

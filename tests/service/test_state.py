@@ -10,7 +10,7 @@ from service.app import create_app
 from service.engines.completions import CompletionsClient
 from service.errors import EngineUnavailable
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from service.state import StateCollector
 from tests.service.calls import NOTES, embed
 from tests.serving import free_port

@@ -16,7 +16,7 @@ from service.app import create_app
 from service.engines import LocalEngine
 from service.errors import StartupError
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.conftest import CATEGORIES
 from training.initialize import InitialCheckpoint
 

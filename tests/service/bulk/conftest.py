@@ -9,7 +9,7 @@ import pytest
 from service.app import create_app
 from service.bulk.client import ServiceClient
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from service.bulk.run import BulkRun
 from service.errors import CommandError, ModelFailed
 from service.notes import EmbeddedText, NoteService
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 
 LONG = "sour " * 2_000

@@ -17,7 +17,7 @@ from service.bulk.progress import Progress
 from service.bulk.run import MAX_FAILURES_IN_A_ROW, BulkRun
 from service.errors import CommandError
 from service.runtime import Runtime, open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 from tests.service.test_suggestions import make_knowing
 

@@ -8,8 +8,8 @@ import pytest
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM
 from service.engines import LocalEngine, local
-from service.environment import load_settings
 from service.errors import StartupError
+from service.settings.loading import load_settings
 from tests.conftest import NOTES
 
 

@@ -9,7 +9,7 @@ import pytest
 from notellm import NoteText
 from service.engines import LocalEngine
 from service.runtime import open_service
-from service.settings import Settings
+from service.settings.settings import Settings
 
 
 @pytest.fixture

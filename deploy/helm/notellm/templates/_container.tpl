@@ -5,7 +5,7 @@
 {{- end }}
 {{- end -}}
 
-{{- /* What the other values make of the environment. Each NOTELLM_* variable is a setting of service/settings.py. */ -}}
+{{- /* What the other values make of the environment. Each NOTELLM_* variable is a setting of service/settings/settings.py. */ -}}
 {{- define "notellm.ownEnv" -}}
 - name: HOME
   value: /tmp

@@ -1,6 +1,6 @@
 """The settings that the Helm chart passes on, as a JSON schema made from `Settings`.
 
-    python -m service.settings_schema deploy/helm/notellm/values.schema.json
+    python -m service.settings.chart_schema deploy/helm/notellm/values.schema.json
 
 It is written into the chart's schema.
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.settings import PREFIX, Settings
+from service.settings.settings import PREFIX, Settings
 
 # The chart's other values decide these, so that ports, probes, volumes and secrets fit them.
 DECIDED = frozenset({

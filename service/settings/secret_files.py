@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from service.errors import StartupError
-from service.settings import PREFIX, Settings
+from service.settings.settings import PREFIX, Settings
 
 # Files are named like the variables, in small letters, as names of secrets are in compose files and in Kubernetes.
 _FILES = {

@@ -1,15 +1,15 @@
-"""docs/configuration.md, made from the fields of `Settings`: `python -m service.settings_page > docs/configuration.md`."""
+"""docs/configuration.md, made from the fields of `Settings`: `python -m service.settings.page > docs/configuration.md`."""
 
 import sys
 
-from service.settings import PREFIX, Settings
+from service.settings.settings import PREFIX, Settings
 
 HEAD = """# Configuration
 
 `notellm-serve` reads environment variables. An unknown `NOTELLM_*` variable is refused, so a misspelt one is noticed.
 Keys may come from files instead: `NOTELLM_SECRETS_DIR`, see [security](security.md#secrets-in-files).
 Traces are set by OpenTelemetry's own variables: [operations](operations.md#traces).
-This page is made from `service/settings.py`: run `make docs` after a change.
+This page is made from `service/settings/settings.py`: run `make docs` after a change.
 
 """
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from service.environment import load_settings
 from service.errors import StartupError
-from service.settings import Settings
-from service.settings_page import as_markdown
+from service.settings.loading import load_settings
+from service.settings.page import as_markdown
+from service.settings.settings import Settings
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:

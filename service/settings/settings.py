@@ -9,10 +9,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.caller import MAX_TIMEOUT_SECONDS
-from service.exposure import check_exposure, read_origins
-from service.schemas import MAX_NOTES
+from service.settings.exposure import check_exposure, read_origins
 
 PREFIX = "NOTELLM_"
+MAX_NOTES = 256
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 

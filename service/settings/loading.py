@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.errors import StartupError
-from service.secret_files import read_secrets
-from service.settings import PREFIX, Settings
+from service.settings.secret_files import read_secrets
+from service.settings.settings import PREFIX, Settings
 
 # Read by the test-suite, not by the service.
 _FOREIGN_PREFIX = "NOTELLM_TEST_"
