@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.caller import client_address
 from service.errors import Forbidden, ServiceError, Unauthenticated
-from service.keys import ApiKey, KeyRing, Rates
-from service.keys import Scope as KeyScope
 from service.middleware import OPERATIONS, problem_response
-from service.rate_limit import RateLimits
+from service.security.keys import ApiKey, KeyRing, Rates
+from service.security.keys import Scope as KeyScope
+from service.security.rate_limit import RateLimits
 
 OPEN = None
 # A route that is not here needs `admin`, so that one that was forgotten is closed.

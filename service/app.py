@@ -18,12 +18,12 @@ from service.draining import Drain, RefuseWhileDraining
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, Problem, ServiceError, UnreadableBody, problem
 from service.head_limit import HeadLimit
 from service.json_limits import JsonLimits
-from service.keys import Rates
 from service.lifetime import RequestLifetime
 from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response, request_id
-from service.rate_limit import RateLimits
 from service.routes import admin, migration, notes, openai, operations
 from service.runtime import Runtime
+from service.security.keys import Rates
+from service.security.rate_limit import RateLimits
 from service.settings.exposure import read_origins
 from service.settings.settings import Settings
 from service.traced_requests import TracedRequests

@@ -22,8 +22,8 @@ from service.bulk.migrate import migrate
 from service.bulk.optimize import optimize
 from service.errors import CommandError, StartupError
 from service.head_limit import MAX_HEAD_BYTES
-from service.keygen import keygen
 from service.logs import configure_logging
+from service.security.keygen import keygen
 from service.settings.loading import load_settings
 from service.settings.settings import Settings
 from service.tracing import open_tracing

@@ -16,11 +16,11 @@ from service.index import EdgeIndex, NoteIndex, ServerIndex, size_warning
 from service.index.collection import CollectionSettings
 from service.index.connection import ServerAddress, connect
 from service.index.description import AnotherModel
-from service.key_file import KeyFile
 from service.metrics import Metrics
 from service.migration import Migration
 from service.notes import NoteService
 from service.readiness import Readiness
+from service.security.key_file import KeyFile
 from service.served import ModelOpener, ServedModel
 from service.settings.settings import Settings
 from service.state import StateCollector

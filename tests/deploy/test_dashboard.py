@@ -11,11 +11,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.keys import Scope
+from service.security.keys import Scope
 from tests.commands import ROOT
 from tests.prometheus import RunningPrometheus, running_prometheus
 from tests.service.calls import NOTES
-from tests.service.keyed import KEYS, bearer, write_keys
+from tests.service.security.keyed import KEYS, bearer, write_keys
 from tests.serving import RunningService, running_service
 
 GRAFANA = ROOT / "deploy" / "grafana"

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.keys import hash_key
+from service.security.keys import hash_key
 from tests.processes import ROOT
 from tests.serving import running_service
 

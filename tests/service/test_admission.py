@@ -23,7 +23,7 @@ from service.search_room import SearchRoom
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.gate import Gate
-from tests.service.keyed import problem
+from tests.service.security.keyed import problem
 
 Make = Callable[..., Settings]
 

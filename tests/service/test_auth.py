@@ -19,11 +19,11 @@ from service.access import ACCESS, needed_scope
 from service.app import create_app
 from service.caller import caller
 from service.fair_queue import FairQueue
-from service.keys import Scope, hash_key
 from service.runtime import Runtime, open_service
+from service.security.keys import Scope, hash_key
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, on_shared_loop
-from tests.service.keyed import KEYS, asking, bearer, problem, write_keys
+from tests.service.security.keyed import KEYS, asking, bearer, problem, write_keys
 from tests.serving import running_service
 
 NOTE = {"notes": [{"id": "n1", "title": "cold brew"}]}

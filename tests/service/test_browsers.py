@@ -14,7 +14,7 @@ from service.runtime import Runtime
 from service.settings.exposure import check_exposure, is_loopback, read_origins
 from service.settings.settings import Settings
 from tests.service.calls import NOTES
-from tests.service.keyed import speaking_to
+from tests.service.security.keyed import speaking_to
 
 ORIGIN = "https://shop.example"
 

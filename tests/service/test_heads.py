@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.head_limit import MAX_HEAD_BYTES
-from tests.service.keyed import KEYS, write_keys
+from tests.service.security.keyed import KEYS, write_keys
 from tests.serving import RunningService, running_service
 
 KEY = next(iter(KEYS.values())).encode()

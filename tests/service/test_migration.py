@@ -18,8 +18,8 @@ from service.notes import NoteService
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
-from tests.service.keyed import problem
 from tests.service.migrating import MANY, assert_answers_by, change, reach, serving, start, vectors_by
+from tests.service.security.keyed import problem
 
 Make = Callable[..., Settings]
 

@@ -10,12 +10,12 @@ from starlette.types import Message, Receive, Scope, Send
 from service.app import create_app
 from service.caller import caller
 from service.draining import Drain
-from service.keys import hash_key
 from service.lifetime import RequestLifetime
 from service.runtime import Runtime
+from service.security.keys import hash_key
 from service.settings.settings import Settings
 from tests.service.calls import NOTES
-from tests.service.keyed import asking, bearer, problem, speaking_to, write_keys
+from tests.service.security.keyed import asking, bearer, problem, speaking_to, write_keys
 
 
 @pytest.fixture

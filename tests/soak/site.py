@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from service.keys import hash_key, new_key
+from service.security.keys import hash_key, new_key
 from tests.serving import RunningService, free_port, start_service
 from tests.soak.observations import Observations
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from service.errors import StartupError
-from service.keys import KeyRing, read_keys
 from service.metrics import Metrics
+from service.security.keys import KeyRing, read_keys
 
 logger = logging.getLogger(__name__)
 # Small files, read whole: a modification time may stand still while the content changes, or be that of a link.

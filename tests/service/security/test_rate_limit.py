@@ -2,11 +2,11 @@
 
 import pytest
 
-from service import rate_limit
 from service.errors import RateLimited
-from service.keys import Rates
 from service.metrics import Metrics
-from service.rate_limit import RateLimits
+from service.security import rate_limit
+from service.security.keys import Rates
+from service.security.rate_limit import RateLimits
 
 
 class Clock:

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 
 from service.app import create_app
-from service.keys import Scope, hash_key
 from service.runtime import Runtime, open_service
+from service.security.keys import Scope, hash_key
 from service.settings.settings import Settings
 from service.spans import Tracing
 

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.errors import StartupError
-from service.key_file import KeyFile
-from service.keys import KeyRing, Rates, Scope, hash_key, new_key, read_keys
 from service.metrics import Metrics
+from service.security.key_file import KeyFile
+from service.security.keys import KeyRing, Rates, Scope, hash_key, new_key, read_keys
 
 ZEROS = "0" * 64
 RIGHT = f'[feed]\nsha256 = ["{ZEROS}"]\nscopes = ["read"]\n'
@@ -108,7 +108,7 @@ async def wait_for(condition: Callable[[], bool]) -> None:
 
 
 async def test_keys_change_while_the_service_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.key_file.SECONDS_BETWEEN_READS", 0.02)
+    monkeypatch.setattr("service.security.key_file.SECONDS_BETWEEN_READS", 0.02)
     old, new, metrics, file = new_key(), new_key(), Metrics(), tmp_path / "keys.toml"
     file.write_text(entry("feed", old))
     async with KeyFile.open(file, metrics) as keys:
@@ -150,12 +150,12 @@ async def test_a_file_that_became_wrong_changes_nothing(
 async def test_the_watch_survives_what_nobody_expects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("service.key_file.SECONDS_BETWEEN_READS", 0.02)
+    monkeypatch.setattr("service.security.key_file.SECONDS_BETWEEN_READS", 0.02)
     old, new, metrics, file = new_key(), new_key(), Metrics(), tmp_path / "keys.toml"
     file.write_text(entry("feed", old))
     async with KeyFile.open(file, metrics) as keys:
         with monkeypatch.context() as patch:
-            patch.setattr("service.key_file.read_keys", _no_thread)
+            patch.setattr("service.security.key_file.read_keys", _no_thread)
             await wait_for(lambda: sample(metrics, "notellm_api_keys_stale") == 1)
         assert keys.ring.find(old)
         assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]

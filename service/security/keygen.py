@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.keys import KeyRing, Scope, hash_key, new_key
+from service.security.keys import KeyRing, Scope, hash_key, new_key
 
 
 def keygen(
