@@ -13,7 +13,7 @@ from demo.checkpoint import NOTES
 from notellm import Checkpoint, Note, NotePrompt, NoteText
 from notellm.hashtags import HashtagRules
 from service.engines.opening import open_engine
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from service.queues import EngineQueues, open_queues
 from service.settings.settings import Settings
 from service.suggestions import SuggestionPrompts

@@ -19,7 +19,8 @@ from service.errors import BodyTooLarge, FieldError, InvalidRequest, Problem, Se
 from service.head_limit import HeadLimit
 from service.json_limits import JsonLimits
 from service.lifetime import RequestLifetime
-from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response, request_id
+from service.middleware import API_VERSION, BodyLimit, RequestContext, document_response, problem_response
+from service.observability.requests import request_id
 from service.routes import admin, migration, notes, openai, operations
 from service.runtime import Runtime
 from service.security.keys import Rates
@@ -29,7 +30,7 @@ from service.settings.settings import Settings
 from service.traced_requests import TracedRequests
 
 if TYPE_CHECKING:
-    from service.spans import Tracing
+    from service.observability.spans import Tracing
 
 MAX_ERRORS = 20
 

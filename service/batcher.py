@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
-from service import tracing
 from service.caller import caller
 from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
 from service.fair_queue import FairQueue
 from service.forecast import PLANNED, Forecast
-from service.health import ForwardHealth
-from service.metrics import Metrics
+from service.observability import tracing
+from service.observability.health import ForwardHealth
+from service.observability.metrics import Metrics
 
 if TYPE_CHECKING:
-    from service.spans import OpenSpan
+    from service.observability.spans import OpenSpan
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")

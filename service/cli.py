@@ -22,14 +22,14 @@ from service.bulk.migrate import migrate
 from service.bulk.optimize import optimize
 from service.errors import CommandError, StartupError
 from service.head_limit import MAX_HEAD_BYTES
-from service.logs import configure_logging
+from service.observability.logs import configure_logging
+from service.observability.trace_export import open_tracing
 from service.security.keygen import keygen
 from service.settings.loading import load_settings
 from service.settings.settings import Settings
-from service.tracing import open_tracing
 
 if TYPE_CHECKING:
-    from service.spans import Tracing
+    from service.observability.spans import Tracing
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -8,7 +8,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ShuttingDown
-from service.middleware import OPERATIONS, problem_response
+from service.middleware import problem_response
+from service.observability.requests import OPERATIONS
 
 
 class Drain:

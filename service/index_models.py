@@ -11,7 +11,7 @@ from service.errors import MigrationConflict, StartupError
 from service.index import NoteIndex
 from service.index.description import Description, ModelVectors
 from service.loaded import Loaded, LoadedModels
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from service.served import ModelOpener, ServedModel
 
 logger = logging.getLogger(__name__)

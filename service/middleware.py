@@ -5,7 +5,6 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -16,18 +15,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import PROBLEM_JSON, BodyTooLarge, QueueFull, ServiceError, problem
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
+from service.observability.requests import CLIENT_LEFT, METHODS, OPERATIONS, request_id
 
 API_VERSION = "1"
-request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 logger = logging.getLogger("service.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# Asked all the time by machines: logged at DEBUG, and answered until the end.
-OPERATIONS = ("/health/live", "/health/ready", "/metrics")
-# As nginx counts it: the client did not wait for the answer.
-CLIENT_LEFT = 499
 BODIES_AT_ONCE = 64
-METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})
 
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:

@@ -16,8 +16,8 @@ from service.index import NoteIndex
 from service.index.description import Description, ModelVectors, Move
 from service.index_models import IndexModels
 from service.loaded import cancel
-from service.metrics import Metrics
 from service.migration_status import MigrationStatus, Phase
+from service.observability.metrics import Metrics
 from service.served import ModelOpener, ServedModel
 
 logger = logging.getLogger(__name__)

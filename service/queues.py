@@ -12,9 +12,9 @@ from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
 from service.batcher import Batcher
 from service.engines import Engine, Generation, GenerationRequest, RankingRequest
-from service.health import ForwardHealth, Liveness
 from service.index import Vector
-from service.metrics import Metrics
+from service.observability.health import ForwardHealth, Liveness
+from service.observability.metrics import Metrics
 from service.settings.settings import Settings
 
 Ids = Sequence[int]

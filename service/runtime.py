@@ -11,15 +11,15 @@ from notellm.hashtags import HashtagRules
 from service.archive import NoteArchive
 from service.engines import Engine
 from service.errors import StartupError
-from service.health import Liveness
 from service.index import EdgeIndex, NoteIndex, ServerIndex, size_warning
 from service.index.collection import CollectionSettings
 from service.index.connection import ServerAddress, connect
 from service.index.description import AnotherModel
-from service.metrics import Metrics
 from service.migration import Migration
 from service.notes import NoteService
-from service.readiness import Readiness
+from service.observability.health import Liveness
+from service.observability.metrics import Metrics
+from service.observability.readiness import Readiness
 from service.security.key_file import KeyFile
 from service.served import ModelOpener, ServedModel
 from service.settings.settings import Settings

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from service.caller import caller
 from service.errors import QueueFull
 from service.fair_queue import SHARES
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 
 RETRY_AFTER = 1
 

@@ -10,10 +10,10 @@ from notellm.hashtags import HashtagRules
 from service.archive import NoteArchive
 from service.engines import Engine
 from service.engines.opening import open_engine
-from service.health import Liveness
 from service.index import NoteIndex
-from service.metrics import Metrics
 from service.notes import NoteService
+from service.observability.health import Liveness
+from service.observability.metrics import Metrics
 from service.queues import open_queues
 from service.search_room import SearchRoom
 from service.settings.settings import Settings

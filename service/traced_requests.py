@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.middleware import OPERATIONS
+from service.observability.requests import OPERATIONS
 
 if TYPE_CHECKING:
-    from service.spans import Tracing
+    from service.observability.spans import Tracing
 
 
 class TracedRequests:

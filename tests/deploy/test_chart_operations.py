@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from service.routes import operations
 from tests.deploy.chart import CHART, LEAST, QDRANT, ROOT, Chart, Object, of_kind, only, service_container
 from tests.deploy.cluster import answering_cluster

@@ -16,8 +16,8 @@ from service.caller import Caller, Priority, caller
 from service.errors import QueueFull
 from service.index import EdgeIndex
 from service.json_limits import JsonLimits
-from service.metrics import Metrics
 from service.middleware import BodyLimit
+from service.observability.metrics import Metrics
 from service.runtime import Runtime, open_service
 from service.search_room import SearchRoom
 from service.settings.settings import Settings

@@ -17,7 +17,7 @@ from service.app import create_app
 from service.errors import PROBLEM_JSON, StartupError
 from service.index.calls import FAILURES, REST_SECONDS
 from service.index.connection import ServerAddress, connect
-from service.readiness import INDEX_FAILS
+from service.observability.readiness import INDEX_FAILS
 from service.runtime import open_service
 from service.settings.settings import Settings
 from tests.proxy import TcpProxy

@@ -7,8 +7,8 @@ import pytest
 
 from service.batcher import Batcher
 from service.errors import EngineUnavailable
-from service.health import ForwardHealth
-from service.metrics import Metrics
+from service.observability.health import ForwardHealth
+from service.observability.metrics import Metrics
 
 
 class Engine:

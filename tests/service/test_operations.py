@@ -18,8 +18,8 @@ from service.app import create_app
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, ServerIndex, size_warning
-from service.logs import configure_logging
-from service.metrics import INDEX_OPERATIONS, Metrics
+from service.observability.logs import configure_logging
+from service.observability.metrics import INDEX_OPERATIONS, Metrics
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.processes import ROOT
@@ -83,7 +83,7 @@ async def test_logs_are_json_and_hold_neither_text_nor_keys(client: httpx.AsyncC
 
 
 async def test_an_index_that_fails_is_a_503_and_not_ready(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.readiness.FRESH_SECONDS", 0)
+    monkeypatch.setattr("service.observability.readiness.FRESH_SECONDS", 0)
 
     async def broken(*_: object, **__: object) -> None:
         raise IndexUnavailable("the disk is full")

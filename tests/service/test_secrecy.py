@@ -18,11 +18,11 @@ from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, IndexedNote
 from service.index.calls import ServerCalls
-from service.logs import configure_logging
+from service.observability.logs import configure_logging
+from service.observability.tracebacks import format_exception
 from service.security.keys import Scope
 from service.settings.settings import Settings
 from service.suggestions import SuggestionPrompts
-from service.tracebacks import format_exception
 from tests.service.security.keyed import asking, bearer, write_keys
 from tests.service.test_auth import CALLS
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from service.batcher import Batcher
-from service.health import ForwardHealth
-from service.metrics import Metrics
+from service.observability.health import ForwardHealth
+from service.observability.metrics import Metrics
 
 Start = Callable[..., Batcher[str, str]]
 

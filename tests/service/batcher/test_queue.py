@@ -7,7 +7,7 @@ import pytest
 
 from service.caller import Caller, Priority, beside
 from service.errors import ModelFailed, QueueFull, ShuttingDown
-from service.metrics import Metrics
+from service.observability.metrics import Metrics
 from tests.service.batcher.asking import submit
 from tests.service.batcher.conftest import Model, Start
 

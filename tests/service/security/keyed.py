@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 
 from service.app import create_app
+from service.observability.spans import Tracing
 from service.runtime import Runtime, open_service
 from service.security.keys import Scope, hash_key
 from service.settings.settings import Settings
-from service.spans import Tracing
 
 KEYS = {scope: f"nlm_marked-key-{scope.value}" for scope in Scope}
 

@@ -74,7 +74,7 @@
 {{- end }}
 {{- end -}}
 
-{{- /* OpenTelemetry's own variables: service/tracing.py. */ -}}
+{{- /* OpenTelemetry's own variables: service/observability/tracing.py. */ -}}
 {{- define "notellm.tracingEnv" -}}
 {{- if .Values.tracing.endpoint }}
 - name: POD_NAME

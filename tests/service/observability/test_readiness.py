@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from service import readiness
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex
-from service.readiness import INDEX_FAILS, Readiness
+from service.observability import readiness
+from service.observability.readiness import INDEX_FAILS, Readiness
 
 LIBRARY = "Service internal error: /data/index/shard/segments/1: 4711 points"
 

@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.engines import LocalEngine
-from service.logs import configure_logging
+from service.observability.logs import configure_logging
+from service.observability.spans import Tracing
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
-from service.spans import Tracing
 from tests.otlp import CALLER, TRACES, Seen, named, tree, under
 from tests.service.calls import NOTES
 from tests.service.gate import Gate

@@ -8,9 +8,9 @@ from typing import Any
 from pythonjsonlogger import json
 from pythonjsonlogger.core import RESERVED_ATTRS
 
-from service.middleware import request_id
-from service.tracebacks import format_exception
-from service.tracing import trace_id
+from service.observability.requests import request_id
+from service.observability.tracebacks import format_exception
+from service.observability.tracing import trace_id
 
 _TALKATIVE = ("httpx", "httpx2", "httpcore", "urllib3", "qdrant_client", "grpc", "transformers")
 

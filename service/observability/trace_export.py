@@ -1,49 +1,23 @@
-"""What is traced of a request: the span that is open, and the parts that are added under it. Nothing unless tracing is on.
-
-    OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318 notellm-serve
-
-`service.spans` makes the spans, by OpenTelemetry, and is imported only where OpenTelemetry's own variables ask for traces.
-"""
+"""`open_tracing`: sends spans to a collector, where OpenTelemetry's own variables ask for it."""
 
 import os
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from service.errors import StartupError
 
 if TYPE_CHECKING:
-    from service.spans import OpenSpan, Tracing
-
-# For log lines: whether or not the trace is sampled, others may have their part of it.
-trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
-# Under which others are made; None where nothing is recorded.
-open_span: ContextVar["OpenSpan | None"] = ContextVar("open_span", default=None)
+    from service.observability.spans import Tracing
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+
 _SAMPLERS = {prefix + name for prefix in ("", "parentbased_") for name in ("always_on", "always_off", "traceidratio")}
-
-
-def part(name: str, **facts: int) -> AbstractContextManager[None]:
-    """A part of the request: a span for the length of a `with` block, with the facts as its attributes."""
-    span = open_span.get()
-    return nullcontext() if span is None else span.part(name, facts)
-
-
-def batch(queue: str, spans: Iterable["OpenSpan | None"], tokens: int) -> AbstractContextManager[None]:
-    """A batch, for the length of a `with` block: a span of its own, and in each request one for the wait and one for the pass.
-
-    Args:
-        queue: its name.
-        spans: for each note of the batch the one that was open when the note was queued.
-        tokens: of all notes.
-    """
-    notes = Counter(span for span in spans if span is not None)
-    return next(iter(notes)).tracing.batch(queue, notes, tokens) if notes else nullcontext()
 
 
 @asynccontextmanager
@@ -58,7 +32,7 @@ async def open_tracing() -> AsyncIterator["Tracing | None"]:
         return
     _check()
     try:
-        from service.spans import Tracing, exporter
+        from service.observability.spans import Tracing, exporter
     except ModuleNotFoundError as error:
         raise StartupError(
             f"{_first(_ENDPOINTS)[0]} is set and {error.name} is not installed: pip install 'notellm[tracing]', or set "

@@ -22,8 +22,8 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_i
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
 
-from service.middleware import CLIENT_LEFT, METHODS
-from service.tracing import open_span, trace_id
+from service.observability.requests import CLIENT_LEFT, METHODS
+from service.observability.tracing import open_span, trace_id
 
 # How long the end of the process may wait for the collector.
 FLUSH_SECONDS = 3
@@ -89,7 +89,7 @@ class Tracing:
 
     @contextmanager
     def batch(self, queue: str, notes: Mapping["OpenSpan", int], tokens: int) -> Iterator[None]:
-        """See `service.tracing.batch`; `notes` says how many of the batch each request has."""
+        """See `service.observability.tracing.batch`; `notes` says how many of the batch each request has."""
         now = time.time_ns()
         whole = self._batches.start_span(
             f"batch {queue}", Context(), links=[span.link for span in notes], start_time=now,

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from service.errors import StartupError
-from service.spans import FLUSH_SECONDS
-from service.tracing import open_tracing
+from service.observability.spans import FLUSH_SECONDS
+from service.observability.trace_export import open_tracing
 from tests.otlp import CALLER, TRACES, named, running_collector, tree, under
 from tests.processes import ROOT
 from tests.serving import free_port, running_service
