@@ -12,11 +12,7 @@ if TYPE_CHECKING:
     from service.observability.spans import Tracing
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-
-
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-
-
 _SAMPLERS = {prefix + name for prefix in ("", "parentbased_") for name in ("always_on", "always_off", "traceidratio")}
 
 
