@@ -21,7 +21,7 @@ from service.bulk import commands
 from service.bulk.migrate import migrate
 from service.bulk.optimize import optimize
 from service.errors import CommandError, StartupError
-from service.head_limit import MAX_HEAD_BYTES
+from service.http.head_limit import MAX_HEAD_BYTES
 from service.observability.logs import configure_logging
 from service.observability.trace_export import open_tracing
 from service.security.keygen import keygen
@@ -61,9 +61,9 @@ async def _serve_traced(settings: Settings) -> None:
 async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
     from transformers.utils.logging import disable_progress_bar
 
-    from service.app import create_app  # torch takes seconds to import: a wrong setting is told before that
-    from service.draining import Drain, DrainingServer
-    from service.prompt_heads import PromptHeads
+    from service.http.app import create_app  # torch takes seconds to import: a wrong setting is told before that
+    from service.http.draining import Drain, DrainingServer
+    from service.http.slow_clients import PromptHeads
     from service.runtime import open_service
 
     disable_progress_bar()

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from transformers.utils.logging import disable_progress_bar
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText
-from service.app import create_app
+from service.http.app import create_app
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.platform import write_platform

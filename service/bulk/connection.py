@@ -102,8 +102,8 @@ async def _answers(address: str) -> bool:
 @asynccontextmanager
 async def _own_app(settings: Settings, *, model: bool) -> AsyncIterator[FastAPI]:
     from notellm.checkpoint import Checkpoint
-    from service.app import create_app, create_archive_app
     from service.archive import NoteArchive
+    from service.http.app import create_app, create_archive_app
     from service.observability.metrics import Metrics
     from service.runtime import open_index, open_service
 

@@ -7,9 +7,9 @@ from fastapi import Depends, Header, Request
 
 from service.caller import MAX_TIMEOUT_SECONDS, Priority
 from service.errors import PROBLEM_JSON
+from service.http.schemas import Encoding
 from service.index import Vector
 from service.runtime import Runtime
-from service.schemas import Encoding
 from service.served import ServedModel
 from service.settings.settings import Settings
 

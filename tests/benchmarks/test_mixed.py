@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.mixed import CLIENTS, EMBED, GENERATE, NOTES_A_REQUEST, System, _request, _traffic
 from benchmarks.suggesters import note_supply
-from service.schemas import EmbedRequest, HashtagsRequest
+from service.http.schemas import EmbedRequest, HashtagsRequest
 from tests.serving import RunningService
 
 

@@ -10,9 +10,9 @@ import demo.fill
 import demo.vectors
 from demo.fill import fill
 from notellm import Checkpoint
-from service.app import create_app
 from service.bulk.client import ServiceClient
 from service.errors import CommandError
+from service.http.app import create_app
 from service.runtime import open_service
 from service.settings.settings import Settings
 from tests.demo.conftest import NOTES

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import httpx
 from starlette.types import ASGIApp, Message
 
-from service.app import create_app
+from service.http.app import create_app
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.fuzz.hostile import Sent

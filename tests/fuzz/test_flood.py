@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from notellm.encoder import TOLERANCE
-from service.app import create_app
+from service.http.app import create_app
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.fuzz.hostile import NASTY, SPECIAL_TOKENS

@@ -27,7 +27,7 @@ from benchmarks.machine import machine
 from service.settings.settings import Settings
 from tests.fuzz.hostile import ANCHOR, IDS, Sent, admin, by_id, odd_headers, odd_targets, raw_bytes, well_formed
 from tests.fuzz.in_process import Held, InProcess, in_process
-from tests.service.test_openapi import allow_time
+from tests.service.http.test_openapi import allow_time
 
 REQUESTS = int(os.environ.get("NOTELLM_TEST_FUZZ_REQUESTS", "2000"))
 REPORT = os.environ.get("NOTELLM_TEST_FUZZ_REPORT")

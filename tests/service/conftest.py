@@ -8,8 +8,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.app import create_app
 from service.engines import LocalEngine
+from service.http.app import create_app
 from service.index import NoteIndex
 from service.runtime import open_service
 from service.settings.settings import Settings

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from notellm import Checkpoint, Note, NoteEncoder
-from service.app import create_app
+from service.http.app import create_app
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import Json

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import diversity as diversity_module
-from service.app import create_app
 from service.diversity import rank_diversely
+from service.http.app import create_app
 from service.runtime import open_service
 from service.settings.settings import Settings
 from tests.qdrant import QdrantStandIn

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from service import index_models
-from service.app import create_app
 from service.errors import PROBLEM_JSON, StartupError
+from service.http.app import create_app
 from service.index.calls import FAILURES, REST_SECONDS
 from service.index.connection import ServerAddress, connect
 from service.observability.readiness import INDEX_FAILS

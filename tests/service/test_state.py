@@ -6,9 +6,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from service.app import create_app
 from service.engines.completions import CompletionsClient
 from service.errors import EngineUnavailable
+from service.http.app import create_app
 from service.runtime import open_service
 from service.settings.settings import Settings
 from service.state import StateCollector

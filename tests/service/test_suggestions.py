@@ -12,9 +12,9 @@ import pytest
 
 from notellm import Checkpoint, Note, NoteEncoder, NoteText, PromptSettings
 from notellm.note import hashtag_key
-from service.app import create_app
 from service.engines import LocalEngine
 from service.errors import StartupError
+from service.http.app import create_app
 from service.runtime import open_service
 from service.settings.settings import Settings
 from tests.conftest import CATEGORIES

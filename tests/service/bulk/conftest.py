@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.app import create_app
 from service.bulk.client import ServiceClient
+from service.http.app import create_app
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 

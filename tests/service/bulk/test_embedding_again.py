@@ -7,13 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.app import create_app
 from service.bulk.backup import export, read_header
 from service.bulk.client import ServiceClient
 from service.bulk.progress import Progress
 from service.bulk.restore import EmbedJob
 from service.bulk.run import BulkRun
 from service.errors import CommandError, ModelFailed
+from service.http.app import create_app
 from service.notes import EmbeddedText, NoteService
 from service.runtime import Runtime
 from service.settings.settings import Settings

@@ -10,12 +10,12 @@ import pytest
 
 from notellm import PromptSettings
 from notellm.note import Note
-from service.app import create_app
 from service.bulk.client import Refused, ServiceClient
 from service.bulk.ingest import IngestJob
 from service.bulk.progress import Progress
 from service.bulk.run import MAX_FAILURES_IN_A_ROW, BulkRun
 from service.errors import CommandError
+from service.http.app import create_app
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines

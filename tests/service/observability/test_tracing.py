@@ -21,8 +21,8 @@ from service.settings.settings import Settings
 from tests.otlp import CALLER, TRACES, Seen, named, tree, under
 from tests.service.calls import NOTES
 from tests.service.gate import Gate
+from tests.service.http.test_secrecy import MARKS, every_call, failing_calls
 from tests.service.security.keyed import speaking_to, write_keys
-from tests.service.test_secrecy import MARKS, every_call, failing_calls
 
 NOTE = {"notes": [{"id": "n0", "title": "one"}], "store": False}
 QUEUED = ("queue embed", ["wait", "forward"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from service.app import create_app
+from service.http.app import create_app
 from service.observability.spans import Tracing
 from service.runtime import Runtime, open_service
 from service.security.keys import Scope, hash_key

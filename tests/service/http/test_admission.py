@@ -11,12 +11,12 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from notellm.prompt import NotePrompt
-from service.app import create_app
 from service.caller import Caller, Priority, caller
 from service.errors import QueueFull
+from service.http.app import create_app
+from service.http.body_limit import BodyLimit
+from service.http.json_limits import JsonLimits
 from service.index import EdgeIndex
-from service.json_limits import JsonLimits
-from service.middleware import BodyLimit
 from service.observability.metrics import Metrics
 from service.runtime import Runtime, open_service
 from service.search_room import SearchRoom
@@ -131,7 +131,7 @@ def test_a_clients_share_of_the_searches(most: int, first: int, second: int) -> 
 
 
 async def test_the_bodies_of_all_requests_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.middleware.BODIES_AT_ONCE", 2)
+    monkeypatch.setattr("service.http.request_context.BODIES_AT_ONCE", 2)
     go_on = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidRequest, UnreadableBody
-from service.json_limits import MAX_DEPTH, MAX_VALUES, check_json
+from service.http.json_limits import MAX_DEPTH, MAX_VALUES, check_json
 from tests.service.calls import on_shared_loop
 
 CALLS = ["/notes/embed", "/notes/similar", "/notes/hashtags", "/v1/embeddings"]

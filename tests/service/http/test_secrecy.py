@@ -23,8 +23,8 @@ from service.observability.tracebacks import format_exception
 from service.security.keys import Scope
 from service.settings.settings import Settings
 from service.suggestions import SuggestionPrompts
+from tests.service.http.test_auth import CALLS
 from tests.service.security.keyed import asking, bearer, write_keys
-from tests.service.test_auth import CALLS
 
 TEXT, ID = "zanzibar-private-words", "zanzibar-id"
 MARKS = ("zanzibar", "marked-key", "marked-wrong")

@@ -6,7 +6,7 @@ uvicorn keeps no more than so much of a head that is not complete, but takes a l
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import HeadTooLarge
-from service.middleware import problem_response
+from service.http.problems import problem_response
 
 MAX_HEAD_BYTES = 16 * 1024
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.head_limit import MAX_HEAD_BYTES
+from service.http.head_limit import MAX_HEAD_BYTES
 from tests.service.security.keyed import KEYS, write_keys
 from tests.serving import RunningService, running_service
 

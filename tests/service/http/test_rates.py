@@ -7,10 +7,10 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.app import create_app
 from service.caller import caller
-from service.draining import Drain
-from service.lifetime import RequestLifetime
+from service.http.app import create_app
+from service.http.draining import Drain
+from service.http.request_lifetime import RequestLifetime
 from service.runtime import Runtime
 from service.security.keys import hash_key
 from service.settings.settings import Settings

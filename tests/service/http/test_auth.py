@@ -15,10 +15,10 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from service.access import ACCESS, needed_scope
-from service.app import create_app
 from service.caller import caller
 from service.fair_queue import FairQueue
+from service.http.app import create_app
+from service.http.gate import ACCESS, needed_scope
 from service.runtime import Runtime, open_service
 from service.security.keys import Scope, hash_key
 from service.settings.settings import Settings

@@ -4,43 +4,19 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PROBLEM_JSON, BodyTooLarge, QueueFull, ServiceError, problem
+from service.errors import problem
+from service.http.problems import document_response
 from service.observability.metrics import Metrics
 from service.observability.requests import CLIENT_LEFT, METHODS, OPERATIONS, request_id
 
 API_VERSION = "1"
 logger = logging.getLogger("service.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-BODIES_AT_ONCE = 64
-
-
-def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
-    """The error as the client gets it."""
-    return document_response(error.problem(request_id.get()), scope, error.headers)
-
-
-def document_response(document: dict[str, Any], scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A problem document; under `/v1` it has OpenAI's `error` member too, which their clients show."""
-    if scope["path"].startswith("/v1/"):
-        errors = document.get("errors")
-        error = {
-            "message": document["detail"],
-            "type": document["type"],
-            "param": errors[0]["field"] if errors else None,
-            "code": errors[0]["rule"] if errors else None,
-        }
-        document = document | {"error": error}
-    return JSONResponse(document, status_code=document["status"], headers=dict(headers or {}), media_type=PROBLEM_JSON)
 
 
 @dataclass
@@ -104,58 +80,3 @@ class RequestContext:
         if client := scope.get("state", {}).get("key"):
             facts["client"] = client  # the name of its key, not its address
         logger.log(level, "request", extra=facts)
-
-
-@dataclass
-class _Read:
-    bytes: int = 0
-
-
-class BodyLimit:
-    """Answers 413 to a body over the limit: by its declared length, or as soon as more bytes have come.
-
-    Of the bodies of all requests that are being answered, `BODIES_AT_ONCE` of the largest size are kept: what comes then is a 429.
-
-    Args:
-        app: the application inside.
-        max_bytes: the limit.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-        self._held = 0
-        self._detail = f"the body has more than {max_bytes:,} bytes: send fewer notes at a time"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._max_bytes:
-            await self._refuse(scope, receive, send)
-            return
-        read = _Read()
-        try:
-            await self._app(scope, self._counted(receive, read), send)
-        finally:
-            self._held -= read.bytes
-
-    def _counted(self, receive: Receive, read: "_Read") -> Receive:
-        async def counted() -> Message:
-            message = await receive()
-            more = len(message.get("body", b""))
-            read.bytes += more
-            self._held += more
-            if self._held > BODIES_AT_ONCE * self._max_bytes:
-                raise QueueFull("the bodies of the requests that are being answered fill what may be kept of them", 1)
-            if read.bytes > self._max_bytes:
-                # The framework passes this type through while it reads the body; any other would become a 400.
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
-            return message
-
-        return counted
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await problem_response(BodyTooLarge(self._detail), scope)(scope, receive, send)

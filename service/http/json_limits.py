@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, InvalidRequest, ServiceError, UnreadableBody
-from service.middleware import problem_response
+from service.http.problems import problem_response
 
 # A request with 256 notes of 100 hashtags each has 4 and 28,000.
 MAX_DEPTH = 16

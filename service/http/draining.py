@@ -8,7 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ShuttingDown
-from service.middleware import problem_response
+from service.http.problems import problem_response
 from service.observability.requests import OPERATIONS
 
 

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service import prompt_heads
-from service.prompt_heads import PromptHeads
+from service.http import slow_clients as prompt_heads
+from service.http.slow_clients import PromptHeads
 
 HEAD_SECONDS = 0.4
 MOST = 5

@@ -14,9 +14,9 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from notellm import Note
-from service.app import create_app
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
+from service.http.app import create_app
 from service.index import EdgeIndex, ServerIndex, size_warning
 from service.observability.logs import configure_logging
 from service.observability.metrics import INDEX_OPERATIONS, Metrics

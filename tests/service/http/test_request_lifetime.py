@@ -8,7 +8,7 @@ import httpx
 import pytest
 import uvicorn
 
-from service.app import create_app
+from service.http.app import create_app
 from service.runtime import open_service
 from service.settings.settings import Settings
 from tests.service.calls import NOTES

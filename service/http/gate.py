@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.caller import client_address
 from service.errors import Forbidden, ServiceError, Unauthenticated
-from service.middleware import problem_response
+from service.http.problems import problem_response
 from service.observability.requests import OPERATIONS
 from service.security.keys import ApiKey, KeyRing, Rates
 from service.security.keys import Scope as KeyScope

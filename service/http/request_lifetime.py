@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.caller import Caller, caller, client_address
-from service.draining import Drain
 from service.errors import DeadlineExceeded, ServiceError, ShuttingDown
-from service.middleware import problem_response
+from service.http.draining import Drain
+from service.http.problems import problem_response
 from service.observability.requests import OPERATIONS
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.app import create_app
+from service.http.app import create_app
 from service.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.calls import on_shared_loop

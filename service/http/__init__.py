@@ -1,0 +1,1 @@
+"""The ASGI application: routes, schemas, middleware, error documents."""

@@ -1,0 +1,83 @@
+"""`handle_errors`: every exception of a request becomes a problem document."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service.errors import BodyTooLarge, FieldError, InvalidRequest, ServiceError, UnreadableBody, problem
+from service.http.problems import document_response, problem_response
+from service.observability.requests import request_id
+
+if TYPE_CHECKING:
+    pass
+
+MAX_ERRORS = 20
+
+
+def handle_errors(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return problem_response(error, request.scope)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if any(item["type"] == "json_invalid" for item in errors):
+        detail = f"the body is not JSON: {errors[0].get('ctx', {}).get('error', 'it cannot be parsed')}"
+        return problem_response(UnreadableBody(detail), request.scope)
+    if errors[0]["type"] == "model_attributes_type" and not _says_json(request):
+        return problem_response(UnreadableBody("send the header Content-Type: application/json with the body"), request.scope)
+    broken = [
+        FieldError(field=_field(item["loc"]), rule=item["type"], message=_in_json(item["msg"])) for item in errors[:MAX_ERRORS]
+    ]
+    return problem_response(
+        InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken), request.scope
+    )
+
+
+def _in_json(message: str) -> str:
+    """What a client reads: that lists become tuples here is not theirs to know."""
+    return _printable(message.removeprefix("Value error, ").replace("a valid tuple", "a valid list"))
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    known = {
+        HTTPStatus.BAD_REQUEST: UnreadableBody("the body cannot be read as JSON in UTF-8"),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge(error.detail),
+    }
+    status = HTTPStatus(error.status_code)
+    if status in known:
+        return problem_response(known[status], request.scope)
+    kind = status.phrase.lower().replace(" ", "-")
+    document = problem(status, kind, status.phrase, str(error.detail), request_id=request_id.get())
+    return document_response(document, request.scope, error.headers)
+
+
+def _says_json(request: Request) -> bool:
+    return "json" in request.headers.get("content-type", "")
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """`("body", "notes", 3, "title")` → `notes[3].title`; other places keep their name: `query.limit`."""
+    parts = location[1:] if location[:1] == ("body",) else location
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return _printable(text) or "body"
+
+
+def _printable(text: str) -> str:
+    """At most 300 characters that can be encoded: clients' keys come back in messages."""
+    return text[:300].encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,29 @@
+"""Problem documents (RFC 9457) as HTTP responses."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import Scope
+
+from service.errors import PROBLEM_JSON, ServiceError
+from service.observability.requests import request_id
+
+
+def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
+    """The error as the client gets it."""
+    return document_response(error.problem(request_id.get()), scope, error.headers)
+
+
+def document_response(document: dict[str, Any], scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem document; under `/v1` it has OpenAI's `error` member too, which their clients show."""
+    if scope["path"].startswith("/v1/"):
+        errors = document.get("errors")
+        error = {
+            "message": document["detail"],
+            "type": document["type"],
+            "param": errors[0]["field"] if errors else None,
+            "code": errors[0]["rule"] if errors else None,
+        }
+        document = document | {"error": error}
+    return JSONResponse(document, status_code=document["status"], headers=dict(headers or {}), media_type=PROBLEM_JSON)
