@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,13 +12,11 @@ from service.errors import BodyTooLarge, FieldError, InvalidRequest, ServiceErro
 from service.http.problems import document_response, problem_response
 from service.observability.requests import request_id
 
-if TYPE_CHECKING:
-    pass
-
 MAX_ERRORS = 20
 
 
 def handle_errors(app: FastAPI) -> None:
+    """Adds the handlers to an application."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,4 +1,4 @@
-"""ASGI middleware: request id, metrics, access log, and the limit of the body, before anything is parsed."""
+"""`RequestContext`: gives each request an id, counts it, times it and logs it, before anything is parsed."""
 
 import logging
 import re
