@@ -30,7 +30,7 @@ def test_the_import_rules_hold() -> None:
         ("service/notes.py", "import training.initialize"),
         ("training/initialize.py", "import service.settings"),
         ("notellm/note.py", "import fastapi"),
-        ("service/routes/notes.py", "import service.engines.local"),
+        ("service/http/routes/notes.py", "import service.engines.local"),
     ],
 )
 def test_a_breach_is_noticed(file: str, line: str, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from service.http.head_limit import HeadLimit
 from service.http.json_limits import JsonLimits
 from service.http.request_context import API_VERSION, RequestContext
 from service.http.request_lifetime import RequestLifetime
+from service.http.routes import admin, migration, notes, openai, operations
 from service.http.traced_requests import TracedRequests
-from service.routes import admin, migration, notes, openai, operations
 from service.runtime import Runtime
 from service.security.keys import Rates
 from service.security.rate_limit import RateLimits

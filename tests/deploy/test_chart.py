@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.routes import operations
+from service.http.routes import operations
 from service.settings.settings import Settings
 from tests.deploy.chart import (
     CHART,

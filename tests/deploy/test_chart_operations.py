@@ -10,8 +10,8 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from service.http.routes import operations
 from service.observability.metrics import Metrics
-from service.routes import operations
 from tests.deploy.chart import CHART, LEAST, QDRANT, ROOT, Chart, Object, of_kind, only, service_container
 from tests.deploy.cluster import answering_cluster
 

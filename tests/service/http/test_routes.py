@@ -4,7 +4,7 @@ from inspect import iscoroutinefunction
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from service.routes import admin, migration, notes, openai, operations
+from service.http.routes import admin, migration, notes, openai, operations
 
 
 def calls(dependant: Dependant) -> Iterator[Callable[..., object]]:

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.http.routes.common import RuntimeDep, check_caller, problems
 from service.index.description import ModelVectors
 from service.migration_status import DEFAULT_SHARE, Phase
 from service.overlap import neighbour_overlap
-from service.routes.common import RuntimeDep, check_caller, problems
 from service.runtime import Runtime
 
 router = APIRouter(prefix="/admin/migration", tags=["admin"], dependencies=[Depends(check_caller)])

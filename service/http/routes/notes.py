@@ -9,6 +9,7 @@ from notellm.note import NoteId, clean_hashtag, hashtag_key
 from notellm.prompt import FieldName
 from service.diversity import Page
 from service.errors import InvalidRequest
+from service.http.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
 from service.http.schemas import (
     EXAMPLE_NOTE,
     CutField,
@@ -29,7 +30,6 @@ from service.http.schemas import (
     SuggestedHashtag,
 )
 from service.index import IndexedNote, NoteFilter, ScoredNote
-from service.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
 
 router = APIRouter(prefix="/notes", tags=["notes"], dependencies=[Depends(check_caller)])
 PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]

@@ -5,8 +5,8 @@ from fastapi import APIRouter, Depends
 from notellm.errors import NoteError
 from notellm.note import MAX_CONTENT_CHARS, NoteText
 from service.errors import InvalidRequest
+from service.http.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
 from service.http.schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
-from service.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], dependencies=[Depends(check_caller)])
 

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.http.routes.common import RuntimeDep, ServedDep, SettingsDep, problems
 from service.http.schemas import Health, ModelInfo
 from service.index import size_warning
-from service.routes.common import RuntimeDep, ServedDep, SettingsDep, problems
 
 router = APIRouter(tags=["operations"])
 ENDING = "the process is ending: accepted requests are answered, new ones refused"
