@@ -26,7 +26,7 @@ from demo.vectors import VECTORS
 from notellm.note import Note
 from service.engines.cores import usable_cores
 from service.index import EdgeIndex, IndexedNote, NoteFilter
-from service.index.optimize import Graph, optimize_index
+from service.index.edge.optimize import Graph, optimize_index
 from training.data.notes import read_notes
 
 VECTOR_NAME = "benchmark"

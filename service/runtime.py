@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from notellm.checkpoint import Checkpoint, vector_name_of
+from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
 from service.archive import NoteArchive
 from service.engines import Engine
 from service.errors import StartupError
-from service.index import EdgeIndex, NoteIndex, ServerIndex, size_warning
-from service.index.collection import CollectionSettings
-from service.index.connection import ServerAddress, connect
-from service.index.description import AnotherModel
+from service.index import NoteIndex, size_warning
+from service.index.opening import open_index
 from service.migration import Migration
 from service.notes import NoteService
 from service.observability.health import Liveness
@@ -26,8 +24,6 @@ from service.settings.settings import Settings
 from service.state import StateCollector
 
 logger = logging.getLogger(__name__)
-
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -127,50 +123,3 @@ def _rules(settings: Settings) -> HashtagRules:
     except (OSError, ValueError) as error:
         raise StartupError(f"NOTELLM_HASHTAG_BLOCKLIST: {file} cannot be read: {error}") from error
     return HashtagRules.of(blocked, settings.hashtag_min_confidence)
-
-
-async def open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
-    """The index of the settings for the vectors of the checkpoint; made if it is not there.
-
-    Raises:
-        StartupError: it is not usable.
-    """
-    try:
-        return await _open_index(settings, checkpoint)
-    except AnotherModel as error:
-        raise error.naming(settings.checkpoint) from error
-
-
-async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
-    manifest = checkpoint.manifest
-    vector_name = vector_name_of(checkpoint)
-    if settings.qdrant_url is None:
-        directory = settings.data_dir / "index"
-        return await asyncio.to_thread(
-            EdgeIndex.open, directory, vector_name=vector_name, dimensions=manifest.dimensions,
-            min_free_bytes=settings.min_free_disk_mib * MIB,
-        )  # fmt: skip
-    key = settings.qdrant_api_key
-    address = ServerAddress(
-        settings.qdrant_url, settings.qdrant_grpc_port, key.get_secret_value() if key else None, settings.qdrant_ca_file
-    )
-    client = connect(address, settings.qdrant_timeout_seconds)
-    try:
-        return await ServerIndex.open(
-            client,
-            collection=settings.qdrant_collection,
-            vector_name=vector_name,
-            dimensions=manifest.dimensions,
-            settings=CollectionSettings(
-                settings.qdrant_quantization,
-                settings.qdrant_vectors_on_disk,
-                settings.qdrant_payload_on_disk,
-                settings.qdrant_replication,
-                settings.qdrant_write_consistency,
-                settings.qdrant_shards,
-            ),
-            timeout_seconds=settings.qdrant_timeout_seconds,
-        )
-    except StartupError:
-        await client.close()
-        raise

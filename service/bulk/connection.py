@@ -104,8 +104,9 @@ async def _own_app(settings: Settings, *, model: bool) -> AsyncIterator[FastAPI]
     from notellm.checkpoint import Checkpoint
     from service.archive import NoteArchive
     from service.http.app import create_app, create_archive_app
+    from service.index.opening import open_index
     from service.observability.metrics import Metrics
-    from service.runtime import open_index, open_service
+    from service.runtime import open_service
 
     if model:
         # Keys and rates are for those who reach a service: whoever runs this command has the index itself.

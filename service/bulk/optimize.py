@@ -29,7 +29,7 @@ def optimize(
     """
     from notellm.checkpoint import Checkpoint, vector_name_of
     from service.engines.cores import usable_cores
-    from service.index.optimize import Graph, optimize_index
+    from service.index.edge.optimize import Graph, optimize_index
 
     settings = load_settings()
     if settings.qdrant_url is not None:

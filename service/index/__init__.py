@@ -1,7 +1,7 @@
 """Where notes and their vectors are stored."""
 
 from service.index.base import IndexedNote, IndexState, NoteFilter, NoteIndex, NotePage, ScoredNote, Tombstone, Vector
-from service.index.edge import EdgeIndex
+from service.index.edge.index import EdgeIndex
 from service.index.server import ServerIndex
 from service.index.size import size_warning
 

@@ -2,7 +2,8 @@
 
 from qdrant_client import models
 
-from service.index.base import DELETED, NoteFilter, point_id
+from service.index.base import DELETED, NoteFilter
+from service.index.points import point_id
 
 
 def matching(where: NoteFilter) -> models.Filter:

@@ -1,7 +1,7 @@
 """`size_warning`: without a graph the embedded index scans every vector and holds the interpreter up, which is for so many notes only."""
 
 from service.index.base import NoteIndex
-from service.index.edge import EdgeIndex
+from service.index.edge.index import EdgeIndex
 
 
 def size_warning(index: NoteIndex, count: int, limit: int) -> str | None:

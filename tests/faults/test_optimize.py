@@ -16,7 +16,7 @@ import pytest
 from notellm import Checkpoint
 from notellm.checkpoint import vector_name_of
 from service.index import EdgeIndex, IndexedNote
-from service.index.swap import OPTIMIZING, REPLACED, SHARD
+from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
 from tests.faults.test_kills import assert_nothing_is_lost
 from tests.faults.writers import Writer, write_and_kill
 from tests.processes import ROOT

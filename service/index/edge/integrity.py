@@ -11,7 +11,8 @@ import qdrant_edge as edge
 
 from service.durable_files import sync
 from service.errors import StartupError
-from service.index.base import DELETED, point_id
+from service.index.base import DELETED
+from service.index.points import point_id
 
 SAMPLE = 64
 _TOLERANCE = 1e-3

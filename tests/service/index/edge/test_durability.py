@@ -9,8 +9,8 @@ import pytest
 
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, IndexedNote
-from service.index.durability import Durability
-from service.index.integrity import Ledger
+from service.index.edge.durability import Durability
+from service.index.edge.integrity import Ledger
 from tests.service.index_notes import DIMENSIONS, indexed_notes
 
 NOTES = indexed_notes(3)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import qdrant_edge as edge
 
-from service.index.integrity import Ledger, count
+from service.index.edge.integrity import Ledger, count
 
 
 class Durability:

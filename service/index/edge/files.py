@@ -11,7 +11,7 @@ from service.durable_files import replace_durably, sync, sync_tree
 from service.errors import StartupError
 from service.index.base import DELETED
 from service.index.description import Description, check_served
-from service.index.integrity import failed
+from service.index.edge.integrity import failed
 
 # Without them a filter reads the payload of every note, which takes forty times as long as the scan.
 _PAYLOAD_INDEXES = {

@@ -4,7 +4,8 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from service.index.base import DELETED, NoteFilter, point_id
+from service.index.base import DELETED, NoteFilter
+from service.index.points import point_id
 
 
 def matching(where: NoteFilter) -> edge.Filter:

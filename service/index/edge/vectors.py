@@ -8,8 +8,8 @@ import qdrant_edge as edge
 from service.errors import IndexUnavailable
 from service.index.base import Vector
 from service.index.description import Description, ModelVectors
-from service.index.edge_files import DescriptionFile
-from service.index.integrity import failed
+from service.index.edge.files import DescriptionFile
+from service.index.edge.integrity import failed
 
 
 class EdgeVectors:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from service.errors import CommandError, StartupError
-from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, edge_search, size_warning
-from service.index import optimize as optimize_module
+from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, size_warning
 from service.index.description import Description, ModelVectors, Move
-from service.index.integrity import Ledger
-from service.index.optimize import Graph, Optimized, optimize_index
-from service.index.swap import OPTIMIZING, REPLACED, SHARD
+from service.index.edge import optimize as optimize_module
+from service.index.edge import search as edge_search
+from service.index.edge.integrity import Ledger
+from service.index.edge.optimize import Graph, Optimized, optimize_index
+from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
 from tests.service.index_notes import DIMENSIONS, indexed_notes
 
 NAME = "tiny-0"

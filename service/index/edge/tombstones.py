@@ -4,8 +4,9 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from service.index.base import Tombstone, point_id
-from service.index.edge_filters import buried_by
+from service.index.base import Tombstone
+from service.index.edge.filters import buried_by
+from service.index.points import point_id
 
 
 def left_of(record: edge.Record) -> edge.Point | None:

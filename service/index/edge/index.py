@@ -13,31 +13,19 @@ import qdrant_edge as edge
 
 from service.durable_files import make_directory
 from service.errors import IndexUnavailable, ServiceError, StartupError
-from service.index.base import (
-    DELETED,
-    IndexedNote,
-    IndexState,
-    NoteFilter,
-    NotePage,
-    ScoredNote,
-    Tombstone,
-    Vector,
-    by_version,
-    point_id,
-    score_threshold,
-    tombstones_among,
-)
+from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Tombstone, Vector
 from service.index.description import Description
-from service.index.disk import DiskReserve
-from service.index.durability import Durability
-from service.index.edge_files import DescriptionFile, load_shard, refused
-from service.index.edge_filters import lacking_vector, matching, not_newer_than, older_than, tombstones, without_vector
-from service.index.edge_search import search_params
-from service.index.edge_tombstones import burial, left_of
-from service.index.edge_vectors import EdgeVectors
-from service.index.integrity import Ledger, check_integrity, count, failed
-from service.index.remembered import Remembered
-from service.index.swap import recover, tidy
+from service.index.edge.disk import DiskReserve
+from service.index.edge.durability import Durability
+from service.index.edge.files import DescriptionFile, load_shard, refused
+from service.index.edge.filters import lacking_vector, matching, not_newer_than, older_than, tombstones, without_vector
+from service.index.edge.integrity import Ledger, check_integrity, count, failed
+from service.index.edge.remembered import Remembered
+from service.index.edge.search import search_params
+from service.index.edge.swap import recover, tidy
+from service.index.edge.tombstones import burial, left_of
+from service.index.edge.vectors import EdgeVectors
+from service.index.points import by_version, point_id, score_threshold, tombstones_among
 
 Result = TypeVar("Result")
 

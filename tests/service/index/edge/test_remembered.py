@@ -1,6 +1,6 @@
 """What is costly to count is not counted again and again."""
 
-from service.index.remembered import Remembered
+from service.index.edge.remembered import Remembered
 
 
 class Counting:
