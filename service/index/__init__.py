@@ -2,7 +2,7 @@
 
 from service.index.base import IndexedNote, IndexState, NoteFilter, NoteIndex, NotePage, ScoredNote, Tombstone, Vector
 from service.index.edge.index import EdgeIndex
-from service.index.server import ServerIndex
+from service.index.server.index import ServerIndex
 from service.index.size import size_warning
 
 __all__ = [

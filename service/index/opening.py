@@ -5,9 +5,9 @@ import asyncio
 from notellm.checkpoint import Checkpoint, vector_name_of
 from service.errors import StartupError
 from service.index import EdgeIndex, NoteIndex, ServerIndex
-from service.index.collection import CollectionSettings
-from service.index.connection import ServerAddress, connect
 from service.index.description import AnotherModel
+from service.index.server.collection import CollectionSettings
+from service.index.server.connection import ServerAddress, connect
 from service.settings.settings import Settings
 
 MIB = 2**20

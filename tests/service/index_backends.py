@@ -13,7 +13,7 @@ from qdrant_client import AsyncQdrantClient
 
 from notellm import Note
 from service.index import EdgeIndex, IndexedNote, NoteIndex, ServerIndex, Vector
-from service.index.connection import ServerAddress, connect
+from service.index.server.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
 
 DIMENSIONS = 16

@@ -15,8 +15,8 @@ import pytest
 from service import index_models
 from service.errors import PROBLEM_JSON, StartupError
 from service.http.app import create_app
-from service.index.calls import FAILURES, REST_SECONDS
-from service.index.connection import ServerAddress, connect
+from service.index.server.calls import FAILURES, REST_SECONDS
+from service.index.server.connection import ServerAddress, connect
 from service.observability.readiness import INDEX_FAILS
 from service.runtime import open_service
 from service.settings.settings import Settings

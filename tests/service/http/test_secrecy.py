@@ -17,7 +17,7 @@ from notellm.errors import NoteError
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, IndexedNote
-from service.index.calls import ServerCalls
+from service.index.server.calls import ServerCalls
 from service.observability.logs import configure_logging
 from service.observability.tracebacks import format_exception
 from service.security.keys import Scope

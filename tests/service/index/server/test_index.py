@@ -13,8 +13,8 @@ from qdrant_client import grpc as protocol
 from service.caller import Caller, caller
 from service.errors import IndexUnavailable, StartupError
 from service.index import NoteFilter, ServerIndex
-from service.index.collection import CollectionSettings
-from service.index.connection import ServerAddress, connect
+from service.index.server.collection import CollectionSettings
+from service.index.server.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
 from tests.service.index_backends import DIMENSIONS, LOCAL_MODE, NOTES, indexed, vector
 

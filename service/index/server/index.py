@@ -9,11 +9,11 @@ from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
 from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Tombstone, Vector
-from service.index.calls import NoAnswer, ServerCalls, reason
-from service.index.collection import Collection, CollectionSettings
 from service.index.description import Description
 from service.index.points import by_version, point_id, score_threshold, tombstones_among
-from service.index.server_filters import (
+from service.index.server.calls import NoAnswer, ServerCalls, reason
+from service.index.server.collection import Collection, CollectionSettings
+from service.index.server.filters import (
     buried_by,
     lacking_vector,
     matching,

@@ -10,8 +10,8 @@ from qdrant_client import AsyncQdrantClient, models
 
 from service.errors import IndexUnavailable, StartupError
 from service.index.base import DELETED
-from service.index.calls import ServerCalls
 from service.index.description import Description, ModelVectors, check_served
+from service.index.server.calls import ServerCalls
 
 # An older server ignores the condition of a write without a word, and a replay would overwrite what is newer.
 OLDEST_SERVER = (1, 16)
