@@ -20,7 +20,7 @@ from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
 from tests.faults.test_kills import assert_nothing_is_lost
 from tests.faults.writers import Writer, write_and_kill
 from tests.processes import ROOT
-from tests.service.index_notes import DIMENSIONS, indexed_notes
+from tests.service.index.notes import DIMENSIONS, indexed_notes
 from tests.serving import start_service
 
 pytestmark = pytest.mark.faults

@@ -14,7 +14,7 @@ from service.index import NoteIndex
 from service.runtime import open_service
 from service.settings.settings import Settings
 from tests.service.gate import Gate
-from tests.service.index_backends import BACKENDS, open_index
+from tests.service.index.backends import BACKENDS, open_index
 
 
 @pytest.fixture(params=BACKENDS)

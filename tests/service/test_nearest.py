@@ -8,7 +8,7 @@ import pytest
 
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote
 from service.nearest import nearest_page
-from tests.service.index_backends import DIMENSIONS, indexed, vector
+from tests.service.index.backends import DIMENSIONS, indexed, vector
 
 # Reposts: many notes with one vector, in the midst of others.
 REPOSTED = 60

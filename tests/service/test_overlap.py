@@ -8,8 +8,8 @@ import pytest
 from service import overlap
 from service.index import IndexedNote, NoteIndex, Tombstone
 from service.overlap import neighbour_overlap, notes_of_both
-from tests.service.index_backends import NOTES
-from tests.service.test_index_models import MOVING, new_vector
+from tests.service.index.backends import NOTES
+from tests.service.index.test_models import MOVING, new_vector
 
 BOTH = NOTES[:12]
 

@@ -11,7 +11,7 @@ from notellm import Checkpoint
 from notellm.checkpoint import vector_name_of
 from service.cli import app
 from service.index.edge.index import EdgeIndex
-from tests.service.index_notes import indexed_notes
+from tests.service.index.notes import indexed_notes
 
 
 def test_the_command(tiny_path: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.processes import ROOT
 from tests.service.calls import NOTES, embed
-from tests.service.index_backends import LOCAL_MODE
+from tests.service.index.backends import LOCAL_MODE
 
 
 async def test_operations(client: httpx.AsyncClient) -> None:

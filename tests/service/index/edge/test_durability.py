@@ -11,7 +11,7 @@ from service.errors import IndexUnavailable
 from service.index import EdgeIndex, IndexedNote
 from service.index.edge.durability import Durability
 from service.index.edge.integrity import Ledger
-from tests.service.index_notes import DIMENSIONS, indexed_notes
+from tests.service.index.notes import DIMENSIONS, indexed_notes
 
 NOTES = indexed_notes(3)
 

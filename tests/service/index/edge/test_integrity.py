@@ -15,7 +15,7 @@ from service.index import EdgeIndex, IndexedNote
 from service.index.base import NoteFilter
 from service.index.edge.disk import MIB
 from service.index.edge.integrity import Ledger
-from tests.service.index_notes import DIMENSIONS, indexed_notes
+from tests.service.index.notes import DIMENSIONS, indexed_notes
 
 NAME = "tiny-0"
 

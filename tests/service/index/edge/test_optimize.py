@@ -16,7 +16,7 @@ from service.index.edge import search as edge_search
 from service.index.edge.integrity import Ledger
 from service.index.edge.optimize import Graph, Optimized, optimize_index
 from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
-from tests.service.index_notes import DIMENSIONS, indexed_notes
+from tests.service.index.notes import DIMENSIONS, indexed_notes
 
 NAME = "tiny-0"
 NOTES = 3000

@@ -16,7 +16,7 @@ from service.index import NoteFilter, ServerIndex
 from service.index.server.collection import CollectionSettings
 from service.index.server.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
-from tests.service.index_backends import DIMENSIONS, LOCAL_MODE, NOTES, indexed, vector
+from tests.service.index.backends import DIMENSIONS, LOCAL_MODE, NOTES, indexed, vector
 
 KEY = "s3cret"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.index import ServerIndex
-from tests.service.index_backends import BACKENDS, DIMENSIONS, indexed, open_client
+from tests.service.index.backends import BACKENDS, DIMENSIONS, indexed, open_client
 
 Meanwhile = Callable[[Callable[[], Awaitable[None]]], None]
 

@@ -9,7 +9,7 @@ import pytest
 from service.errors import IndexUnavailable, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Tombstone, Vector
 from service.index.description import Description, ModelVectors, Move
-from tests.service.index_backends import DIMENSIONS, NOTES, indexed, open_index, vector
+from tests.service.index.backends import DIMENSIONS, NOTES, indexed, open_index, vector
 
 OLD = ModelVectors(vector="m-1", dimensions=DIMENSIONS, checkpoint="/checkpoints/1")
 NEW = ModelVectors(vector="m-2", dimensions=4, checkpoint="/checkpoints/2")

@@ -10,7 +10,7 @@ import qdrant_edge as edge
 from service.errors import StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Vector
 from service.index.points import point_id
-from tests.service.index_backends import DIMENSIONS, NOTES, indexed, vector
+from tests.service.index.backends import DIMENSIONS, NOTES, indexed, vector
 
 FIELDS = ("category", "hashtag_keys", "created_at", "deleted_version")
 
