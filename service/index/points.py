@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from service.index.base import DELETED, IndexedNote, Tombstone
+
 # Qdrant takes numbers and UUIDs as ids only; the platform's id is in the payload.
 _NAMESPACE = uuid.UUID("5d2b6f0e-93a5-5c0f-8f0b-6f0f5a3f7c11")
 
