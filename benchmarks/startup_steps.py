@@ -42,7 +42,7 @@ def take_steps(path: Path, data_dir: Path) -> dict[str, float]:
     steps.end("index")
     modules["engines"].LocalEngine(checkpoint, prompt, max_batch_tokens=2048, threads=None)
     steps.end("weights, prefix, comparison with the plain forward pass")
-    suggestions: Any = import_module("service.suggestions")
+    suggestions: Any = import_module("service.notes.suggestions")
     rules = import_module("notellm.hashtags").HashtagRules.of([], 0.0)
     suggestions.SuggestionPrompts(manifest, prompt, vocabulary=50_000, rules=rules)
     steps.end("hashtag vocabulary")

@@ -13,10 +13,10 @@ from demo.checkpoint import NOTES
 from notellm import Checkpoint, Note, NotePrompt, NoteText
 from notellm.hashtags import HashtagRules
 from service.engines.opening import open_engine
+from service.notes.suggestions import SuggestionPrompts
 from service.observability.metrics import Metrics
 from service.queues import EngineQueues, open_queues
 from service.settings.settings import Settings
-from service.suggestions import SuggestionPrompts
 from tests.integration.vllm_server import vllm_server
 from training.data.notes import read_notes
 

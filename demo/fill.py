@@ -18,11 +18,11 @@ from demo.vectors import BATCH, read_vectors
 from notellm import Checkpoint
 from notellm.checkpoint import vector_name_of
 from notellm.errors import NoteLLMError
-from service.archive import ArchivedNote, archived
 from service.bulk.client import REQUEST_SECONDS, ServiceClient
 from service.bulk.restore import RestoreJob
 from service.errors import CommandError
 from service.index import IndexedNote
+from service.notes.archive import ArchivedNote, archived
 from service.settings.loading import CLIENT_KEY
 from training.data.notes import read_notes
 from training.errors import TrainingError

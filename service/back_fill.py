@@ -11,7 +11,7 @@ from service.caller import Caller, Priority, caller
 from service.errors import ModelFailed, ServiceError
 from service.index import IndexedNote, NoteIndex
 from service.migration_status import DEFAULT_SHARE
-from service.notes import NoteService
+from service.notes.service import NoteService
 
 logger = logging.getLogger(__name__)
 PAGE = 64

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
-from service.archive import NoteArchive
 from service.engines import Engine
 from service.errors import StartupError
 from service.index import NoteIndex, size_warning
 from service.index.opening import open_index
 from service.migration import Migration
-from service.notes import NoteService
+from service.notes.archive import NoteArchive
+from service.notes.service import NoteService
 from service.observability.health import Liveness
 from service.observability.metrics import Metrics
 from service.observability.readiness import Readiness

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
-from service.archive import NoteArchive
 from service.engines import Engine
 from service.engines.opening import open_engine
 from service.index import NoteIndex
-from service.notes import NoteService
+from service.notes.archive import NoteArchive
+from service.notes.service import NoteService
+from service.notes.suggestions import SuggestionPrompts
 from service.observability.health import Liveness
 from service.observability.metrics import Metrics
 from service.queues import open_queues
 from service.search_room import SearchRoom
 from service.settings.settings import Settings
-from service.suggestions import SuggestionPrompts
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def test_the_import_rules_hold() -> None:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("service/notes.py", "import training.initialize"),
+        ("service/notes/service.py", "import training.initialize"),
         ("training/initialize.py", "import service.settings"),
         ("notellm/note.py", "import fastapi"),
         ("service/http/routes/notes.py", "import service.engines.local"),

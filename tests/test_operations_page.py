@@ -15,7 +15,7 @@ import pytest
 from notellm import Checkpoint, PromptSettings
 from tests.processes import ROOT
 from tests.service.bulk.files import note, write_lines
-from tests.service.test_suggestions import make_knowing
+from tests.service.notes.test_suggestions import make_knowing
 from tests.serving import START_SECONDS, free_port
 from tests.stack.test_keys import SCRIPT
 

@@ -102,9 +102,9 @@ async def _answers(address: str) -> bool:
 @asynccontextmanager
 async def _own_app(settings: Settings, *, model: bool) -> AsyncIterator[FastAPI]:
     from notellm.checkpoint import Checkpoint
-    from service.archive import NoteArchive
     from service.http.app import create_app, create_archive_app
     from service.index.opening import open_index
+    from service.notes.archive import NoteArchive
     from service.observability.metrics import Metrics
     from service.runtime import open_service
 

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from notellm.note import Note
-from service.archive import ArchivedNote, Deletion
 from service.bulk.backup import is_frame
 from service.bulk.batches import Item
 from service.bulk.client import Json, Refused, ServiceClient
 from service.bulk.row import Row
 from service.errors import CommandError
+from service.notes.archive import ArchivedNote, Deletion
 
 NoteT = TypeVar("NoteT", ArchivedNote, Note)
 _NOT_FOUND = 404

@@ -6,7 +6,6 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from service.archive import NoteArchive
 from service.errors import Problem
 from service.http.body_limit import BodyLimit
 from service.http.browsers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS, SecurityHeaders, docs_policy
@@ -19,6 +18,7 @@ from service.http.request_context import API_VERSION, RequestContext
 from service.http.request_lifetime import RequestLifetime
 from service.http.routes import admin, migration, notes, openai, operations
 from service.http.traced_requests import TracedRequests
+from service.notes.archive import NoteArchive
 from service.runtime import Runtime
 from service.security.keys import Rates
 from service.security.rate_limit import RateLimits

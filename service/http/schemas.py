@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, Strict
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
-from service.diversity import CANDIDATES
+from service.notes.diversity import CANDIDATES
 from service.settings.settings import MAX_NOTES
 
 MAX_LIMIT = 100

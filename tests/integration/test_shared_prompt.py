@@ -14,7 +14,7 @@ from notellm.prompt import PromptVersion
 from service.engines import GenerationRequest
 from service.engines.vllm import VllmEngine
 from service.engines.vllm_process import BLOCK, VllmOptions
-from service.suggestions import SuggestionPrompts
+from service.notes.suggestions import SuggestionPrompts
 from tests.conftest import CATEGORIES
 from tests.notellm.test_shared_prompt import shared
 from training.initialize import InitialCheckpoint

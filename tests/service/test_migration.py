@@ -14,7 +14,7 @@ import pytest
 from service.engines import LocalEngine
 from service.errors import ModelFailed, StartupError
 from service.index.description import Description
-from service.notes import NoteService
+from service.notes.service import NoteService
 from service.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed

@@ -15,7 +15,7 @@ from service.errors import IndexUnavailable, ModelFailed
 from service.index import EdgeIndex
 from service.index.description import Description, ModelVectors
 from service.loaded import Loaded, LoadedModels
-from service.notes import NoteService
+from service.notes.service import NoteService
 from service.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed

@@ -15,7 +15,7 @@ from service.caller import Caller, caller
 from service.engines import Engine
 from service.engines.opening import open_engine
 from service.errors import ModelFailed
-from service.notes import NoteService
+from service.notes.service import NoteService
 from service.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed

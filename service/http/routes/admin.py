@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from notellm.note import Note
-from service.archive import ArchivedNote, Deletion, NoteArchive, Restored, archived
 from service.http.routes.common import check_caller, problems
 from service.http.schemas import EXAMPLE_NOTE
+from service.notes.archive import ArchivedNote, Deletion, NoteArchive, Restored, archived
 from service.settings.settings import MAX_NOTES
 
 MAX_NAME_CHARS = 300

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from notellm.note import NoteId, clean_hashtag, hashtag_key
 from notellm.prompt import FieldName
-from service.diversity import Page
 from service.errors import InvalidRequest
 from service.http.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
 from service.http.schemas import (
@@ -30,6 +29,7 @@ from service.http.schemas import (
     SuggestedHashtag,
 )
 from service.index import IndexedNote, NoteFilter, ScoredNote
+from service.notes.diversity import Page
 
 router = APIRouter(prefix="/notes", tags=["notes"], dependencies=[Depends(check_caller)])
 PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.notes import NoteService
+from service.notes.service import NoteService
 from service.runtime import Runtime
 from service.settings.exposure import check_exposure, is_loopback, read_origins
 from service.settings.settings import Settings

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote
-from service.nearest import nearest_page
+from service.notes.nearest import nearest_page
 from tests.service.index.backends import DIMENSIONS, indexed, vector
 
 # Reposts: many notes with one vector, in the midst of others.

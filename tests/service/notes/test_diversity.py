@@ -12,9 +12,9 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import diversity as diversity_module
-from service.diversity import rank_diversely
 from service.http.app import create_app
+from service.notes import diversity as diversity_module
+from service.notes.diversity import rank_diversely
 from service.runtime import open_service
 from service.settings.settings import Settings
 from tests.qdrant import QdrantStandIn

@@ -13,15 +13,15 @@ from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
 from service.caller import beside, caller
-from service.diversity import Page, search_page
 from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
+from service.notes.diversity import Page, search_page
+from service.notes.storing import StoredResult, plan, refuse_repeated_ids, too_long
+from service.notes.suggestions import SuggestionPrompts, Suggestions
 from service.observability.metrics import Metrics
 from service.observability.tracing import part
 from service.queues import EngineQueues, Ids
 from service.search_room import SearchRoom
-from service.storing import StoredResult, plan, refuse_repeated_ids, too_long
-from service.suggestions import SuggestionPrompts, Suggestions
 
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.index import NoteFilter, NoteIndex, ScoredNote, Vector
-from service.nearest import nearest_page
+from service.notes.nearest import nearest_page
 
 # The nearest notes, which diversity reorders. Not a multiple of the page, since all pages must be cut from one list.
 CANDIDATES = 200
