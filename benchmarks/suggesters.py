@@ -15,7 +15,7 @@ from notellm.hashtags import HashtagRules
 from service.engines.opening import open_engine
 from service.notes.suggestions import SuggestionPrompts
 from service.observability.metrics import Metrics
-from service.queues import EngineQueues, open_queues
+from service.queueing.engine_queues import EngineQueues, open_queues
 from service.settings.settings import Settings
 from tests.integration.vllm_server import vllm_server
 from training.data.notes import read_notes

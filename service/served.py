@@ -15,8 +15,8 @@ from service.notes.service import NoteService
 from service.notes.suggestions import SuggestionPrompts
 from service.observability.health import Liveness
 from service.observability.metrics import Metrics
-from service.queues import open_queues
-from service.search_room import SearchRoom
+from service.queueing.engine_queues import open_queues
+from service.queueing.search_limit import SearchRoom
 from service.settings.settings import Settings
 
 

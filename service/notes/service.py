@@ -20,8 +20,8 @@ from service.notes.storing import StoredResult, plan, refuse_repeated_ids, too_l
 from service.notes.suggestions import SuggestionPrompts, Suggestions
 from service.observability.metrics import Metrics
 from service.observability.tracing import part
-from service.queues import EngineQueues, Ids
-from service.search_room import SearchRoom
+from service.queueing.engine_queues import EngineQueues, Ids
+from service.queueing.search_limit import SearchRoom
 
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.

@@ -16,9 +16,9 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from service.caller import caller
-from service.fair_queue import FairQueue
 from service.http.app import create_app
 from service.http.gate import ACCESS, needed_scope
+from service.queueing.fair_queue import FairQueue
 from service.runtime import Runtime, open_service
 from service.security.keys import Scope, hash_key
 from service.settings.settings import Settings

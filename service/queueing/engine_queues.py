@@ -10,11 +10,11 @@ from notellm.note import NoteText
 from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
-from service.batcher import Batcher
 from service.engines import Engine, Generation, GenerationRequest, RankingRequest
 from service.index import Vector
 from service.observability.health import ForwardHealth, Liveness
 from service.observability.metrics import Metrics
+from service.queueing.batcher import Batcher
 from service.settings.settings import Settings
 
 Ids = Sequence[int]

@@ -8,8 +8,8 @@ import pytest
 from service.caller import Caller, Priority, beside
 from service.errors import ModelFailed, QueueFull, ShuttingDown
 from service.observability.metrics import Metrics
-from tests.service.batcher.asking import submit
-from tests.service.batcher.conftest import Model, Start
+from tests.service.queueing.batcher.asking import submit
+from tests.service.queueing.batcher.conftest import Model, Start
 
 
 async def test_answers_come_in_the_order_of_the_request(start: Start) -> None:

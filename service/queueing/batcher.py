@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from service.caller import caller
 from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
-from service.fair_queue import FairQueue
-from service.forecast import PLANNED, Forecast
 from service.observability import tracing
 from service.observability.health import ForwardHealth
 from service.observability.metrics import Metrics
+from service.queueing.fair_queue import FairQueue
+from service.queueing.forecast import PLANNED, Forecast
 
 if TYPE_CHECKING:
     from service.observability.spans import OpenSpan

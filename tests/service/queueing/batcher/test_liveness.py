@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import ModelFailed
 from service.observability.health import ForwardHealth, Liveness
-from tests.service.batcher.conftest import Model, Start
+from tests.service.queueing.batcher.conftest import Model, Start
 
 
 async def test_idle_is_healthy_and_so_is_one_poisonous_note(start: Start) -> None:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from service.caller import caller
 from service.errors import QueueFull
-from service.fair_queue import SHARES
 from service.observability.metrics import Metrics
+from service.queueing.fair_queue import SHARES
 
 RETRY_AFTER = 1
 

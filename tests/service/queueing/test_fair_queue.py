@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.caller import Caller, Priority
-from service.fair_queue import FairQueue
+from service.queueing.fair_queue import FairQueue
 
 ANNA, BERT = Caller("anna"), Caller("bert")
 JOB = Caller("job", Priority.BULK)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from service.batcher import Batcher
 from service.observability.health import ForwardHealth
 from service.observability.metrics import Metrics
+from service.queueing.batcher import Batcher
 
 Start = Callable[..., Batcher[str, str]]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from service.forecast import Forecast
+from service.queueing.forecast import Forecast
 
 
 class Clock:

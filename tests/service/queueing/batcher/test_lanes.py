@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from service.batcher import Batcher
 from service.errors import EngineUnavailable
 from service.observability.health import ForwardHealth
 from service.observability.metrics import Metrics
+from service.queueing.batcher import Batcher
 
 
 class Engine:

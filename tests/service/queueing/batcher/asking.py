@@ -3,8 +3,8 @@
 import asyncio
 import math
 
-from service.batcher import Batcher
 from service.caller import Caller, caller
+from service.queueing.batcher import Batcher
 
 
 def submit(batcher: Batcher[str, str], works: list[tuple[str, int]], asking: Caller) -> "asyncio.Task[list[str]]":

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.batcher import Batcher
 from service.caller import Caller
 from service.errors import DeadlineExceeded, QueueFull
-from tests.service.batcher.asking import piece, submit
-from tests.service.batcher.conftest import Model, Start
+from service.queueing.batcher import Batcher
+from tests.service.queueing.batcher.asking import piece, submit
+from tests.service.queueing.batcher.conftest import Model, Start
 
 
 async def test_a_request_that_would_miss_its_deadline_is_refused_at_once(start: Start, model: Model) -> None:

@@ -1,0 +1,1 @@
+"""Who waits for the model, in which order, and who is refused."""
