@@ -1,4 +1,4 @@
-"""The steps of `service.runtime.open_service` with the local engine, one by one: prints the seconds of each as JSON.
+"""The steps of `service.serving.runtime.open_service` with the local engine, one by one: prints the seconds of each as JSON.
 
     python -m benchmarks.startup_steps checkpoints/demo
 

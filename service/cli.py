@@ -64,7 +64,7 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
     from service.http.app import create_app  # torch takes seconds to import: a wrong setting is told before that
     from service.http.draining import Drain, DrainingServer
     from service.http.slow_clients import PromptHeads
-    from service.runtime import open_service
+    from service.serving.runtime import open_service
 
     disable_progress_bar()
     async with open_service(settings) as runtime:

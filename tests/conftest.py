@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText
 from service.http.app import create_app
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.platform import write_platform
 from training.config import TrainingConfig

@@ -106,7 +106,7 @@ async def _own_app(settings: Settings, *, model: bool) -> AsyncIterator[FastAPI]
     from service.index.opening import open_index
     from service.notes.archive import NoteArchive
     from service.observability.metrics import Metrics
-    from service.runtime import open_service
+    from service.serving.runtime import open_service
 
     if model:
         # Keys and rates are for those who reach a service: whoever runs this command has the index itself.

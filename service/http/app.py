@@ -19,9 +19,9 @@ from service.http.request_lifetime import RequestLifetime
 from service.http.routes import admin, migration, notes, openai, operations
 from service.http.traced_requests import TracedRequests
 from service.notes.archive import NoteArchive
-from service.runtime import Runtime
 from service.security.keys import Rates
 from service.security.rate_limit import RateLimits
+from service.serving.runtime import Runtime
 from service.settings.exposure import read_origins
 from service.settings.settings import Settings
 

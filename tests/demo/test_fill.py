@@ -13,7 +13,7 @@ from notellm import Checkpoint
 from service.bulk.client import ServiceClient
 from service.errors import CommandError
 from service.http.app import create_app
-from service.runtime import open_service
+from service.serving.runtime import open_service
 from service.settings.settings import Settings
 from tests.demo.conftest import NOTES
 from training.errors import TrainingError

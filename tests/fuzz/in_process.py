@@ -16,7 +16,7 @@ import httpx
 from starlette.types import ASGIApp, Message
 
 from service.http.app import create_app
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.fuzz.hostile import Sent
 

@@ -19,7 +19,7 @@ import pytest
 
 from notellm.encoder import TOLERANCE
 from service.http.app import create_app
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.fuzz.hostile import NASTY, SPECIAL_TOKENS
 from tests.service.calls import Json

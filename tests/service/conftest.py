@@ -11,7 +11,7 @@ import pytest_asyncio
 from service.engines import LocalEngine
 from service.http.app import create_app
 from service.index import NoteIndex
-from service.runtime import open_service
+from service.serving.runtime import open_service
 from service.settings.settings import Settings
 from tests.service.gate import Gate
 from tests.service.index.backends import BACKENDS, open_index

@@ -9,8 +9,8 @@ from service.caller import MAX_TIMEOUT_SECONDS, Priority
 from service.errors import PROBLEM_JSON
 from service.http.schemas import Encoding
 from service.index import Vector
-from service.runtime import Runtime
-from service.served import ServedModel
+from service.serving.runtime import Runtime
+from service.serving.served import ServedModel
 from service.settings.settings import Settings
 
 

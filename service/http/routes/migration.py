@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.http.routes.common import RuntimeDep, check_caller, problems
 from service.index.description import ModelVectors
-from service.migration_status import DEFAULT_SHARE, Phase
-from service.overlap import neighbour_overlap
-from service.runtime import Runtime
+from service.serving.migration_status import DEFAULT_SHARE, Phase
+from service.serving.overlap import neighbour_overlap
+from service.serving.runtime import Runtime
 
 router = APIRouter(prefix="/admin/migration", tags=["admin"], dependencies=[Depends(check_caller)])
 EXAMPLE_PATH = "/checkpoints/2026-12"

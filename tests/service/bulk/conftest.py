@@ -8,7 +8,7 @@ import pytest
 
 from service.bulk.client import ServiceClient
 from service.http.app import create_app
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 
 

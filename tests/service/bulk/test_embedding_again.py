@@ -15,7 +15,7 @@ from service.bulk.run import BulkRun
 from service.errors import CommandError, ModelFailed
 from service.http.app import create_app
 from service.notes.service import EmbeddedText, NoteService
-from service.runtime import Runtime
+from service.serving.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 

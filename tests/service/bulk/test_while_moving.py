@@ -18,7 +18,7 @@ from service.bulk.run import BulkRun
 from service.errors import CommandError
 from tests.service.bulk.files import Json, note, read_lines
 from tests.service.calls import embed
-from tests.service.migrating import MANY, change, reach, start
+from tests.service.serving.migrating import MANY, change, reach, start
 
 Meanwhile = Callable[[], Awaitable[object]]
 

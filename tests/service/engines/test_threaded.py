@@ -8,7 +8,7 @@ import pytest
 
 from notellm import NoteText
 from service.engines import LocalEngine
-from service.runtime import open_service
+from service.serving.runtime import open_service
 from service.settings.settings import Settings
 
 

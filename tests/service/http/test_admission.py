@@ -19,7 +19,7 @@ from service.http.json_limits import JsonLimits
 from service.index import EdgeIndex
 from service.observability.metrics import Metrics
 from service.queueing.search_limit import SearchRoom
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.gate import Gate

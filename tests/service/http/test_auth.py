@@ -19,8 +19,8 @@ from service.caller import caller
 from service.http.app import create_app
 from service.http.gate import ACCESS, needed_scope
 from service.queueing.fair_queue import FairQueue
-from service.runtime import Runtime, open_service
 from service.security.keys import Scope, hash_key
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, on_shared_loop
 from tests.service.security.keyed import KEYS, asking, bearer, problem, write_keys

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from service.http.app import create_app
-from service.runtime import Runtime
+from service.serving.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.calls import on_shared_loop
 

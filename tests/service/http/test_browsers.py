@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.notes.service import NoteService
-from service.runtime import Runtime
+from service.serving.runtime import Runtime
 from service.settings.exposure import check_exposure, is_loopback, read_origins
 from service.settings.settings import Settings
 from tests.service.calls import NOTES

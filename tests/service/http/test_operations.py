@@ -20,7 +20,7 @@ from service.http.app import create_app
 from service.index import EdgeIndex, ServerIndex, size_warning
 from service.observability.logs import configure_logging
 from service.observability.metrics import INDEX_OPERATIONS, Metrics
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.processes import ROOT
 from tests.service.calls import NOTES, embed

@@ -12,13 +12,13 @@ import grpc
 import httpx
 import pytest
 
-from service import index_models
 from service.errors import PROBLEM_JSON, StartupError
 from service.http.app import create_app
 from service.index.server.calls import FAILURES, REST_SECONDS
 from service.index.server.connection import ServerAddress, connect
 from service.observability.readiness import INDEX_FAILS
-from service.runtime import open_service
+from service.serving import index_models
+from service.serving.runtime import open_service
 from service.settings.settings import Settings
 from tests.proxy import TcpProxy
 from tests.qdrant import QdrantStandIn

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from service.http.app import create_app
 from service.notes import diversity as diversity_module
 from service.notes.diversity import rank_diversely
-from service.runtime import open_service
+from service.serving.runtime import open_service
 from service.settings.settings import Settings
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import Json, embed, neighbours, on_shared_loop

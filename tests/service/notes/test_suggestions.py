@@ -15,7 +15,7 @@ from notellm.note import hashtag_key
 from service.engines import LocalEngine
 from service.errors import StartupError
 from service.http.app import create_app
-from service.runtime import open_service
+from service.serving.runtime import open_service
 from service.settings.settings import Settings
 from tests.conftest import CATEGORIES
 from training.initialize import InitialCheckpoint

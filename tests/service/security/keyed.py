@@ -8,8 +8,8 @@ import httpx
 
 from service.http.app import create_app
 from service.observability.spans import Tracing
-from service.runtime import Runtime, open_service
 from service.security.keys import Scope, hash_key
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 
 KEYS = {scope: f"nlm_marked-key-{scope.value}" for scope in Scope}

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Collection
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from contextvars import Context
 from dataclasses import dataclass
 
 from notellm.checkpoint import Checkpoint, vector_name_of
-from service.back_fill import BackFill
 from service.errors import MigrationConflict, StartupError
 from service.index import NoteIndex
 from service.index.description import ModelVectors
-from service.served import ModelOpener, ServedModel
+from service.serving.back_fill import BackFill
+from service.serving.serial_changes import cancel
+from service.serving.served import ModelOpener, ServedModel
 
 
 @dataclass
@@ -115,11 +116,3 @@ class LoadedModels:
     async def close(self) -> None:
         """Closes all models."""
         await self.keep_only(())
-
-
-async def cancel(task: asyncio.Task[None] | None) -> None:
-    """Ends a task, and waits until it has ended."""
-    if task is not None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -10,9 +10,9 @@ from notellm.errors import NoteLLMError
 from service.errors import MigrationConflict, StartupError
 from service.index import NoteIndex
 from service.index.description import Description, ModelVectors
-from service.loaded import Loaded, LoadedModels
 from service.observability.metrics import Metrics
-from service.served import ModelOpener, ServedModel
+from service.serving.loaded import Loaded, LoadedModels
+from service.serving.served import ModelOpener, ServedModel
 
 logger = logging.getLogger(__name__)
 # How long other processes over the same index may take to see what one of them has changed.

@@ -12,7 +12,7 @@ import pytest
 
 from notellm import Checkpoint, Note, NoteEncoder
 from service.http.app import create_app
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import Json
 

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-
-from service.loaded import cancel
+from contextlib import suppress
 
 
 class Changes:
@@ -38,3 +37,11 @@ class Changes:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # the request that it was for may be gone
+
+
+async def cancel(task: asyncio.Task[None] | None) -> None:
+    """Ends a task, and waits until it has ended."""
+    if task is not None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -12,16 +12,16 @@ from service.engines import Engine
 from service.errors import StartupError
 from service.index import NoteIndex, size_warning
 from service.index.opening import open_index
-from service.migration import Migration
 from service.notes.archive import NoteArchive
 from service.notes.service import NoteService
 from service.observability.health import Liveness
 from service.observability.metrics import Metrics
 from service.observability.readiness import Readiness
 from service.security.key_file import KeyFile
-from service.served import ModelOpener, ServedModel
+from service.serving.migration import Migration
+from service.serving.served import ModelOpener, ServedModel
+from service.serving.state_metrics import StateCollector
 from service.settings.settings import Settings
-from service.state import StateCollector
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from service import overlap
 from service.index import IndexedNote, NoteIndex, Tombstone
-from service.overlap import neighbour_overlap, notes_of_both
+from service.serving import overlap
+from service.serving.overlap import neighbour_overlap, notes_of_both
 from tests.service.index.backends import NOTES
 from tests.service.index.test_models import MOVING, new_vector
 

@@ -10,16 +10,16 @@ import httpx
 import pytest
 
 from notellm import Note
-from service import index_models
 from service.errors import IndexUnavailable, ModelFailed
 from service.index import EdgeIndex
 from service.index.description import Description, ModelVectors
-from service.loaded import Loaded, LoadedModels
 from service.notes.service import NoteService
-from service.runtime import Runtime
+from service.serving import index_models
+from service.serving.loaded import Loaded, LoadedModels
+from service.serving.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
-from tests.service.migrating import assert_answers_by, change, reach, serving, start
+from tests.service.serving.migrating import assert_answers_by, change, reach, serving, start
 from training.initialize import InitialCheckpoint
 
 Make = Callable[..., Settings]

@@ -10,16 +10,16 @@ import pytest
 
 from notellm import Checkpoint
 from notellm.prompt import NotePrompt
-from service import served
 from service.caller import Caller, caller
 from service.engines import Engine
 from service.engines.opening import open_engine
 from service.errors import ModelFailed
 from service.notes.service import NoteService
-from service.runtime import Runtime
+from service.serving import served
+from service.serving.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
-from tests.service.migrating import MANY, change, reach, serving, start
+from tests.service.serving.migrating import MANY, change, reach, serving, start
 
 
 async def test_queues_of_two_models_are_one_number(runtime: Runtime, client: httpx.AsyncClient, next_path: Path) -> None:

@@ -10,8 +10,8 @@ from notellm.note import Note
 from service.caller import Caller, Priority, caller
 from service.errors import ModelFailed, ServiceError
 from service.index import IndexedNote, NoteIndex
-from service.migration_status import DEFAULT_SHARE
 from service.notes.service import NoteService
+from service.serving.migration_status import DEFAULT_SHARE
 
 logger = logging.getLogger(__name__)
 PAGE = 64

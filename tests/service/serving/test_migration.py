@@ -15,11 +15,11 @@ from service.engines import LocalEngine
 from service.errors import ModelFailed, StartupError
 from service.index.description import Description
 from service.notes.service import NoteService
-from service.runtime import Runtime, open_service
+from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
-from tests.service.migrating import MANY, assert_answers_by, change, reach, serving, start, vectors_by
 from tests.service.security.keyed import problem
+from tests.service.serving.migrating import MANY, assert_answers_by, change, reach, serving, start, vectors_by
 
 Make = Callable[..., Settings]
 

@@ -9,9 +9,9 @@ import pytest
 from service.engines.completions import CompletionsClient
 from service.errors import EngineUnavailable
 from service.http.app import create_app
-from service.runtime import open_service
+from service.serving.runtime import open_service
+from service.serving.state_metrics import StateCollector
 from service.settings.settings import Settings
-from service.state import StateCollector
 from tests.service.calls import NOTES, embed
 from tests.serving import free_port
 

@@ -9,16 +9,15 @@ from typing import Literal
 
 from notellm.checkpoint import Checkpoint, vector_name_of
 from notellm.errors import NoteLLMError
-from service import index_models
-from service.changes import Changes
 from service.errors import InvalidRequest, MigrationConflict, ServiceError
 from service.index import NoteIndex
 from service.index.description import Description, ModelVectors, Move
-from service.index_models import IndexModels
-from service.loaded import cancel
-from service.migration_status import MigrationStatus, Phase
 from service.observability.metrics import Metrics
-from service.served import ModelOpener, ServedModel
+from service.serving import index_models
+from service.serving.index_models import IndexModels
+from service.serving.migration_status import MigrationStatus, Phase
+from service.serving.serial_changes import Changes, cancel
+from service.serving.served import ModelOpener, ServedModel
 
 logger = logging.getLogger(__name__)
 # Between two attempts at what has failed before.

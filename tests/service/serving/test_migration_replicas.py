@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from service import index_models
+from service.serving import index_models
 from service.settings.settings import Settings
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import NOTES, embed
-from tests.service.migrating import MANY, assert_answers_by, change, reach, serving, start
+from tests.service.serving.migrating import MANY, assert_answers_by, change, reach, serving, start
 
 Make = Callable[..., Settings]
 
@@ -99,7 +99,7 @@ async def test_a_model_is_tried_ever_more_seldom(settings: Settings, late: Path,
         await start(first, late)
         await reach(first, "filled")
     shutil.rmtree(late)
-    with caplog.at_level(logging.WARNING, "service.index_models"):
+    with caplog.at_level(logging.WARNING, "service.serving.index_models"):
         async with serving(settings):
             await asyncio.sleep(2)
     tried = [record for record in caplog.records if record.message == "the migration does not go on here"]

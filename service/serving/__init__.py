@@ -1,0 +1,1 @@
+"""Which models are loaded and which one answers; moving from one to another."""
