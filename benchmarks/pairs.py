@@ -21,7 +21,7 @@ from typing import ParamSpec, TypeVar
 import duckdb
 
 from training.data.events import open_events
-from training.pairs import PairSettings, select_pairs
+from training.data.pairs import PairSettings, select_pairs
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")

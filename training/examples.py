@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
 from notellm.prompt import MAX_HASHTAGS
+from training.data.pairs import Pair
 from training.errors import DataError
-from training.pairs import Pair
 
 Task = Literal["category", "hashtags", "none"]
 

@@ -16,9 +16,9 @@ from notellm.ranking import ChoiceRanker
 from notellm.vocabulary import HashtagVocabulary
 from service.engines import GenerationRequest, LocalEngine
 from training.config import TrainingConfig
+from training.data.splits import Split, split_by_notes
 from training.evaluation.hashtags import score_hashtags
 from training.evaluation.tag_baselines import MostFrequentTags
-from training.splits import Split, split_by_notes
 
 from .conftest import ROOT
 

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from training.data.events import open_events
 from training.data.microlens import MicroLens
 from training.data.notes import read_valid_notes, write_notes
+from training.data.pairs import PairSettings, select_pairs
 from training.data.stackexchange import StackExchangeSite
 from training.errors import ConfigError, DataError
-from training.pairs import PairSettings, select_pairs
 
 NotesFile = Annotated[Path, typer.Option(help="Notes: .parquet, .jsonl or .csv (.gz too).")]
 EventsFile = Annotated[Path, typer.Option(help="Behaviour log: .parquet, .jsonl or .csv (.gz too).")]

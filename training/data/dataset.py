@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from notellm.note import Note
 from training.data.events import EventLog, open_events
 from training.data.notes import fingerprint, read_valid_notes
+from training.data.pairs import Pair, PairSettings, related_pairs
+from training.data.splits import Split, SplitName, SplitSettings, split_by_notes, split_by_time
 from training.errors import DataError
-from training.pairs import Pair, PairSettings, related_pairs
-from training.splits import Split, SplitName, SplitSettings, split_by_notes, split_by_time
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from training.config import TrainingConfig
 from training.data.dataset import SPLITS, Dataset, DataSettings, load_dataset
+from training.data.pairs import Pair, Period
+from training.data.splits import Split, SplitSettings, split_by_notes, split_by_time
 from training.errors import DataError
 from training.examples import BatchPlan, note_ids
-from training.pairs import Pair, Period
-from training.splits import Split, SplitSettings, split_by_notes, split_by_time
 
 DAY = 24 * 3600
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from training.data.pairs import Period
 from training.errors import DataError
-from training.pairs import Period
 
 SplitName = Literal["train", "validation", "test"]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from training.pairs import Pair, PairSettings, Period, related_pairs, select_pairs
+from training.data.pairs import Pair, PairSettings, Period, related_pairs, select_pairs
 
 Event = tuple[str, str, str | None, float]  # user, note, event type, moment
 HOUR = 3600.0
