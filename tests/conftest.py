@@ -22,7 +22,7 @@ from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.platform import write_platform
 from training.config import TrainingConfig
-from training.initialize import InitialCheckpoint
+from training.model.initialize import InitialCheckpoint
 
 disable_progress_bar()
 # What an example may take is no claim of a test, and a busy machine takes longer.

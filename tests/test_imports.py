@@ -27,8 +27,8 @@ def test_the_import_rules_hold() -> None:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("service/notes/service.py", "import training.initialize"),
-        ("training/initialize.py", "import service.settings"),
+        ("service/notes/service.py", "import training.model.initialize"),
+        ("training/model/initialize.py", "import service.settings"),
         ("notellm/note.py", "import fastapi"),
         ("service/http/routes/notes.py", "import service.engines.local"),
     ],

@@ -16,9 +16,9 @@ from torch import nn
 from notellm.checkpoint import Checkpoint
 from notellm.model import NoteLLM
 from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
-from training.building import Built
 from training.errors import BaseModelError
-from training.initialize import add_tokens, linear, load_base
+from training.model.building import Built
+from training.model.initialize import add_tokens, linear, load_base
 from training.model_card import model_card
 from training.state import saving
 

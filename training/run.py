@@ -22,13 +22,14 @@ from notellm.checkpoint import Checkpoint
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import hashtags_by_frequency
 from training.batches import Collator
-from training.building import Built, build
 from training.config import TrainingConfig
 from training.data.dataset import Dataset, load_dataset
 from training.errors import ConfigError
 from training.examples import BatchPlan
 from training.export import export
-from training.initialize import EMB_TOKEN, base_name
+from training.model.building import Built, build
+from training.model.initialize import EMB_TOKEN, base_name
+from training.model.sharding import shard
 from training.precision import on_this_machine
 from training.resuming import (
     DATA,
@@ -40,7 +41,6 @@ from training.resuming import (
     state_to_resume,
     take_over_if_finished,
 )
-from training.sharding import shard
 from training.trainer import NoteTrainer, PlannedBatches
 from training.validation_pool import ValidationPool
 

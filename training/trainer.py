@@ -30,8 +30,8 @@ from training.config import TrainingConfig
 from training.errors import NonFiniteLossError
 from training.evaluation.ranking import Vectors, recall, target_ranks
 from training.examples import Asked, BatchPlan
-from training.losses import global_count, total_loss
-from training.model import CachedGradients, Losses, TrainingModel
+from training.model.losses import global_count, total_loss
+from training.model.model import CachedGradients, Losses, TrainingModel
 from training.state import load_state, save_state, saving
 from training.validation_pool import ValidationPool
 

@@ -17,7 +17,7 @@ from service.engines.vllm_process import BLOCK, VllmOptions
 from service.notes.suggestions import SuggestionPrompts
 from tests.conftest import CATEGORIES
 from tests.notellm.test_shared_prompt import shared
-from training.initialize import InitialCheckpoint
+from training.model.initialize import InitialCheckpoint
 
 pytestmark = [
     pytest.mark.integration,

@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from training.building import is_packed
 from training.config import FullSettings, LoraSettings, LossSettings, TrainingConfig
 from training.errors import ConfigError
+from training.model.building import is_packed
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
 Write = Callable[..., Path]

@@ -16,10 +16,10 @@ from transformers import GPT2Config, ProgressCallback, TrainerCallback, TrainerC
 
 from notellm import Checkpoint
 from notellm.errors import NoteLLMError
-from training.building import build
 from training.config import TrainingConfig
 from training.data.dataset import load_dataset
 from training.errors import BaseModelError, ConfigError, DataError
+from training.model.building import build
 from training.run import git_revision, make_trainer, train
 from training.trainer import NoteTrainer
 

@@ -17,10 +17,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 import training.run
 import training.trainer
-from training import losses
 from training.config import TrainingConfig
 from training.errors import TrainingError
-from training.model import CachedGradients
+from training.model import losses
+from training.model.model import CachedGradients
 from training.trainer import NoteTrainer
 
 

@@ -28,7 +28,7 @@ from training.evaluation.pool import TestPool
 from training.evaluation.report import write_report
 from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
 from training.export import RECORD
-from training.initialize import InitialCheckpoint
+from training.model.initialize import InitialCheckpoint
 
 ZERO_SHOT_SAMPLE = 60
 

@@ -18,7 +18,7 @@ from service.http.app import create_app
 from service.serving.runtime import open_service
 from service.settings.settings import Settings
 from tests.conftest import CATEGORIES
-from training.initialize import InitialCheckpoint
+from training.model.initialize import InitialCheckpoint
 
 Opened = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 # By frequency, since each has one note more than the next.

@@ -20,7 +20,7 @@ from service.serving.runtime import Runtime
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.serving.migrating import assert_answers_by, change, reach, serving, start
-from training.initialize import InitialCheckpoint
+from training.model.initialize import InitialCheckpoint
 
 Make = Callable[..., Settings]
 POISON = {"id": "poison", "title": "no other model reads this"}

@@ -13,12 +13,12 @@ from notellm.encoder import NoteEncoder
 from notellm.model import NoteLLM
 from notellm.note import Note
 from notellm.prompt import NotePrompt
-from notellm.shared_prefix import SHARED_PREFIX_ATTENTION
 from training.config import LoraSettings, TrainingConfig
 from training.errors import BaseModelError, ConfigError
-from training.frozen import FrozenLayers
-from training.initialize import EMB_TOKEN, add_tokens, linear, load_base, principal_projection, random_directions
-from training.model import TrainingModel
+from training.model.frozen import FrozenLayers
+from training.model.initialize import EMB_TOKEN, add_tokens, linear, load_base, principal_projection, random_directions
+from training.model.model import TrainingModel
+from training.model.shared_prefix import SHARED_PREFIX_ATTENTION
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from notellm.model import NoteLLM
 from training.batches import TokenRows
-from training.frozen import FrozenLayers
-from training.losses import Temperature, contrastive_loss, generative_loss, total_loss
+from training.model.frozen import FrozenLayers
+from training.model.losses import Temperature, contrastive_loss, generative_loss, total_loss
 
 Value = TypeVar("Value")
 

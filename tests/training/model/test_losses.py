@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.losses import MAX_LOG_SCALE, Temperature, contrastive_loss, generative_loss, total_loss
+from training.model.losses import MAX_LOG_SCALE, Temperature, contrastive_loss, generative_loss, total_loss
 
 
 def unit(rows: int, seed: int = 0) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from training.config import TrainingConfig
 from training.errors import ConfigError
-from training.model import TrainingModel
+from training.model.model import TrainingModel
 from training.precision import on_this_machine
 
 

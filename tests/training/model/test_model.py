@@ -7,10 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from notellm import Checkpoint, NoteLLM
-from notellm.shared_prefix import SHARED_PREFIX_ATTENTION
 from training.batches import TrainingBatch
-from training.frozen import FrozenLayers
-from training.model import CachedGradients, Losses, TrainingModel
+from training.model.frozen import FrozenLayers
+from training.model.model import CachedGradients, Losses, TrainingModel
+from training.model.shared_prefix import SHARED_PREFIX_ATTENTION
 
 from .test_batches import BATCH, collator
 

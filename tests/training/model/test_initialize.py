@@ -12,7 +12,7 @@ from transformers import AutoConfig, BertConfig, BertModel, LlamaForCausalLM, Pr
 
 from notellm import Checkpoint, CheckpointError, Note, NoteEncoder
 from training.errors import BaseModelError, DataError
-from training.initialize import InitialCheckpoint, centring_projection, random_directions
+from training.model.initialize import InitialCheckpoint, centring_projection, random_directions
 
 NOTES = [Note(id=f"n{n}", title=f"brew {n} sour", category="ab"[n % 2], hashtags=("Coffee", f"t{n % 3}")) for n in range(12)]
 

@@ -1,0 +1,1 @@
+"""The model that is trained: base, projection, adapters, losses."""
