@@ -21,11 +21,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from notellm.checkpoint import Checkpoint
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import hashtags_by_frequency
-from training.batches import Collator
+from training.batches.batches import Collator
+from training.batches.examples import BatchPlan
+from training.batches.validation_pool import ValidationPool
 from training.config import TrainingConfig
 from training.data.dataset import Dataset, load_dataset
 from training.errors import ConfigError
-from training.examples import BatchPlan
 from training.export import export
 from training.model.building import Built, build
 from training.model.initialize import EMB_TOKEN, base_name
@@ -42,7 +43,6 @@ from training.resuming import (
     take_over_if_finished,
 )
 from training.trainer import NoteTrainer, PlannedBatches
-from training.validation_pool import ValidationPool
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.batches.examples import undirected
 from training.config import TrainingConfig
 from training.data.dataset import Dataset, load_dataset
 from training.evaluation.minilm import FineTunedMiniLM, FineTuning, MiniLM
-from training.examples import undirected
 
 pytestmark = pytest.mark.integration
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from training.batches.examples import BatchPlan
 from training.config import TrainingConfig
 from training.data.dataset import load_dataset
 from training.errors import NonFiniteLossError
-from training.examples import BatchPlan
 from training.run import train
 from training.state import latest_state
 

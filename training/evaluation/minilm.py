@@ -11,15 +11,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
+from training.batches.examples import undirected
+from training.batches.validation_pool import ValidationPool
 from training.data.dataset import Dataset
 from training.evaluation.errors import EvaluationError, evaluation_package
 from training.evaluation.machine import machine_note
 from training.evaluation.ranking import Scores
 from training.evaluation.text import note_text
 from training.evaluation.validation import validation_recall
-from training.examples import undirected
 from training.precision import Precision, on_this_machine
-from training.validation_pool import ValidationPool
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import LlamaModel
 
 from notellm.forward.packing import Run
-from training.batches import TokenRows
+from training.batches.batches import TokenRows
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from training.batches.examples import BatchPlan, note_ids
 from training.config import TrainingConfig
 from training.data.dataset import SPLITS, Dataset, DataSettings, load_dataset
 from training.data.pairs import Pair, Period
 from training.data.splits import Split, SplitSettings, split_by_notes, split_by_time
 from training.errors import DataError
-from training.examples import BatchPlan, note_ids
 
 DAY = 24 * 3600
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from notellm.forward.packing import Run
 from notellm.note import Note
 from notellm.prompt import NotePrompt, TokenizedNote, TrainingExample
-from training.examples import Asked, GlobalBatch, Relations
+from training.batches.examples import Asked, GlobalBatch, Relations
 
 
 @dataclass(frozen=True)

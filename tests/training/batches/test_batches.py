@@ -7,8 +7,8 @@ from transformers import PreTrainedTokenizerBase
 from notellm import Checkpoint, NotePrompt, PromptSettings
 from notellm.note import Note
 from notellm.prompt import PromptVersion
-from training.batches import Collator, TokenRows
-from training.examples import Asked, GlobalBatch, Relations
+from training.batches.batches import Collator, TokenRows
+from training.batches.examples import Asked, GlobalBatch, Relations
 
 NOTES = {
     note.id: note

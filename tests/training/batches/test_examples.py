@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notellm.note import Note
+from training.batches.examples import BatchPlan, ExampleSettings, undirected
 from training.data.pairs import Pair
 from training.errors import DataError
-from training.examples import BatchPlan, ExampleSettings, undirected
 
 NOTES = {
     f"n{i}": Note(
