@@ -28,11 +28,7 @@ from training.config import TrainingConfig
 from training.data.dataset import Dataset, load_dataset
 from training.errors import ConfigError
 from training.export import export
-from training.model.building import Built, build
-from training.model.initialize import EMB_TOKEN, base_name
-from training.model.sharding import shard
-from training.precision import on_this_machine
-from training.resuming import (
+from training.loop.resuming import (
     DATA,
     early_stopping,
     forget_lines_after,
@@ -42,7 +38,11 @@ from training.resuming import (
     state_to_resume,
     take_over_if_finished,
 )
-from training.trainer import NoteTrainer, PlannedBatches
+from training.loop.trainer import NoteTrainer, PlannedBatches
+from training.model.building import Built, build
+from training.model.initialize import EMB_TOKEN, base_name
+from training.model.sharding import shard
+from training.precision import on_this_machine
 
 logger = logging.getLogger(__name__)
 

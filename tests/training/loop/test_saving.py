@@ -14,8 +14,8 @@ import training.export
 from notellm.errors import CheckpointError
 from training.config import TrainingConfig
 from training.errors import ConfigError, SaveError
+from training.loop.state import latest_state
 from training.run import train
-from training.state import latest_state
 
 from .test_run import add_callback, log, losses
 
@@ -111,7 +111,7 @@ def test_an_old_adapter_is_noticed_before_hours_of_training(run_config: Config, 
 
 def test_a_run_that_stopped_early_does_not_go_on(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = iter((0.3, 0.2, 0.1, 0.1, 0.1))
-    monkeypatch.setattr("training.trainer.recall", lambda *_: next(scripted))
+    monkeypatch.setattr("training.loop.trainer.recall", lambda *_: next(scripted))
     config = run_config(examples__epochs=4, validation__every_steps=2, validation__patience=2)
     train(config, tmp_path / "run")
     before = log(tmp_path / "run")
@@ -127,7 +127,7 @@ def test_a_resumed_run_has_the_patience_that_was_left(
     run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted = iter((0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2))
-    monkeypatch.setattr("training.trainer.recall", lambda *_: next(scripted))
+    monkeypatch.setattr("training.loop.trainer.recall", lambda *_: next(scripted))
     config = run_config(examples__epochs=4, validation__every_steps=2, validation__patience=2)
     with monkeypatch.context() as patch, room_again():
         add_callback(patch, LoseRoom(5, ROOM))

@@ -12,8 +12,8 @@ from training.batches.examples import BatchPlan
 from training.config import TrainingConfig
 from training.data.dataset import load_dataset
 from training.errors import NonFiniteLossError
+from training.loop.state import latest_state
 from training.run import train
-from training.state import latest_state
 
 from .test_run import add_callback
 

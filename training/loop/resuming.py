@@ -10,8 +10,8 @@ from transformers.trainer_callback import EarlyStoppingCallback
 from notellm.saving import refuse_existing
 from training.config import TrainingConfig
 from training.errors import ConfigError
-from training.state import COMPLETE, latest_state, load_state
-from training.trainer import NoteTrainer
+from training.loop.state import COMPLETE, latest_state, load_state
+from training.loop.trainer import NoteTrainer
 
 # The data that a run was begun with, as a fingerprint.
 DATA = "data.txt"

@@ -1,6 +1,6 @@
 """One process of a data-parallel run: `train` as the command line calls it, with its gradients written down.
 
-torchrun --nproc-per-node 2 -m tests.training.worker CONFIG OUTPUT [--resume] [--own-mean]
+torchrun --nproc-per-node 2 -m tests.training.loop.worker CONFIG OUTPUT [--resume] [--own-mean]
 """
 
 import os
@@ -15,13 +15,13 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+import training.loop.trainer
 import training.run
-import training.trainer
 from training.config import TrainingConfig
 from training.errors import TrainingError
+from training.loop.trainer import NoteTrainer
 from training.model import losses
 from training.model.model import CachedGradients
-from training.trainer import NoteTrainer
 
 
 class Capture(TrainerCallback):
@@ -71,7 +71,9 @@ def main(config: str, output: str, *options: str) -> None:
 
     training.run.make_trainer = with_capture  # type: ignore[assignment]
     if "--own-mean" in options:  # the mistake that normalising by the global count avoids
-        training.trainer.global_count = lambda count, device: torch.tensor(float(count * losses.world_size()), device=device)  # type: ignore[attr-defined]
+        training.loop.trainer.global_count = lambda count, device: torch.tensor(
+            float(count * losses.world_size()), device=device
+        )  # type: ignore[attr-defined]
     checkpoint = training.run.train(TrainingConfig.load(Path(config)), Path(output), resume="--resume" in options)
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(

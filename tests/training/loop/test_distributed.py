@@ -47,7 +47,7 @@ class Runs:
         )  # fmt: skip
         config.write_text(yaml.safe_dump(content), encoding="utf-8")
         output = self._folder / name
-        launch(processes, "tests.training.worker", str(config), str(output), *options)
+        launch(processes, "tests.training.loop.worker", str(config), str(output), *options)
         captured = torch.load(output / "capture.pt")
         model = Checkpoint.open(output / "checkpoint").load_model()
         return Ran(
