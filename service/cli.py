@@ -63,7 +63,7 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
 
     from service.http.app import create_app  # torch takes seconds to import: a wrong setting is told before that
     from service.http.draining import Drain, DrainingServer
-    from service.http.slow_clients import PromptHeads
+    from service.http.slow_clients import SlowClientProtocol
     from service.serving.runtime import open_service
 
     disable_progress_bar()
@@ -78,8 +78,8 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
             access_log=False,
             server_header=False,
             # uvicorn's other parser keeps heads of any size. There is nothing to upgrade to.
-            http=PromptHeads,
-            limit_concurrency=settings.max_connections,  # as `PromptHeads` means it
+            http=SlowClientProtocol,
+            limit_concurrency=settings.max_connections,  # as `SlowClientProtocol` means it
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             proxy_headers=bool(settings.trusted_proxies),

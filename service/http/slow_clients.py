@@ -1,4 +1,4 @@
-"""`PromptHeads`: uvicorn's HTTP protocol, but a connection on which the other side lets us wait is closed.
+"""`SlowClientProtocol`: uvicorn's HTTP protocol, but a connection on which the other side lets us wait is closed.
 
 uvicorn waits for ever for the rest of a head, for the rest of a body that was answered unread, and for who does not read the answer, so
 that a stranger with nothing but patience could hold every file descriptor. Of a complete head, `RequestLifetime` bounds the rest.
@@ -16,7 +16,7 @@ HEAD_SECONDS = 10.0
 UNREAD_SECONDS = 30.0
 
 
-class PromptHeads(H11Protocol):
+class SlowClientProtocol(H11Protocol):
     """One connection. A head has `HEAD_SECONDS` from the connection or from its first byte, the rest of a body from its answer."""
 
     _awaited: str | None = None
@@ -61,7 +61,7 @@ class PromptHeads(H11Protocol):
 
     def _make_room(self) -> None:
         """Ends a connection on which nobody waits for us; this one if there is none."""
-        others = (other for other in self.connections if isinstance(other, PromptHeads) and other is not self)
+        others = (other for other in self.connections if isinstance(other, SlowClientProtocol) and other is not self)
         idle = (other for other in others if other._missing() and not other.transport.is_closing())
         next(idle, self).transport.abort()
 

@@ -21,7 +21,7 @@ from service.notes.suggestions import SuggestionPrompts, Suggestions
 from service.observability.metrics import Metrics
 from service.observability.tracing import part
 from service.queueing.engine_queues import EngineQueues, Ids
-from service.queueing.search_limit import SearchRoom
+from service.queueing.search_limit import SearchLimit
 
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.
@@ -69,7 +69,7 @@ class NoteService:
         suggestions: SuggestionPrompts,
         index: NoteIndex,
         metrics: Metrics,
-        searches: SearchRoom,
+        searches: SearchLimit,
     ) -> None:
         self.manifest = manifest
         self._prompt = prompt

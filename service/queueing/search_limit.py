@@ -1,4 +1,4 @@
-"""`SearchRoom`: how many searches may run and wait at once. An embedded index does one after another, and their line had no end."""
+"""`SearchLimit`: how many searches may run and wait at once. An embedded index does one after another, and their line had no end."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from service.queueing.fair_queue import SHARES
 RETRY_AFTER = 1
 
 
-class SearchRoom:
+class SearchLimit:
     """Refuses searches for which there is no room. A client's share is that of a `FairQueue`: some room is left for another.
 
     Args:

@@ -16,7 +16,7 @@ from service.observability.metrics import Metrics
 from service.serving import index_models
 from service.serving.index_models import IndexModels
 from service.serving.migration_status import MigrationStatus, Phase
-from service.serving.serial_changes import Changes, cancel
+from service.serving.serial_changes import SerialChanges, cancel
 from service.serving.served import ModelOpener, ServedModel
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Migration:
         self._models = models
         self._index = index
         self._home = home
-        self._changes = Changes()
+        self._changes = SerialChanges()
         self._loading: asyncio.Task[None] | None = None
         self._target: ModelVectors | None = None
         self._error: str | None = None

@@ -1,11 +1,11 @@
-"""`Changes`: changes of a state that must not overtake each other, nor stop half way."""
+"""`SerialChanges`: changes of a state that must not overtake each other, nor stop half way."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 
-class Changes:
+class SerialChanges:
     """One after another, and each to its end also where the request that asked for it is given up.
 
     Attributes:

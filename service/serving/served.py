@@ -16,7 +16,7 @@ from service.notes.suggestions import SuggestionPrompts
 from service.observability.health import Liveness
 from service.observability.metrics import Metrics
 from service.queueing.engine_queues import open_queues
-from service.queueing.search_limit import SearchRoom
+from service.queueing.search_limit import SearchLimit
 from service.settings.settings import Settings
 
 
@@ -49,7 +49,7 @@ class ModelOpener:
         self._settings = settings
         self._rules = rules
         self._metrics = metrics
-        self._searches = SearchRoom(settings.max_searches, metrics)
+        self._searches = SearchLimit(settings.max_searches, metrics)
 
     def read(self, path: str) -> Checkpoint:
         """A checkpoint, verified as the settings say.

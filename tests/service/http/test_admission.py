@@ -18,7 +18,7 @@ from service.http.body_limit import BodyLimit
 from service.http.json_limits import JsonLimits
 from service.index import EdgeIndex
 from service.observability.metrics import Metrics
-from service.queueing.search_limit import SearchRoom
+from service.queueing.search_limit import SearchLimit
 from service.serving.runtime import Runtime, open_service
 from service.settings.settings import Settings
 from tests.service.calls import NOTES, embed
@@ -107,7 +107,7 @@ async def test_searches_for_which_there_is_no_room_are_refused(settings_for: Mak
         assert runtime.metrics.registry.get_sample_value("notellm_queue_refused_total", {"queue": "search"}) == 2
 
 
-def places(room: SearchRoom, client: str, kept: ExitStack, priority: Priority = Priority.INTERACTIVE) -> int:
+def places(room: SearchLimit, client: str, kept: ExitStack, priority: Priority = Priority.INTERACTIVE) -> int:
     """How many a client gets, while nobody gives one back."""
     reset = caller.set(Caller(client, priority))
     try:
@@ -123,7 +123,7 @@ def places(room: SearchRoom, client: str, kept: ExitStack, priority: Priority = 
 
 @pytest.mark.parametrize(("most", "first", "second"), [(1, 1, 0), (10, 8, 1), (256, 204, 41)])
 def test_a_clients_share_of_the_searches(most: int, first: int, second: int) -> None:
-    room = SearchRoom(most, Metrics())
+    room = SearchLimit(most, Metrics())
     with ExitStack() as kept:
         assert (places(room, "anna", kept), places(room, "bob", kept)) == (first, second)
     with ExitStack() as kept:

@@ -204,7 +204,7 @@ async def test_the_table_of_scopes_is_whole_and_documented(runtime: Runtime, set
         assert any(path == known and method in {"", verb} for verb, known in described) or path in {
             "/", "/docs", "/docs/oauth2-redirect", "/openapi.json",
         }, entry  # fmt: skip
-    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
     for method, path in described:
         row = re.search(rf"^\|.*`{re.escape(f'{method} {path}')}`.*\| (\S+) \|$", page, re.MULTILINE)
         assert row, f"docs/security.md does not say what {method} {path} needs"

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.http import slow_clients as prompt_heads
-from service.http.slow_clients import PromptHeads
+from service.http import slow_clients
+from service.http.slow_clients import SlowClientProtocol
 
 HEAD_SECONDS = 0.4
 MOST = 5
@@ -30,9 +30,9 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(prompt_heads, "HEAD_SECONDS", HEAD_SECONDS)
-    monkeypatch.setattr(prompt_heads, "UNREAD_SECONDS", HEAD_SECONDS)
-    config = uvicorn.Config(answer, port=0, log_config=None, lifespan="off", http=PromptHeads, limit_concurrency=MOST)
+    monkeypatch.setattr(slow_clients, "HEAD_SECONDS", HEAD_SECONDS)
+    monkeypatch.setattr(slow_clients, "UNREAD_SECONDS", HEAD_SECONDS)
+    config = uvicorn.Config(answer, port=0, log_config=None, lifespan="off", http=SlowClientProtocol, limit_concurrency=MOST)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:

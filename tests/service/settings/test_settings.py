@@ -169,7 +169,7 @@ def test_a_secret_is_given_once(secrets: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_documentation_is_up_to_date() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert as_markdown() in page, "run: make docs"
 
 

@@ -11,8 +11,7 @@ import yaml
 
 from notellm import Checkpoint
 from tests.processes import run_python
-
-from .test_run import log, losses
+from tests.training.test_run import log, losses
 
 pytestmark = pytest.mark.integration
 STEPS = 3

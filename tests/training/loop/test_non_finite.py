@@ -8,14 +8,13 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from tests.training.test_run import add_callback
 from training.batches.examples import BatchPlan
 from training.config import TrainingConfig
 from training.data.dataset import load_dataset
 from training.errors import NonFiniteLossError
 from training.loop.state import latest_state
 from training.run import train
-
-from .test_run import add_callback
 
 Config = Callable[..., TrainingConfig]
 

@@ -12,12 +12,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 import training.export
 from notellm.errors import CheckpointError
+from tests.training.test_run import add_callback, log, losses
 from training.config import TrainingConfig
 from training.errors import ConfigError, SaveError
 from training.loop.state import latest_state
 from training.run import train
-
-from .test_run import add_callback, log, losses
 
 Config = Callable[..., TrainingConfig]
 ROOM = 20_000

@@ -71,9 +71,9 @@ def main(config: str, output: str, *options: str) -> None:
 
     training.run.make_trainer = with_capture  # type: ignore[assignment]
     if "--own-mean" in options:  # the mistake that normalising by the global count avoids
-        training.loop.trainer.global_count = lambda count, device: torch.tensor(
+        training.loop.trainer.global_count = lambda count, device: torch.tensor(  # type: ignore[attr-defined]
             float(count * losses.world_size()), device=device
-        )  # type: ignore[attr-defined]
+        )
     checkpoint = training.run.train(TrainingConfig.load(Path(config)), Path(output), resume="--resume" in options)
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(

@@ -12,7 +12,7 @@ from service.errors import CommandError, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, size_warning
 from service.index.description import Description, ModelVectors, Move
 from service.index.edge import optimize as optimize_module
-from service.index.edge import search as edge_search
+from service.index.edge import search
 from service.index.edge.integrity import Ledger
 from service.index.edge.optimize import Graph, Optimized, optimize_index
 from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
@@ -116,12 +116,12 @@ async def test_what_a_filter_leaves_few_of_is_scanned(tmp_path: Path, monkeypatc
     notes = tea_and_beer()
     await filled(tmp_path, notes)
     await optimize(tmp_path)
-    monkeypatch.setattr(edge_search, "_CANDIDATES", 10)  # the graph misses much then
+    monkeypatch.setattr(search, "_CANDIDATES", 10)  # the graph misses much then
     index = open_index(tmp_path)
     beer = NoteFilter(category="beer", exclude=["nobody"])
     assert await recall(index, notes[::4], queries(100), beer) == 1
     assert await recall(index, notes, queries(100), NoteFilter(exclude=["nobody"])) < 1
-    monkeypatch.setattr(edge_search, "_FEW_NOTES", 0)
+    monkeypatch.setattr(search, "_FEW_NOTES", 0)
     assert await recall(index, notes[::4], queries(100), beer) < 1
     await index.close()
 
