@@ -24,10 +24,9 @@ from benchmarks.machine import machine
 from demo.checkpoint import NOTES
 from demo.vectors import VECTORS
 from notellm.note import Note
-from service.engines.cores import usable_cores
-from service.index import EdgeIndex, IndexedNote, NoteFilter
-from service.index.edge.optimize import Graph, optimize_index
-from training.data.notes import read_notes
+from service.engines import usable_cores
+from service.index import EdgeIndex, Graph, IndexedNote, NoteFilter, optimize_index
+from training.data import read_notes
 
 VECTOR_NAME = "benchmark"
 # Of the length of a vector: a perturbed one is nearer to its original (cosine 0.89) than to most others.

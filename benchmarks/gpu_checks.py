@@ -10,8 +10,8 @@ from torch import Tensor
 from benchmarks.gpu_subject import Subject
 from benchmarks.gpu_ways import Graphed, Prompts, one_by_one, ours, packed_by_transformers, padded
 from notellm import NoteEncoder
+from notellm.forward import Pack
 from notellm.forward.attention import attention_by_run
-from notellm.forward.packing import Pack
 from notellm.forward.varlen import VarlenKernel, reference_kernel, varlen_attention
 
 # Heads, key-value heads, head size: SmolLM2-135M's, LLaMA-2-7B's and LLaMA-3-8B's.

@@ -10,10 +10,8 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from benchmarks.gpu_subject import Subject
 from notellm import NoteEncoder, NoteLLM
+from notellm.forward import GraphedForward, Pack, PackedForward, read_prefix, token_batches
 from notellm.forward.attention import attention_for
-from notellm.forward.graphs import GraphedForward
-from notellm.forward.packed import PackedForward, read_prefix
-from notellm.forward.packing import Pack, token_batches
 from notellm.forward.varlen import reference_kernel, varlen_attention
 
 Prompts = Sequence[Sequence[int]]

@@ -24,7 +24,7 @@ from benchmarks.suggesters import (
     open_suggesters,
 )
 from notellm import NoteText
-from service.engines.cores import usable_cores
+from service.engines import usable_cores
 
 TITLE = "Hashtags: engines"
 COUNT = 3

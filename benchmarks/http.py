@@ -22,7 +22,7 @@ from benchmarks.measure import Content, alternate, seconds
 from benchmarks.served import Served, embed_bodies, served
 from demo.sample import sample_notes
 from notellm import Checkpoint, Note, NoteEncoder
-from service.engines.cores import usable_cores
+from service.engines import usable_cores
 
 __all__ = ["TITLE", "figures", "markdown", "measure"]
 

@@ -12,9 +12,9 @@ from benchmarks.workloads import embedding_prompts, workloads
 from notellm import Checkpoint, NoteEncoder
 from notellm.int8 import Int8NoteLLM
 from training.config import TrainingConfig
-from training.data.dataset import load_dataset
+from training.data import load_dataset
 from training.evaluation.pool import TestPool
-from training.evaluation.ranking import Vectors, recall, target_ranks
+from training.ranking import Vectors, recall, target_ranks
 
 TITLE = "Embedding in int8"
 CONFIG = Path("training/configs/smollm2-135m-stackexchange.yaml")

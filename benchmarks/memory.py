@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks.measure import Content
 from notellm import Checkpoint
 from tests.serving import RunningService, running_service
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 TITLE = "Resident memory over 50,000 notes"
 NOTES, A_REQUEST, CLIENTS, SAMPLES = 50_000, 50, 4, 50

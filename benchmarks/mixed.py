@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from benchmarks.measure import Content, Spread
 from benchmarks.suggesters import CACHE_MIB, note_supply
 from notellm import Note
-from service.engines.cores import usable_cores
+from service.engines import usable_cores
 from tests.integration.vllm_server import VllmServer, vllm_server
 from tests.processes import proportional_bytes
 from tests.serving import RunningService, running_service

@@ -20,8 +20,7 @@ from typing import ParamSpec, TypeVar
 
 import duckdb
 
-from training.data.events import open_events
-from training.data.pairs import PairSettings, select_pairs
+from training.data import PairSettings, open_events, select_pairs
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")

@@ -13,7 +13,7 @@ from benchmarks.measure import Content, Spread, alternate, ratios
 from benchmarks.transformers_ways import one_by_one, padded
 from benchmarks.workloads import embedding_prompts, workloads
 from notellm import Checkpoint, NoteEncoder, NoteLLM
-from notellm.forward.layers import TransformersLayers
+from notellm.forward import TransformersLayers
 
 TITLE = "What each step gains"
 STEPS = 5

@@ -12,13 +12,13 @@ from pathlib import Path
 from demo.checkpoint import NOTES
 from notellm import Checkpoint, Note, NotePrompt, NoteText
 from notellm.hashtags import HashtagRules
-from service.engines.opening import open_engine
-from service.notes.suggestions import SuggestionPrompts
-from service.observability.metrics import Metrics
-from service.queueing.engine_queues import EngineQueues, open_queues
-from service.settings.settings import Settings
+from service.engines import open_engine
+from service.notes import SuggestionPrompts
+from service.observability import Metrics
+from service.queueing import EngineQueues, open_queues
+from service.settings import Settings
 from tests.integration.vllm_server import vllm_server
-from training.data.notes import read_notes
+from training.data import read_notes
 
 TRANSFORMERS, IN_PROCESS, REMOTE = "transformers", "vLLM in process", "vLLM remote"
 WRITTEN, RANKED = "written", "ranked"

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.data.notes import write_notes
-from training.data.stackexchange import StackExchangeSite
+from training.data import StackExchangeSite, write_notes
 
 HERE = Path(__file__).parent
 

@@ -22,9 +22,9 @@ from service.bulk.client import REQUEST_SECONDS, ServiceClient
 from service.bulk.restore import RestoreJob
 from service.errors import CommandError
 from service.index import IndexedNote
-from service.notes.archive import ArchivedNote, archived
-from service.settings.loading import CLIENT_KEY
-from training.data.notes import read_notes
+from service.notes import ArchivedNote, archived
+from service.settings import CLIENT_KEY
+from training.data import read_notes
 from training.errors import TrainingError
 
 PATIENCE_SECONDS = 600

@@ -2,7 +2,7 @@
 
 from demo.checkpoint import NOTES
 from notellm.note import Note
-from training.data.notes import read_notes
+from training.data import read_notes
 
 
 def sample_notes(per_site: int) -> list[Note]:

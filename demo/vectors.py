@@ -16,7 +16,7 @@ from demo.checkpoint import NOTES, adapter_of
 from notellm import Checkpoint, Note, NoteEncoder
 from notellm.errors import NoteLLMError
 from service.index import EdgeIndex, IndexedNote
-from training.data.notes import fingerprint, read_notes
+from training.data import fingerprint, read_notes
 from training.errors import TrainingError
 
 VECTORS = Path(__file__).with_name("vectors.npz")

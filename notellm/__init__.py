@@ -3,46 +3,32 @@
 A name is imported when it is used: torch takes seconds, and a command that only asks a service need not wait for it.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from notellm.lazy_exports import lazy_exports
+
 if TYPE_CHECKING:
-    from notellm.checkpoint import Checkpoint, Manifest
-    from notellm.encoder import NoteEncoder
-    from notellm.errors import CheckpointError, NoteError, NoteLLMError, PromptError, TokenizerError
-    from notellm.model import NoteLLM
-    from notellm.note import Note, NoteText
-    from notellm.prompt import NotePrompt, PromptSettings, TokenizedNote
-
-_PLACES = {
-    "checkpoint": ("Checkpoint", "Manifest"),
-    "encoder": ("NoteEncoder",),
-    "errors": ("CheckpointError", "NoteError", "NoteLLMError", "PromptError", "TokenizerError"),
-    "model": ("NoteLLM",),
-    "note": ("Note", "NoteText"),
-    "prompt": ("NotePrompt", "PromptSettings", "TokenizedNote"),
-}
-
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "Manifest",
-    "Note",
-    "NoteEncoder",
-    "NoteError",
-    "NoteLLM",
-    "NoteLLMError",
-    "NotePrompt",
-    "NoteText",
-    "PromptError",
-    "PromptSettings",
-    "TokenizedNote",
-    "TokenizerError",
-]
-
-
-def __getattr__(name: str) -> object:
-    for module, names in _PLACES.items():
-        if name in names:
-            return getattr(import_module(f"notellm.{module}"), name)
-    raise AttributeError(f"module 'notellm' has no attribute {name!r}")
+    from notellm.checkpoint import Checkpoint as Checkpoint, Manifest as Manifest
+    from notellm.encoder import NoteEncoder as NoteEncoder
+    from notellm.errors import (
+        CheckpointError as CheckpointError,
+        NoteError as NoteError,
+        NoteLLMError as NoteLLMError,
+        PromptError as PromptError,
+        TokenizerError as TokenizerError,
+    )
+    from notellm.model import NoteLLM as NoteLLM
+    from notellm.note import Note as Note, NoteText as NoteText
+    from notellm.prompt import NotePrompt as NotePrompt, PromptSettings as PromptSettings, TokenizedNote as TokenizedNote
+else:
+    __getattr__, __all__ = lazy_exports(
+        __name__,
+        {
+            ".checkpoint": ("Checkpoint", "Manifest"),
+            ".encoder": ("NoteEncoder",),
+            ".errors": ("CheckpointError", "NoteError", "NoteLLMError", "PromptError", "TokenizerError"),
+            ".model": ("NoteLLM",),
+            ".note": ("Note", "NoteText"),
+            ".prompt": ("NotePrompt", "PromptSettings", "TokenizedNote"),
+        },
+    )

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 from notellm.errors import PromptError
-from notellm.forward.lanes import Lanes
-from notellm.forward.layers import Layers
-from notellm.forward.packed import PackedForward, read_prefix
-from notellm.forward.packing import Pack, even_batches, token_batches
-from notellm.forward.plain import PlainForward
+from notellm.forward import Lanes, Layers, Pack, PackedForward, PlainForward, even_batches, read_prefix, token_batches
 from notellm.model import NoteLLM
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from notellm.forward.kernels import rms_norm, rotate_
-from notellm.forward.layers import TransformersLayers
+from notellm.forward import TransformersLayers, rms_norm, rotate_
 from notellm.model import NoteLLM
 
 LARGEST = 127

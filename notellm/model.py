@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from notellm.forward.layers import TransformersLayers
+from notellm.forward import TransformersLayers
 
 
 class NoteLLM(nn.Module):

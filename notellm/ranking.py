@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notellm.forward.layers import Layers
-from notellm.forward.packed import PackedForward, read_prefix
-from notellm.forward.packing import Pack
+from notellm.forward import Layers, Pack, PackedForward, read_prefix
 from notellm.trie import TokenTrie
 
 BEAMS = 8

@@ -21,12 +21,10 @@ from service.bulk import commands
 from service.bulk.migrate import migrate
 from service.bulk.optimize import optimize
 from service.errors import CommandError, StartupError
-from service.http.head_limit import MAX_HEAD_BYTES
-from service.observability.logs import configure_logging
-from service.observability.trace_export import open_tracing
-from service.security.keygen import keygen
-from service.settings.loading import load_settings
-from service.settings.settings import Settings
+from service.http import MAX_HEAD_BYTES
+from service.observability import configure_logging, open_tracing
+from service.security import keygen
+from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from service.observability.spans import Tracing
@@ -61,10 +59,13 @@ async def _serve_traced(settings: Settings) -> None:
 async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
     from transformers.utils.logging import disable_progress_bar
 
-    from service.http.app import create_app  # torch takes seconds to import: a wrong setting is told before that
-    from service.http.draining import Drain, DrainingServer
-    from service.http.slow_clients import SlowClientProtocol
-    from service.serving.runtime import open_service
+    from service.http import (
+        Drain,
+        DrainingServer,
+        SlowClientProtocol,
+        create_app,  # torch takes seconds to import: a wrong setting is told before that
+    )
+    from service.serving import open_service
 
     disable_progress_bar()
     async with open_service(settings) as runtime:

@@ -17,12 +17,12 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from transformers.utils.logging import disable_progress_bar
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText
-from service.http.app import create_app
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.http import create_app
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.platform import write_platform
 from training.config import TrainingConfig
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 disable_progress_bar()
 # What an example may take is no claim of a test, and a busy machine takes longer.

@@ -10,8 +10,7 @@ from functools import wraps
 from typing import Any
 
 import grpc
-from qdrant_client import AsyncQdrantClient, models
-from qdrant_client import grpc as protocol
+from qdrant_client import AsyncQdrantClient, grpc as protocol, models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 # grpc ends its asyncio engine when its last object is collected, and waits there, for ever where another loop's call is still open: it

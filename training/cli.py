@@ -12,9 +12,9 @@ from transformers.utils.logging import disable_progress_bar
 from notellm.errors import NoteLLMError
 from notellm.prompt import PromptSettings, PromptVersion
 from training.commands import data, evaluate, run
-from training.data.notes import read_notes
+from training.data import read_notes
 from training.errors import TrainingError
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from notellm.checkpoint import ModelName
 from notellm.prompt import PromptSettings
-from training.batches.examples import ExampleSettings
-from training.data.dataset import DataSettings
+from training.batches import ExampleSettings
+from training.data import DataSettings
 from training.errors import ConfigError
 from training.precision import Precision
 

@@ -5,7 +5,9 @@ TrainingError
 ├── ConfigError        a setting is wrong, or two do not go together
 ├── BaseModelError     the base model cannot be made into a checkpoint
 ├── SaveError          a checkpoint could not be written or read back; the one before it is untouched
-└── NonFiniteLossError the loss is no longer a number
+├── NonFiniteLossError the loss is no longer a number
+├── EvaluationError    what was asked for cannot be measured
+└── MissingPackageError a package of the extra `evaluate` is not installed (training/evaluation/errors.py)
 """
 
 
@@ -31,3 +33,7 @@ class SaveError(TrainingError):
 
 class NonFiniteLossError(TrainingError):
     """The loss is no longer a number."""
+
+
+class EvaluationError(TrainingError):
+    """What was asked for cannot be measured."""

@@ -17,9 +17,8 @@ from notellm.checkpoint import Checkpoint
 from notellm.model import NoteLLM
 from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
 from training.errors import BaseModelError
-from training.loop.state import saving
-from training.model.building import Built
-from training.model.initialize import add_tokens, linear, load_base
+from training.loop import saving
+from training.model import Built, add_tokens, linear, load_base
 from training.model_card import model_card
 
 PROJECTION, FACTS, RECORD = "projection.safetensors", "facts.json", "training.json"

@@ -21,15 +21,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from notellm.checkpoint import Checkpoint
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import hashtags_by_frequency
-from training.batches.batches import Collator
-from training.batches.examples import BatchPlan
-from training.batches.validation_pool import ValidationPool
+from training.batches import BatchPlan, Collator, ValidationPool
 from training.config import TrainingConfig
-from training.data.dataset import Dataset, load_dataset
+from training.data import Dataset, load_dataset
 from training.errors import ConfigError
 from training.export import export
-from training.loop.resuming import (
+from training.loop import (
     DATA,
+    NoteTrainer,
+    PlannedBatches,
     early_stopping,
     forget_lines_after,
     recalls,
@@ -38,10 +38,7 @@ from training.loop.resuming import (
     state_to_resume,
     take_over_if_finished,
 )
-from training.loop.trainer import NoteTrainer, PlannedBatches
-from training.model.building import Built, build
-from training.model.initialize import EMB_TOKEN, base_name
-from training.model.sharding import shard
+from training.model import EMB_TOKEN, Built, base_name, build, shard
 from training.precision import on_this_machine
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.bulk.backup import Footer, read_header
-from service.bulk.backup import export as write_backup
+from service.bulk.backup import Footer, export as write_backup, read_header
 from service.bulk.batches import ItemT
 from service.bulk.connection import connect
 from service.bulk.ingest import IngestJob

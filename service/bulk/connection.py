@@ -12,8 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.bulk.client import REQUEST_SECONDS, ServiceClient
 from service.errors import CommandError
-from service.settings.loading import CLIENT_KEY, load_settings
-from service.settings.settings import PREFIX, Settings
+from service.settings import CLIENT_KEY, PREFIX, Settings, load_settings
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a service listens on, not we
 
@@ -102,11 +101,11 @@ async def _answers(address: str) -> bool:
 @asynccontextmanager
 async def _own_app(settings: Settings, *, model: bool) -> AsyncIterator[FastAPI]:
     from notellm.checkpoint import Checkpoint
-    from service.http.app import create_app, create_archive_app
-    from service.index.opening import open_index
-    from service.notes.archive import NoteArchive
-    from service.observability.metrics import Metrics
-    from service.serving.runtime import open_service
+    from service.http import create_app, create_archive_app
+    from service.index import open_index
+    from service.notes import NoteArchive
+    from service.observability import Metrics
+    from service.serving import open_service
 
     if model:
         # Keys and rates are for those who reach a service: whoever runs this command has the index itself.

@@ -11,7 +11,7 @@ from service.bulk.client import Json, ServiceClient
 from service.bulk.commands import PATIENCE_SECONDS, PatienceOption, UrlOption
 from service.bulk.connection import connect_running
 from service.errors import CommandError
-from service.serving.migration_status import DEFAULT_SHARE
+from service.serving import DEFAULT_SHARE
 
 POLL_SECONDS = 0.5
 PLACE = "/admin/migration"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from service.errors import CommandError
-from service.settings.loading import load_settings
+from service.settings import load_settings
 
 MIB = 2**20
 
@@ -28,8 +28,8 @@ def optimize(
     written afterwards are scanned until the next time.
     """
     from notellm.checkpoint import Checkpoint, vector_name_of
-    from service.engines.cores import usable_cores
-    from service.index.edge.optimize import Graph, optimize_index
+    from service.engines import usable_cores
+    from service.index import Graph, optimize_index
 
     settings = load_settings()
     if settings.qdrant_url is not None:

@@ -11,7 +11,7 @@ from service.bulk.batches import Item
 from service.bulk.client import Json, Refused, ServiceClient
 from service.bulk.row import Row
 from service.errors import CommandError
-from service.notes.archive import ArchivedNote, Deletion
+from service.notes import ArchivedNote, Deletion
 
 NoteT = TypeVar("NoteT", ArchivedNote, Note)
 _NOT_FOUND = 404

@@ -11,7 +11,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from notellm.checkpoint import Checkpoint
 from notellm.encoder import NoteEncoder
-from notellm.forward.packed import log_probabilities
+from notellm.forward import log_probabilities
 from notellm.int8 import Int8NoteLLM, times_faster
 from notellm.prompt import NotePrompt
 from notellm.ranking import ChoiceRanker, RankedChoice

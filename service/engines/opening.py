@@ -11,7 +11,7 @@ from service.engines import Engine, LocalEngine, ThreadedEngine
 from service.engines.cores import usable_cores
 from service.engines.threaded import in_passing_thread
 from service.errors import EngineUnavailable, StartupError
-from service.settings.settings import Settings
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 

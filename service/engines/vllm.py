@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from notellm.checkpoint import Checkpoint
-from notellm.forward.packing import token_batches
+from notellm.forward import token_batches
 from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from notellm.checkpoint import ARCHITECTURE, Checkpoint
 from notellm.encoder import NoteEncoder
-from notellm.forward.packed import log_probabilities
+from notellm.forward import log_probabilities
 from notellm.ranking import ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 

@@ -18,12 +18,10 @@ from service.http.request_context import API_VERSION, RequestContext
 from service.http.request_lifetime import RequestLifetime
 from service.http.routes import admin, migration, notes, openai, operations
 from service.http.traced_requests import TracedRequests
-from service.notes.archive import NoteArchive
-from service.security.keys import Rates
-from service.security.rate_limit import RateLimits
-from service.serving.runtime import Runtime
-from service.settings.exposure import read_origins
-from service.settings.settings import Settings
+from service.notes import NoteArchive
+from service.security import RateLimits, Rates
+from service.serving import Runtime
+from service.settings import Settings, read_origins
 
 if TYPE_CHECKING:
     from service.observability.spans import Tracing

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ShuttingDown
 from service.http.problems import problem_response
-from service.observability.requests import OPERATIONS
+from service.observability import OPERATIONS
 
 
 class Drain:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, ServiceError, UnreadableBody, problem
 from service.http.problems import document_response, problem_response
-from service.observability.requests import request_id
+from service.observability import request_id
 
 MAX_ERRORS = 20
 

@@ -10,10 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.caller import client_address
 from service.errors import Forbidden, ServiceError, Unauthenticated
 from service.http.problems import problem_response
-from service.observability.requests import OPERATIONS
-from service.security.keys import ApiKey, KeyRing, Rates
-from service.security.keys import Scope as KeyScope
-from service.security.rate_limit import RateLimits
+from service.observability import OPERATIONS
+from service.security import ApiKey, KeyRing, RateLimits, Rates, Scope as KeyScope
 
 OPEN = None
 # A route that is not here needs `admin`, so that one that was forgotten is closed.

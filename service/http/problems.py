@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Scope
 
 from service.errors import PROBLEM_JSON, ServiceError
-from service.observability.requests import request_id
+from service.observability import request_id
 
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:

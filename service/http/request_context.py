@@ -11,8 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import problem
 from service.http.problems import document_response
-from service.observability.metrics import Metrics
-from service.observability.requests import CLIENT_LEFT, METHODS, OPERATIONS, request_id
+from service.observability import CLIENT_LEFT, METHODS, OPERATIONS, Metrics, request_id
 
 API_VERSION = "1"
 logger = logging.getLogger("service.access")

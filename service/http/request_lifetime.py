@@ -10,7 +10,7 @@ from service.caller import Caller, caller, client_address
 from service.errors import DeadlineExceeded, ServiceError, ShuttingDown
 from service.http.draining import Drain
 from service.http.problems import problem_response
-from service.observability.requests import OPERATIONS
+from service.observability import OPERATIONS
 
 
 class RequestLifetime:

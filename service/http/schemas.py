@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, Strict
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
-from service.notes.diversity import CANDIDATES
-from service.settings.settings import MAX_NOTES
+from service.notes import CANDIDATES
+from service.settings import MAX_NOTES
 
 MAX_LIMIT = 100
 MAX_OFFSET = 10_000

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.observability.requests import OPERATIONS
+from service.observability import OPERATIONS
 
 if TYPE_CHECKING:
     from service.observability.spans import Tracing

@@ -1,20 +1,34 @@
 """Where notes and their vectors are stored."""
 
-from service.index.base import IndexedNote, IndexState, NoteFilter, NoteIndex, NotePage, ScoredNote, Tombstone, Vector
-from service.index.edge.index import EdgeIndex
-from service.index.server.index import ServerIndex
-from service.index.size import size_warning
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "EdgeIndex",
-    "IndexState",
-    "IndexedNote",
-    "NoteFilter",
-    "NoteIndex",
-    "NotePage",
-    "ScoredNote",
-    "ServerIndex",
-    "Tombstone",
-    "Vector",
-    "size_warning",
-]
+from notellm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from service.index.base import (
+        IndexedNote as IndexedNote,
+        IndexState as IndexState,
+        NoteFilter as NoteFilter,
+        NoteIndex as NoteIndex,
+        NotePage as NotePage,
+        ScoredNote as ScoredNote,
+        Tombstone as Tombstone,
+        Vector as Vector,
+    )
+    from service.index.description import Description as Description, ModelVectors as ModelVectors, Move as Move
+    from service.index.edge.index import EdgeIndex as EdgeIndex
+    from service.index.edge.optimize import Graph as Graph, optimize_index as optimize_index
+    from service.index.opening import open_index as open_index
+    from service.index.server.index import ServerIndex as ServerIndex
+else:
+    __getattr__, __all__ = lazy_exports(
+        __name__,
+        {
+            ".base": ("IndexState", "IndexedNote", "NoteFilter", "NoteIndex", "NotePage", "ScoredNote", "Tombstone", "Vector"),
+            ".description": ("Description", "ModelVectors", "Move"),
+            ".edge.index": ("EdgeIndex",),
+            ".edge.optimize": ("Graph", "optimize_index"),
+            ".opening": ("open_index",),
+            ".server.index": ("ServerIndex",),
+        },
+    )

@@ -211,6 +211,10 @@ class NoteIndex(Protocol):
         """Of this moment."""
         ...
 
+    def size_warning(self, count: int, limit: int) -> str | None:
+        """What an operator should know about an index of `count` notes; None where it has no limit, or is within it."""
+        ...
+
     async def close(self) -> None:
         """Releases the store."""
         ...

@@ -8,7 +8,7 @@ from service.index import EdgeIndex, NoteIndex, ServerIndex
 from service.index.description import AnotherModel
 from service.index.server.collection import CollectionSettings
 from service.index.server.connection import ServerAddress, connect
-from service.settings.settings import Settings
+from service.settings import Settings
 
 MIB = 2**20
 

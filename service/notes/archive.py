@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from notellm.note import Note, NoteId, NoteVersion
 from service.errors import FieldError, InvalidRequest
 from service.index import IndexedNote, NoteIndex, NotePage, Tombstone, Vector
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 
 # A vector that has gone through float16 is within this of length 1.
 LENGTH_TOLERANCE = 1e-3

@@ -18,10 +18,9 @@ from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
 from service.notes.storing import StoredResult, plan, refuse_repeated_ids, too_long
 from service.notes.suggestions import SuggestionPrompts, Suggestions
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from service.observability.tracing import part
-from service.queueing.engine_queues import EngineQueues, Ids
-from service.queueing.search_limit import SearchLimit
+from service.queueing import EngineQueues, Ids, SearchLimit
 
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from service.caller import caller
 from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
-from service.observability import tracing
-from service.observability.health import ForwardHealth
-from service.observability.metrics import Metrics
+from service.observability import ForwardHealth, Metrics, tracing
 from service.queueing.fair_queue import FairQueue
 from service.queueing.forecast import PLANNED, Forecast
 

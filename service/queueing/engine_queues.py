@@ -12,10 +12,9 @@ from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
 from service.engines import Engine, Generation, GenerationRequest, RankingRequest
 from service.index import Vector
-from service.observability.health import ForwardHealth, Liveness
-from service.observability.metrics import Metrics
+from service.observability import ForwardHealth, Liveness, Metrics
 from service.queueing.batcher import Batcher
-from service.settings.settings import Settings
+from service.settings import Settings
 
 Ids = Sequence[int]
 Ranking = Sequence[RankedChoice]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.engines.throughput import Throughput
+from service.engines import Throughput
 
 # Of the time that a request has left, this much is planned for: work takes longer than forecast as often as less, a request is
 # answered when the whole of its batch is done, and what is done too late was done for nobody.

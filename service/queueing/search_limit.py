@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from service.caller import caller
 from service.errors import QueueFull
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from service.queueing.fair_queue import SHARES
 
 RETRY_AFTER = 1

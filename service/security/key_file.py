@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from service.errors import StartupError
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from service.security.keys import KeyRing, read_keys
 
 logger = logging.getLogger(__name__)

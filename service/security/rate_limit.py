@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from service.errors import RateLimited
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from service.security.keys import Rates
 
 # What a bucket holds: a client that was silent for so long may catch up at once.

@@ -10,7 +10,7 @@ from notellm.note import Note
 from service.caller import Caller, Priority, caller
 from service.errors import ModelFailed, ServiceError
 from service.index import IndexedNote, NoteIndex
-from service.notes.service import NoteService
+from service.notes import NoteService
 from service.serving.migration_status import DEFAULT_SHARE
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from notellm.checkpoint import Checkpoint, vector_name_of
 from notellm.errors import NoteLLMError
 from service.errors import MigrationConflict, StartupError
-from service.index import NoteIndex
-from service.index.description import Description, ModelVectors
-from service.observability.metrics import Metrics
+from service.index import Description, ModelVectors, NoteIndex
+from service.observability import Metrics
 from service.serving.loaded import Loaded, LoadedModels
 from service.serving.served import ModelOpener, ServedModel
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from notellm.checkpoint import Checkpoint, vector_name_of
 from service.errors import MigrationConflict, StartupError
-from service.index import NoteIndex
-from service.index.description import ModelVectors
+from service.index import ModelVectors, NoteIndex
 from service.serving.back_fill import BackFill
 from service.serving.serial_changes import cancel
 from service.serving.served import ModelOpener, ServedModel

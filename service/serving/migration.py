@@ -10,9 +10,8 @@ from typing import Literal
 from notellm.checkpoint import Checkpoint, vector_name_of
 from notellm.errors import NoteLLMError
 from service.errors import InvalidRequest, MigrationConflict, ServiceError
-from service.index import NoteIndex
-from service.index.description import Description, ModelVectors, Move
-from service.observability.metrics import Metrics
+from service.index import Description, ModelVectors, Move, NoteIndex
+from service.observability import Metrics
 from service.serving import index_models
 from service.serving.index_models import IndexModels
 from service.serving.migration_status import MigrationStatus, Phase

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from service.index.description import Move
+from service.index import Move
 
 # Of the time that a back-fill works, if nothing else is asked for.
 DEFAULT_SHARE = 0.5

@@ -10,18 +10,14 @@ from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
 from service.engines import Engine
 from service.errors import StartupError
-from service.index import NoteIndex, size_warning
-from service.index.opening import open_index
-from service.notes.archive import NoteArchive
-from service.notes.service import NoteService
-from service.observability.health import Liveness
-from service.observability.metrics import Metrics
-from service.observability.readiness import Readiness
-from service.security.key_file import KeyFile
+from service.index import NoteIndex, open_index
+from service.notes import NoteArchive, NoteService
+from service.observability import Liveness, Metrics, Readiness
+from service.security import KeyFile
 from service.serving.migration import Migration
 from service.serving.served import ModelOpener, ServedModel
 from service.serving.state_metrics import StateCollector
-from service.settings.settings import Settings
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +83,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         index = await open_index(settings, checkpoint)
         stack.push_async_callback(index.close)
         metrics.index_notes.set(stored := await index.count())
-        if warning := size_warning(index, stored, settings.embedded_index_notes):
+        if warning := index.size_warning(stored, settings.embedded_index_notes):
             logger.warning(warning)
         migration = await stack.enter_async_context(
             Migration.open(ModelOpener(settings, rules, metrics), index, checkpoint, metrics)
@@ -109,7 +105,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
 
         readiness = Readiness(
             count,
-            lambda count: size_warning(index, count, settings.embedded_index_notes),
+            lambda count: index.size_warning(count, settings.embedded_index_notes),
             warned=warning,
         )
         yield Runtime(index, migration, metrics, keys, readiness)

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
-from service.engines import Engine
-from service.engines.opening import open_engine
+from service.engines import Engine, open_engine
 from service.index import NoteIndex
-from service.notes.archive import NoteArchive
-from service.notes.service import NoteService
-from service.notes.suggestions import SuggestionPrompts
-from service.observability.health import Liveness
-from service.observability.metrics import Metrics
-from service.queueing.engine_queues import open_queues
-from service.queueing.search_limit import SearchLimit
-from service.settings.settings import Settings
+from service.notes import NoteArchive, NoteService, SuggestionPrompts
+from service.observability import Liveness, Metrics
+from service.queueing import SearchLimit, open_queues
+from service.settings import Settings
 
 
 @dataclass(frozen=True)

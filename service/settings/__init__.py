@@ -1,1 +1,7 @@
 """What an operator can set."""
+
+from service.settings.exposure import read_origins
+from service.settings.loading import CLIENT_KEY, load_settings
+from service.settings.settings import MAX_NOTES, PREFIX, Settings
+
+__all__ = ["CLIENT_KEY", "MAX_NOTES", "PREFIX", "Settings", "load_settings", "read_origins"]

@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmarks import gpu, gpu_checks
 from benchmarks.gpu_checks import check_kernel, check_vectors
 from benchmarks.gpu_subject import LENGTHS, Subject
+from notellm.forward import Pack
 from notellm.forward.graphs import Bucket
-from notellm.forward.packing import Pack
 from notellm.forward.varlen import reference_kernel
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import demo.vectors
 from demo.vectors import write_vectors
 from notellm import Checkpoint, Note
 from training.config import TrainingConfig
-from training.data.notes import write_notes
+from training.data import write_notes
 from training.export import merge_adapter
 from training.run import train
 

@@ -12,9 +12,9 @@ from demo.fill import fill
 from notellm import Checkpoint
 from service.bulk.client import ServiceClient
 from service.errors import CommandError
-from service.http.app import create_app
-from service.serving.runtime import open_service
-from service.settings.settings import Settings
+from service.http import create_app
+from service.serving import open_service
+from service.settings import Settings
 from tests.demo.conftest import NOTES
 from training.errors import TrainingError
 

@@ -9,7 +9,7 @@ import pytest
 
 from demo import build_sample
 from demo.sample import sample_notes
-from training.data.notes import read_notes
+from training.data import read_notes
 
 DEMO = Path(build_sample.__file__).parent
 DUMPS = Path(__file__).parents[3] / "shared" / "data" / "stackexchange-small"

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 import demo.vectors
-from demo.checkpoint import ADAPTER
-from demo.checkpoint import NOTES as SHIPPED
+from demo.checkpoint import ADAPTER, NOTES as SHIPPED
 from demo.vectors import index_sample, read_vectors, write_vectors
 from notellm import Checkpoint
 from tests.demo.conftest import NOTES
-from training.data.notes import read_notes
+from training.data import read_notes
 from training.errors import TrainingError
 from training.export import adapter_digest
 

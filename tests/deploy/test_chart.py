@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from service.http.routes import operations
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.deploy.chart import (
     CHART,
     EXAMPLES,

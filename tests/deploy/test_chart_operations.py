@@ -11,7 +11,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from service.http.routes import operations
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from tests.deploy.chart import CHART, LEAST, QDRANT, ROOT, Chart, Object, of_kind, only, service_container
 from tests.deploy.cluster import answering_cluster
 

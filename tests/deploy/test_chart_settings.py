@@ -8,9 +8,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.settings import PREFIX, Settings, load_settings
 from service.settings.chart_schema import DECIDED, settings_schema, with_settings
-from service.settings.loading import load_settings
-from service.settings.settings import PREFIX, Settings
 from tests.deploy.chart import CHART, EXAMPLES, LEAST, QDRANT, Chart, environment_of, only, service_container
 
 SCHEMA = CHART / "values.schema.json"

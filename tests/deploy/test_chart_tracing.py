@@ -6,8 +6,8 @@ import kubernetes_validate
 import pytest
 from opentelemetry.sdk.trace import Tracer
 
-from service.observability.trace_export import open_tracing
-from service.settings.loading import load_settings
+from service.observability import open_tracing
+from service.settings import load_settings
 from tests.deploy.chart import LEAST, Chart, environment_of, only, service_container
 from tests.otlp import running_collector
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings.loading import load_settings
-from service.settings.settings import PREFIX, Settings
+from service.settings import PREFIX, Settings, load_settings
 from tests.commands import ROOT, compose_command, run
 
 BASE, DEPLOY = ROOT / "docker-compose.yml", ROOT / "deploy" / "compose"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.security.keys import Scope
+from service.security import Scope
 from tests.commands import ROOT
 from tests.prometheus import RunningPrometheus, running_prometheus
 from tests.service.calls import NOTES

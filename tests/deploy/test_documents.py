@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.security.keys import KeyRing, Scope
+from service.security import KeyRing, Scope
 from tests.deploy.chart import (
     CHART,
     LEAST,

@@ -6,7 +6,7 @@ The graph is built for any number of notes: as few as a test has would be scanne
 import sys
 from pathlib import Path
 
-from service.index.edge.optimize import Graph, optimize_index
+from service.index import Graph, optimize_index
 
 if __name__ == "__main__":
     graph = Graph(m=16, ef_construct=128, threads=1, full_scan_kib=1)

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 import httpx
 from starlette.types import ASGIApp, Message
 
-from service.http.app import create_app
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.http import create_app
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.fuzz.hostile import Sent
 
 HANG_SECONDS = 30

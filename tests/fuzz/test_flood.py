@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from notellm.encoder import TOLERANCE
-from service.http.app import create_app
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.http import create_app
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.fuzz.hostile import NASTY, SPECIAL_TOKENS
 from tests.service.calls import Json
 

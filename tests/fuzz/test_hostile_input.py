@@ -19,12 +19,11 @@ import httpx
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, seed, settings, strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from benchmarks.machine import machine
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.fuzz.hostile import ANCHOR, IDS, Sent, admin, by_id, odd_headers, odd_targets, raw_bytes, well_formed
 from tests.fuzz.in_process import Held, InProcess, in_process
 from tests.service.http.test_openapi import allow_time

@@ -9,7 +9,7 @@ import pytest
 
 from demo.checkpoint import NOTES, ensure_checkpoint
 from notellm import Checkpoint, Note, NoteEncoder, NoteLLM
-from training.data.notes import read_notes
+from training.data import read_notes
 
 ROOT = Path(__file__).parents[2]
 

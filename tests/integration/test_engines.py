@@ -17,8 +17,7 @@ import pytest_asyncio
 from notellm import Checkpoint, Note, NoteText
 from notellm.hashtags import choice_pattern, hashtag_list_pattern
 from notellm.vocabulary import HashtagVocabulary
-from service.engines import Generation, GenerationRequest, LocalEngine, RankingRequest
-from service.engines import remote as remote_module
+from service.engines import Generation, GenerationRequest, LocalEngine, RankingRequest, remote as remote_module
 from service.engines.completions import CompletionsClient
 from service.engines.remote import RemoteEngine
 from service.engines.vllm import ALL_STEPS, VllmEngine

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.batches.examples import undirected
+from training.batches import undirected
 from training.config import TrainingConfig
-from training.data.dataset import Dataset, load_dataset
+from training.data import Dataset, load_dataset
 from training.evaluation.minilm import FineTunedMiniLM, FineTuning, MiniLM
 
 pytestmark = pytest.mark.integration

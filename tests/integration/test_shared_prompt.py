@@ -14,10 +14,10 @@ from notellm.prompt import PromptVersion
 from service.engines import GenerationRequest
 from service.engines.vllm import VllmEngine
 from service.engines.vllm_process import BLOCK, VllmOptions
-from service.notes.suggestions import SuggestionPrompts
+from service.notes import SuggestionPrompts
 from tests.conftest import CATEGORIES
 from tests.notellm.test_shared_prompt import shared
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 pytestmark = [
     pytest.mark.integration,

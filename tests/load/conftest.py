@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText, PromptError
 from notellm.encoder import TOLERANCE, _worth_lanes
-from notellm.forward.lanes import Lanes
-from notellm.forward.packing import Pack, even_batches, token_batches
+from notellm.forward import Lanes, Pack, even_batches, token_batches
 from tests.conftest import NOTES
 
 Vectors = npt.NDArray[np.float32]

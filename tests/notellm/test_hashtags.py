@@ -3,8 +3,7 @@ import re
 
 import pytest
 import regex
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from notellm.hashtags import GeneratedPiece, choice_pattern, clean_hashtag_list, hashtag_list_pattern
 from notellm.note import hashtag_key

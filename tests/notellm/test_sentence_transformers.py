@@ -8,7 +8,7 @@ import torch
 
 from notellm import Checkpoint, NoteEncoder
 from tests.conftest import NOTES
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 
 @pytest.fixture(scope="module")

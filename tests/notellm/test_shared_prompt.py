@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from notellm import NotePrompt, NoteText, PromptSettings

@@ -1,7 +1,6 @@
 """`TokenTrie` against the list that it stands for."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from notellm.trie import TokenTrie
 

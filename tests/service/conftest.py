@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from service.engines import LocalEngine
-from service.http.app import create_app
+from service.http import create_app
 from service.index import NoteIndex
-from service.serving.runtime import open_service
-from service.settings.settings import Settings
+from service.serving import open_service
+from service.settings import Settings
 from tests.service.gate import Gate
 from tests.service.index.backends import BACKENDS, open_index
 

@@ -10,9 +10,7 @@ import pytest
 
 from notellm import Note
 from training.cli import main
-from training.data.events import open_events
-from training.data.microlens import MicroLens
-from training.data.notes import read_valid_notes
+from training.data import MicroLens, open_events, read_valid_notes
 from training.errors import DataError
 
 Answer = tuple[int, list[str], list[str]]

@@ -17,10 +17,10 @@ from transformers import GPT2Config, ProgressCallback, TrainerCallback, TrainerC
 from notellm import Checkpoint
 from notellm.errors import NoteLLMError
 from training.config import TrainingConfig
-from training.data.dataset import load_dataset
+from training.data import load_dataset
 from training.errors import BaseModelError, ConfigError, DataError
-from training.loop.trainer import NoteTrainer
-from training.model.building import build
+from training.loop import NoteTrainer
+from training.model import build
 from training.run import git_revision, make_trainer, train
 
 Config = Callable[..., TrainingConfig]

@@ -1,1 +1,24 @@
 """Batches: who is in them, and as which tensors."""
+
+from typing import TYPE_CHECKING
+
+from notellm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from training.batches.batches import Collator as Collator, TokenRows as TokenRows, TrainingBatch as TrainingBatch
+    from training.batches.examples import (
+        Asked as Asked,
+        BatchPlan as BatchPlan,
+        ExampleSettings as ExampleSettings,
+        undirected as undirected,
+    )
+    from training.batches.validation_pool import ValidationPool as ValidationPool
+else:
+    __getattr__, __all__ = lazy_exports(
+        __name__,
+        {
+            ".batches": ("Collator", "TokenRows", "TrainingBatch"),
+            ".examples": ("Asked", "BatchPlan", "ExampleSettings", "undirected"),
+            ".validation_pool": ("ValidationPool",),
+        },
+    )

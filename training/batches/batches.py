@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notellm.forward.packing import Run
+from notellm.forward import Run
 from notellm.note import Note
 from notellm.prompt import NotePrompt, TokenizedNote, TrainingExample
 from training.batches.examples import Asked, GlobalBatch, Relations

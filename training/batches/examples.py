@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
 from notellm.prompt import MAX_HASHTAGS
-from training.data.pairs import Pair
+from training.data import Pair
 from training.errors import DataError
 
 Task = Literal["category", "hashtags", "none"]

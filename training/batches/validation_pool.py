@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.pairs import Pair
+from training.data import Pair
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from training.data.events import open_events
-from training.data.microlens import MicroLens
-from training.data.notes import read_valid_notes, write_notes
-from training.data.pairs import PairSettings, select_pairs
-from training.data.stackexchange import StackExchangeSite
+from training.data import MicroLens, PairSettings, StackExchangeSite, open_events, read_valid_notes, select_pairs, write_notes
 from training.errors import ConfigError, DataError
 
 NotesFile = Annotated[Path, typer.Option(help="Notes: .parquet, .jsonl or .csv (.gz too).")]

@@ -16,10 +16,10 @@ import typer
 from notellm.checkpoint import Checkpoint
 from notellm.note import Note
 from training.config import TrainingConfig
-from training.data.dataset import Dataset, load_dataset
+from training.data import Dataset, load_dataset
+from training.errors import EvaluationError
 from training.evaluation.comparison import Results
 from training.evaluation.embedding import LoadedCheckpoint
-from training.evaluation.errors import EvaluationError
 from training.evaluation.lexical import BM25, TfIdf
 from training.evaluation.measure import hashtag_notes, measure_checkpoint, measure_embedder, measure_retriever, measure_tags
 from training.evaluation.measurement import CurvePoint, Measurement, read_measurements, write_measurement
@@ -28,7 +28,7 @@ from training.evaluation.pool import TestPool
 from training.evaluation.report import write_report
 from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
 from training.export import RECORD
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 ZERO_SHOT_SAMPLE = 60
 

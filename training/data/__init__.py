@@ -1,1 +1,30 @@
 """Notes and behaviour: file formats and readers."""
+
+from typing import TYPE_CHECKING
+
+from notellm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from training.data.dataset import Dataset as Dataset, DataSettings as DataSettings, load_dataset as load_dataset
+    from training.data.events import open_events as open_events
+    from training.data.microlens import MicroLens as MicroLens
+    from training.data.notes import (
+        fingerprint as fingerprint,
+        read_notes as read_notes,
+        read_valid_notes as read_valid_notes,
+        write_notes as write_notes,
+    )
+    from training.data.pairs import Pair as Pair, PairSettings as PairSettings, select_pairs as select_pairs
+    from training.data.stackexchange import StackExchangeSite as StackExchangeSite
+else:
+    __getattr__, __all__ = lazy_exports(
+        __name__,
+        {
+            ".dataset": ("DataSettings", "Dataset", "load_dataset"),
+            ".events": ("open_events",),
+            ".microlens": ("MicroLens",),
+            ".notes": ("fingerprint", "read_notes", "read_valid_notes", "write_notes"),
+            ".pairs": ("Pair", "PairSettings", "select_pairs"),
+            ".stackexchange": ("StackExchangeSite",),
+        },
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from training.evaluation.errors import EvaluationError
+from training.errors import EvaluationError
 
 Floats = npt.NDArray[np.float64]
 _DRAWS_AT_A_TIME = 100

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from training.errors import EvaluationError
 from training.evaluation.bootstrap import Bootstrap, Comparison
-from training.evaluation.errors import EvaluationError
 from training.evaluation.measure import category_share_notes
 from training.evaluation.measurement import HashtagScores, Measurement
 from training.evaluation.pool import TestPool
-from training.evaluation.ranking import Ranks
+from training.ranking import Ranks
 
 RECALL_AT = (1, 10, 100, 1_000, 10_000)
 QUANTILES = 4

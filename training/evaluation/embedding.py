@@ -12,7 +12,7 @@ import torch
 from notellm import Checkpoint, Note, NoteEncoder, NotePrompt
 from notellm.model import NoteLLM
 from training.evaluation.machine import machine_note
-from training.evaluation.ranking import Scores
+from training.ranking import Scores
 
 logger = logging.getLogger(__name__)
 _WARM_UP = 8

@@ -1,18 +1,9 @@
-"""What can go wrong in evaluation.
-
-TrainingError
-├── EvaluationError       what was asked for cannot be measured
-└── MissingPackageError   a package of the extra `evaluate` is not installed
-"""
+"""`MissingPackageError`: a package that only evaluation needs; see training/errors.py."""
 
 from importlib import import_module
 from types import ModuleType
 
 from training.errors import TrainingError
-
-
-class EvaluationError(TrainingError):
-    """What was asked for cannot be measured."""
 
 
 class MissingPackageError(TrainingError):

@@ -7,8 +7,8 @@ import numpy as np
 
 from notellm.note import NoteText
 from training.evaluation.errors import evaluation_package
-from training.evaluation.ranking import Indices, Scores
 from training.evaluation.text import note_text, words
+from training.ranking import Indices, Scores
 
 
 class TfIdf:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.evaluation.errors import EvaluationError
+from training.errors import EvaluationError
 
 
 class _Record(BaseModel):

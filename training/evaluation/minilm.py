@@ -11,15 +11,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
-from training.batches.examples import undirected
-from training.batches.validation_pool import ValidationPool
-from training.data.dataset import Dataset
-from training.evaluation.errors import EvaluationError, evaluation_package
+from training.batches import ValidationPool, undirected
+from training.data import Dataset
+from training.errors import EvaluationError
+from training.evaluation.errors import evaluation_package
 from training.evaluation.machine import machine_note
-from training.evaluation.ranking import Scores
 from training.evaluation.text import note_text
 from training.evaluation.validation import validation_recall
 from training.precision import Precision, on_this_machine
+from training.ranking import Scores
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from notellm.note import Note
-from training.data.dataset import Dataset
+from training.data import Dataset
 from training.errors import DataError
-from training.evaluation.ranking import Indices
+from training.ranking import Indices
 
 
 @dataclass(frozen=True)

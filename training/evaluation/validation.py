@@ -1,6 +1,6 @@
 """Recall on the validation pool: what decides when a run stops."""
 
-from training.evaluation.ranking import Indices, Scores, Vectors, recall, target_ranks
+from training.ranking import Indices, Scores, Vectors, recall, target_ranks
 
 
 def validation_recall(vectors: Scores, sources: Indices, targets: Indices, k: int) -> float:

@@ -24,16 +24,13 @@ from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from training.batches.batches import Collator, TrainingBatch
-from training.batches.examples import Asked, BatchPlan
-from training.batches.validation_pool import ValidationPool
+from training.batches import Asked, BatchPlan, Collator, TrainingBatch, ValidationPool
 from training.config import TrainingConfig
 from training.errors import NonFiniteLossError
-from training.evaluation.ranking import Vectors, recall, target_ranks
 from training.loop.arguments import reporters, training_arguments
 from training.loop.state import load_state, save_state, saving
-from training.model.losses import global_count, total_loss
-from training.model.model import CachedGradients, Losses, TrainingModel
+from training.model import CachedGradients, Losses, TrainingModel, global_count, total_loss
+from training.ranking import Vectors, recall, target_ranks
 
 
 class PlannedBatches(Dataset[TrainingBatch]):

@@ -1,1 +1,30 @@
 """The model that is trained: base, projection, adapters, losses."""
+
+from typing import TYPE_CHECKING
+
+from notellm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from training.model.building import Built as Built, build as build
+    from training.model.initialize import (
+        EMB_TOKEN as EMB_TOKEN,
+        InitialCheckpoint as InitialCheckpoint,
+        add_tokens as add_tokens,
+        base_name as base_name,
+        linear as linear,
+        load_base as load_base,
+    )
+    from training.model.losses import global_count as global_count, total_loss as total_loss
+    from training.model.model import CachedGradients as CachedGradients, Losses as Losses, TrainingModel as TrainingModel
+    from training.model.sharding import shard as shard
+else:
+    __getattr__, __all__ = lazy_exports(
+        __name__,
+        {
+            ".building": ("Built", "build"),
+            ".initialize": ("EMB_TOKEN", "InitialCheckpoint", "add_tokens", "base_name", "linear", "load_base"),
+            ".losses": ("global_count", "total_loss"),
+            ".model": ("CachedGradients", "Losses", "TrainingModel"),
+            ".sharding": ("shard",),
+        },
+    )

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaModel
 
-from notellm.forward.packing import Run
-from training.batches.batches import TokenRows
+from notellm.forward import Run
+from training.batches import TokenRows
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]
 

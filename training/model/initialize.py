@@ -18,7 +18,7 @@ from notellm.note import Note
 from notellm.prompt import NotePrompt, PromptSettings
 from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
 from notellm.vocabulary import hashtags_by_frequency
-from training.data.notes import fingerprint
+from training.data import fingerprint
 from training.errors import BaseModelError, DataError
 
 EMB_TOKEN, PAD_TOKEN = "[EMB]", "[PAD]"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from notellm.model import NoteLLM
-from training.batches.batches import TokenRows
+from training.batches import TokenRows
 from training.model.frozen import FrozenLayers
 from training.model.losses import Temperature, contrastive_loss, generative_loss, total_loss
 

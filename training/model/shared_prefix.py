@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from notellm.forward.packing import Run
+from notellm.forward import Run
 
 SHARED_PREFIX_ATTENTION = "notellm_shared_prefix"
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from notellm.note import Note
 from service.http.routes.common import check_caller, problems
 from service.http.schemas import EXAMPLE_NOTE
-from service.notes.archive import ArchivedNote, Deletion, NoteArchive, Restored, archived
-from service.settings.settings import MAX_NOTES
+from service.notes import ArchivedNote, Deletion, NoteArchive, Restored, archived
+from service.settings import MAX_NOTES
 
 MAX_NAME_CHARS = 300
 router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(check_caller)])

@@ -8,10 +8,9 @@ from fastapi import Depends, Header, Request
 from service.caller import MAX_TIMEOUT_SECONDS, Priority
 from service.errors import PROBLEM_JSON
 from service.http.schemas import Encoding
-from service.index import Vector
-from service.serving.runtime import Runtime
-from service.serving.served import ServedModel
-from service.settings.settings import Settings
+from service.notes import Vector
+from service.serving import Runtime, ServedModel
+from service.settings import Settings
 
 
 # Dependencies are coroutines although they wait for nothing: FastAPI hands plain functions to a thread, one after another.

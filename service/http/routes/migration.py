@@ -7,10 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.http.routes.common import RuntimeDep, check_caller, problems
-from service.index.description import ModelVectors
-from service.serving.migration_status import DEFAULT_SHARE, Phase
-from service.serving.overlap import neighbour_overlap
-from service.serving.runtime import Runtime
+from service.serving import DEFAULT_SHARE, ModelVectors, Phase, Runtime, neighbour_overlap
 
 router = APIRouter(prefix="/admin/migration", tags=["admin"], dependencies=[Depends(check_caller)])
 EXAMPLE_PATH = "/checkpoints/2026-12"

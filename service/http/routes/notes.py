@@ -28,8 +28,7 @@ from service.http.schemas import (
     SuggestedCategory,
     SuggestedHashtag,
 )
-from service.index import IndexedNote, NoteFilter, ScoredNote
-from service.notes.diversity import Page
+from service.notes import IndexedNote, NoteFilter, Page, ScoredNote
 
 router = APIRouter(prefix="/notes", tags=["notes"], dependencies=[Depends(check_caller)])
 PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]

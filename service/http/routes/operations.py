@@ -6,7 +6,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.http.routes.common import RuntimeDep, ServedDep, SettingsDep, problems
 from service.http.schemas import Health, ModelInfo
-from service.index import size_warning
 
 router = APIRouter(tags=["operations"])
 ENDING = "the process is ending: accepted requests are answered, new ones refused"
@@ -77,5 +76,5 @@ async def model(runtime: RuntimeDep, served: ServedDep, settings: SettingsDep) -
         index=runtime.index.name,
         notes=notes,
         max_tokens=served.notes.max_tokens,
-        warning=size_warning(runtime.index, notes, settings.embedded_index_notes),
+        warning=runtime.index.size_warning(notes, settings.embedded_index_notes),
     )

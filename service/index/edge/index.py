@@ -185,6 +185,18 @@ class EdgeIndex:
             free = None
         return IndexState(free_bytes=free, reserved_bytes=self._reserve.least_bytes)
 
+    def size_warning(self, count: int, limit: int) -> str | None:
+        """See `NoteIndex.size_warning`. Without a graph each search scans every vector and holds the interpreter up meanwhile."""
+        scanned = count - self.indexed
+        if scanned <= limit:
+            return None
+        where = " outside its graph" if self.indexed else ""
+        return (
+            f"the embedded index holds {scanned:,} notes{where}, more than NOTELLM_EMBEDDED_INDEX_NOTES={limit:,}: each search scans all "
+            "of them and holds other requests up meanwhile. Stop the service and run notellm-serve optimize, or run a Qdrant server, set "
+            "NOTELLM_QDRANT_URL, and move the notes there by notellm-serve export and import"
+        )
+
     async def close(self) -> None:
         """See `NoteIndex.close`."""
         await self._call(self._shard.close)

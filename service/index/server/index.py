@@ -207,6 +207,10 @@ class ServerIndex:
         """See `NoteIndex.state`."""
         return IndexState(left_alone=self._calls.left_alone)
 
+    def size_warning(self, count: int, limit: int) -> str | None:
+        """See `NoteIndex.size_warning`. A server builds its graphs itself."""
+        return None
+
     async def close(self) -> None:
         """See `NoteIndex.close`."""
         await self._client.close()

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from service.bulk.client import ServiceClient
-from service.http.app import create_app
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.http import create_app
+from service.serving import Runtime, open_service
+from service.settings import Settings
 
 
 @pytest.fixture

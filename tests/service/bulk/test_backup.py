@@ -20,7 +20,7 @@ from service.bulk.restore import EmbedJob, RestoreJob
 from service.bulk.run import BulkRun, Job
 from service.errors import CommandError
 from service.index import IndexedNote
-from service.serving.runtime import Runtime
+from service.serving import Runtime
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 
 NOTES = [

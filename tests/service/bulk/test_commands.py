@@ -16,8 +16,7 @@ import pytest
 from notellm import Checkpoint, Note
 from notellm.checkpoint import vector_name_of
 from service.cli import main
-from service.index import EdgeIndex, IndexedNote
-from service.index.description import Description, ModelVectors, Move
+from service.index import Description, EdgeIndex, IndexedNote, ModelVectors, Move
 from tests.service.bulk.files import note, read_lines, write_lines
 from tests.serving import RunningService, free_port, running_service
 

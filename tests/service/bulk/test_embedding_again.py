@@ -13,10 +13,11 @@ from service.bulk.progress import Progress
 from service.bulk.restore import EmbedJob
 from service.bulk.run import BulkRun
 from service.errors import CommandError, ModelFailed
-from service.http.app import create_app
-from service.notes.service import EmbeddedText, NoteService
-from service.serving.runtime import Runtime
-from service.settings.settings import Settings
+from service.http import create_app
+from service.notes import NoteService
+from service.notes.service import EmbeddedText
+from service.serving import Runtime
+from service.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 
 LONG = "sour " * 2_000

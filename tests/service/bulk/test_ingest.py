@@ -15,9 +15,9 @@ from service.bulk.ingest import IngestJob
 from service.bulk.progress import Progress
 from service.bulk.run import MAX_FAILURES_IN_A_ROW, BulkRun
 from service.errors import CommandError
-from service.http.app import create_app
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.http import create_app
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 from tests.service.notes.test_suggestions import make_knowing
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from notellm import Checkpoint
 from notellm.checkpoint import vector_name_of
 from service.cli import app
-from service.index.edge.index import EdgeIndex
+from service.index import EdgeIndex
 from tests.service.index.notes import indexed_notes
 
 

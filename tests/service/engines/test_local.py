@@ -9,7 +9,7 @@ import pytest
 from notellm import Checkpoint, NoteEncoder, NoteLLM
 from service.engines import LocalEngine, local
 from service.errors import StartupError
-from service.settings.loading import load_settings
+from service.settings import load_settings
 from tests.conftest import NOTES
 
 

@@ -8,7 +8,7 @@ import torch
 from notellm import Checkpoint
 from service.engines import opening, vllm_process
 from service.errors import StartupError
-from service.settings.settings import Settings
+from service.settings import Settings
 
 
 @pytest.mark.parametrize(

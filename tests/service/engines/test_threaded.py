@@ -8,8 +8,8 @@ import pytest
 
 from notellm import NoteText
 from service.engines import LocalEngine
-from service.serving.runtime import open_service
-from service.settings.settings import Settings
+from service.serving import open_service
+from service.settings import Settings
 
 
 @pytest.fixture

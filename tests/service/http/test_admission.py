@@ -17,10 +17,10 @@ from service.http.app import create_app
 from service.http.body_limit import BodyLimit
 from service.http.json_limits import JsonLimits
 from service.index import EdgeIndex
-from service.observability.metrics import Metrics
-from service.queueing.search_limit import SearchLimit
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.observability import Metrics
+from service.queueing import SearchLimit
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.gate import Gate
 from tests.service.security.keyed import problem

@@ -19,9 +19,10 @@ from service.caller import caller
 from service.http.app import create_app
 from service.http.gate import ACCESS, needed_scope
 from service.queueing.fair_queue import FairQueue
-from service.security.keys import Scope, hash_key
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.security import Scope
+from service.security.keys import hash_key
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.service.calls import NOTES, on_shared_loop
 from tests.service.security.keyed import KEYS, asking, bearer, problem, write_keys
 from tests.serving import running_service

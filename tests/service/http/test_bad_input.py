@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from service.http.app import create_app
-from service.serving.runtime import Runtime
-from service.settings.settings import Settings
+from service.serving import Runtime
+from service.settings import Settings
 from tests.service.calls import on_shared_loop
 
 GOOD = {"id": "good", "title": "Cold brew"}

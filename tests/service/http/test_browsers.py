@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.notes.service import NoteService
-from service.serving.runtime import Runtime
-from service.settings.exposure import check_exposure, is_loopback, read_origins
-from service.settings.settings import Settings
+from service.notes import NoteService
+from service.serving import Runtime
+from service.settings import Settings, read_origins
+from service.settings.exposure import check_exposure, is_loopback
 from tests.service.calls import NOTES
 from tests.service.security.keyed import speaking_to
 

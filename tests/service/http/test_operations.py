@@ -17,11 +17,11 @@ from notellm import Note
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.http.app import create_app
-from service.index import EdgeIndex, ServerIndex, size_warning
-from service.observability.logs import configure_logging
-from service.observability.metrics import INDEX_OPERATIONS, Metrics
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.index import EdgeIndex, ServerIndex
+from service.observability import Metrics, configure_logging
+from service.observability.metrics import INDEX_OPERATIONS
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.processes import ROOT
 from tests.service.calls import NOTES, embed
 from tests.service.index.backends import LOCAL_MODE
@@ -188,7 +188,7 @@ async def test_an_embedded_index_that_is_too_large_is_told(
         await running.readiness.failure()
         assert caplog.text.count("set NOTELLM_QDRANT_URL") == 1
     server = await ServerIndex.open(AsyncQdrantClient(":memory:"), collection="notes", vector_name="m", dimensions=4)
-    assert size_warning(server, 4, 3) is None
+    assert server.size_warning(4, 3) is None
 
 
 def test_every_operation_on_the_index_begins_at_0_and_is_told() -> None:

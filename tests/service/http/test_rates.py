@@ -12,8 +12,8 @@ from service.http.app import create_app
 from service.http.draining import Drain
 from service.http.request_lifetime import RequestLifetime
 from service.security.keys import hash_key
-from service.serving.runtime import Runtime
-from service.settings.settings import Settings
+from service.serving import Runtime
+from service.settings import Settings
 from tests.service.calls import NOTES
 from tests.service.security.keyed import asking, bearer, problem, speaking_to, write_keys
 

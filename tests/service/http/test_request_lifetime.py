@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 
 from service.http.app import create_app
-from service.serving.runtime import open_service
-from service.settings.settings import Settings
+from service.serving import open_service
+from service.settings import Settings
 from tests.service.calls import NOTES
 from tests.service.gate import Gate
 

@@ -18,11 +18,11 @@ from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.index import EdgeIndex, IndexedNote
 from service.index.server.calls import ServerCalls
-from service.notes.suggestions import SuggestionPrompts
-from service.observability.logs import configure_logging
+from service.notes import SuggestionPrompts
+from service.observability import configure_logging
 from service.observability.tracebacks import format_exception
-from service.security.keys import Scope
-from service.settings.settings import Settings
+from service.security import Scope
+from service.settings import Settings
 from tests.service.http.test_auth import CALLS
 from tests.service.security.keyed import asking, bearer, write_keys
 

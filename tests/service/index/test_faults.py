@@ -13,13 +13,12 @@ import httpx
 import pytest
 
 from service.errors import PROBLEM_JSON, StartupError
-from service.http.app import create_app
+from service.http import create_app
 from service.index.server.calls import FAILURES, REST_SECONDS
 from service.index.server.connection import ServerAddress, connect
 from service.observability.readiness import INDEX_FAILS
-from service.serving import index_models
-from service.serving.runtime import open_service
-from service.settings.settings import Settings
+from service.serving import index_models, open_service
+from service.settings import Settings
 from tests.proxy import TcpProxy
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import NOTES, embed

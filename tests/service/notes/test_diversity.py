@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import pytest_asyncio
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from service.http.app import create_app
+from service.http import create_app
 from service.notes import diversity as diversity_module
 from service.notes.diversity import rank_diversely
-from service.serving.runtime import open_service
-from service.settings.settings import Settings
+from service.serving import open_service
+from service.settings import Settings
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import Json, embed, neighbours, on_shared_loop
 

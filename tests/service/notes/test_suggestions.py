@@ -14,11 +14,11 @@ from notellm import Checkpoint, Note, NoteEncoder, NoteText, PromptSettings
 from notellm.note import hashtag_key
 from service.engines import LocalEngine
 from service.errors import StartupError
-from service.http.app import create_app
-from service.serving.runtime import open_service
-from service.settings.settings import Settings
+from service.http import create_app
+from service.serving import open_service
+from service.settings import Settings
 from tests.conftest import CATEGORIES
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 Opened = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 # By frequency, since each has one note more than the next.

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from service.engines import LocalEngine
 from service.observability.logs import configure_logging
 from service.observability.spans import Tracing
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.serving import Runtime, open_service
+from service.settings import Settings
 from tests.otlp import CALLER, TRACES, Seen, named, tree, under
 from tests.service.calls import NOTES
 from tests.service.gate import Gate

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import httpx
 
-from service.http.app import create_app
+from service.http import create_app
 from service.observability.spans import Tracing
 from service.security.keys import Scope, hash_key
-from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.serving import Runtime, open_service
+from service.settings import Settings
 
 KEYS = {scope: f"nlm_marked-key-{scope.value}" for scope in Scope}
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.errors import StartupError
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from service.security.key_file import KeyFile
 from service.security.keys import KeyRing, Rates, Scope, hash_key, new_key, read_keys
 

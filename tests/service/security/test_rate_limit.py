@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import RateLimited
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from service.security import rate_limit
 from service.security.keys import Rates
 from service.security.rate_limit import RateLimits

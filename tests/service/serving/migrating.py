@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from notellm import Checkpoint, Note, NoteEncoder
-from service.http.app import create_app
+from service.http import create_app
 from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.service.calls import Json
 
 MANY = [{"id": f"m{number}", "title": f"note {number}", "content": "sour " * (number % 9)} for number in range(90)]

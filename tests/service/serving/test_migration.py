@@ -13,10 +13,10 @@ import pytest
 
 from service.engines import LocalEngine
 from service.errors import ModelFailed, StartupError
-from service.index.description import Description
-from service.notes.service import NoteService
+from service.index import Description
+from service.notes import NoteService
 from service.serving.runtime import Runtime, open_service
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.security.keyed import problem
 from tests.service.serving.migrating import MANY, assert_answers_by, change, reach, serving, start, vectors_by

@@ -11,16 +11,15 @@ import pytest
 
 from notellm import Note
 from service.errors import IndexUnavailable, ModelFailed
-from service.index import EdgeIndex
-from service.index.description import Description, ModelVectors
-from service.notes.service import NoteService
+from service.index import Description, EdgeIndex, ModelVectors
+from service.notes import NoteService
 from service.serving import index_models
 from service.serving.loaded import Loaded, LoadedModels
 from service.serving.runtime import Runtime
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.serving.migrating import assert_answers_by, change, reach, serving, start
-from training.model.initialize import InitialCheckpoint
+from training.model import InitialCheckpoint
 
 Make = Callable[..., Settings]
 POISON = {"id": "poison", "title": "no other model reads this"}

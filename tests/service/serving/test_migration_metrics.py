@@ -11,13 +11,12 @@ import pytest
 from notellm import Checkpoint
 from notellm.prompt import NotePrompt
 from service.caller import Caller, caller
-from service.engines import Engine
-from service.engines.opening import open_engine
+from service.engines import Engine, open_engine
 from service.errors import ModelFailed
-from service.notes.service import NoteService
+from service.notes import NoteService
 from service.serving import served
 from service.serving.runtime import Runtime
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.serving.migrating import MANY, change, reach, serving, start
 

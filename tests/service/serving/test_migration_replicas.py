@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from service.serving import index_models
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import NOTES, embed
 from tests.service.serving.migrating import MANY, assert_answers_by, change, reach, serving, start

@@ -8,10 +8,10 @@ import pytest
 
 from service.engines.completions import CompletionsClient
 from service.errors import EngineUnavailable
-from service.http.app import create_app
+from service.http import create_app
 from service.serving.runtime import open_service
 from service.serving.state_metrics import StateCollector
-from service.settings.settings import Settings
+from service.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.serving import free_port
 

@@ -3,12 +3,11 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from notellm.note import Note
 from training.batches.examples import BatchPlan, ExampleSettings, undirected
-from training.data.pairs import Pair
+from training.data import Pair
 from training.errors import DataError
 
 NOTES = {

@@ -7,8 +7,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 from training.data.pairs import Pair, PairSettings, Period, related_pairs, select_pairs

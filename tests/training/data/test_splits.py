@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
-from training.batches.examples import BatchPlan, note_ids
+from training.batches import BatchPlan
+from training.batches.examples import note_ids
 from training.config import TrainingConfig
 from training.data.dataset import SPLITS, Dataset, DataSettings, load_dataset
 from training.data.pairs import Pair, Period

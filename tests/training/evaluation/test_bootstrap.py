@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from training.errors import EvaluationError
 from training.evaluation.bootstrap import Bootstrap, Estimate
-from training.evaluation.errors import EvaluationError
 
 
 def test_draws_equal_a_loop_over_drawn_units() -> None:

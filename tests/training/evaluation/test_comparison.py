@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from notellm import Note
+from training.errors import EvaluationError
 from training.evaluation.bootstrap import Bootstrap
 from training.evaluation.comparison import Results
-from training.evaluation.errors import EvaluationError
 from training.evaluation.measurement import HashtagScores, Measurement, read_measurements, write_measurement
 from training.evaluation.pool import TestPool
 

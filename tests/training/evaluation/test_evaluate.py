@@ -10,7 +10,7 @@ import pytest
 from notellm import Checkpoint
 from training.cli import main
 from training.config import TrainingConfig
-from training.data.notes import read_notes
+from training.data import read_notes
 from training.evaluation.embedding import LoadedCheckpoint, embed
 from training.run import train
 

@@ -9,9 +9,9 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tests.training.test_run import add_callback
-from training.batches.examples import BatchPlan
+from training.batches import BatchPlan
 from training.config import TrainingConfig
-from training.data.dataset import load_dataset
+from training.data import load_dataset
 from training.errors import NonFiniteLossError
 from training.loop.state import latest_state
 from training.run import train

@@ -20,8 +20,7 @@ import training.run
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.loop.trainer import NoteTrainer
-from training.model import losses
-from training.model.model import CachedGradients
+from training.model import CachedGradients, losses
 
 
 class Capture(TrainerCallback):

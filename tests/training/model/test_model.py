@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 
 from notellm import Checkpoint, NoteLLM
 from tests.training.batches.test_batches import BATCH, collator
-from training.batches.batches import TrainingBatch
+from training.batches import TrainingBatch
 from training.model.frozen import FrozenLayers
 from training.model.model import CachedGradients, Losses, TrainingModel
 from training.model.shared_prefix import SHARED_PREFIX_ATTENTION

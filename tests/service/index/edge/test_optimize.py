@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from service.errors import CommandError, StartupError
-from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector, size_warning
+from service.index import EdgeIndex, IndexedNote, NoteFilter, Vector
 from service.index.description import Description, ModelVectors, Move
-from service.index.edge import optimize as optimize_module
-from service.index.edge import search
+from service.index.edge import optimize as optimize_module, search
 from service.index.edge.integrity import Ledger
 from service.index.edge.optimize import Graph, Optimized, optimize_index
 from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
@@ -270,12 +269,12 @@ async def test_the_warning_counts_what_is_scanned(tmp_path: Path) -> None:
     notes = indexed_notes(60)
     await filled(tmp_path, notes[:50])
     index = open_index(tmp_path)
-    assert "holds 50 notes, more than NOTELLM_EMBEDDED_INDEX_NOTES=20" in (size_warning(index, 50, 20) or "")
-    assert "notellm-serve optimize" in (size_warning(index, 50, 20) or "")
+    assert "holds 50 notes, more than NOTELLM_EMBEDDED_INDEX_NOTES=20" in (index.size_warning(50, 20) or "")
+    assert "notellm-serve optimize" in (index.size_warning(50, 20) or "")
     await index.close()
     await optimize(tmp_path)
     index = open_index(tmp_path)
     await index.upsert(notes)
-    assert size_warning(index, await index.count(), 20) is None
-    assert "holds 10 notes outside its graph" in (size_warning(index, await index.count(), 5) or "")
+    assert index.size_warning(await index.count(), 20) is None
+    assert "holds 10 notes outside its graph" in (index.size_warning(await index.count(), 5) or "")
     await index.close()

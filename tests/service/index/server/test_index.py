@@ -7,8 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
-from qdrant_client import AsyncQdrantClient
-from qdrant_client import grpc as protocol
+from qdrant_client import AsyncQdrantClient, grpc as protocol
 
 from service.caller import Caller, caller
 from service.errors import IndexUnavailable, StartupError

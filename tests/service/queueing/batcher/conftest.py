@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.observability.health import ForwardHealth
-from service.observability.metrics import Metrics
+from service.observability import ForwardHealth, Metrics
 from service.queueing.batcher import Batcher
 
 Start = Callable[..., Batcher[str, str]]

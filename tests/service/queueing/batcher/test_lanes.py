@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from service.errors import EngineUnavailable
-from service.observability.health import ForwardHealth
-from service.observability.metrics import Metrics
+from service.observability import ForwardHealth, Metrics
 from service.queueing.batcher import Batcher
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import ModelFailed
-from service.observability.health import ForwardHealth, Liveness
+from service.observability import ForwardHealth, Liveness
 from tests.service.queueing.batcher.conftest import Model, Start
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from service.caller import Caller, Priority, beside
 from service.errors import ModelFailed, QueueFull, ShuttingDown
-from service.observability.metrics import Metrics
+from service.observability import Metrics
 from tests.service.queueing.batcher.asking import submit
 from tests.service.queueing.batcher.conftest import Model, Start
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.errors import EvaluationError
+from training.errors import EvaluationError
 
 Scores = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

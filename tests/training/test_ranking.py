@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from training.evaluation.errors import EvaluationError
-from training.evaluation.ranking import Indices, Scores, Vectors, recall, reciprocal_rank, target_ranks
+from training.errors import EvaluationError
 from training.evaluation.validation import validation_recall
+from training.ranking import Indices, Scores, Vectors, recall, reciprocal_rank, target_ranks
 
 
 class Table:
