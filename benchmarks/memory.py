@@ -14,8 +14,8 @@ from matplotlib import pyplot as plt
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.measure import Content
+from harness.service import RunningService, running_service
 from notellm import Checkpoint
-from tests.serving import RunningService, running_service
 from training.model import InitialCheckpoint
 
 TITLE = "Resident memory over 50,000 notes"

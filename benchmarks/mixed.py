@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import Content, Spread
 from benchmarks.suggesters import CACHE_MIB, note_supply
+from harness.processes import proportional_bytes
+from harness.service import RunningService, running_service
+from harness.vllm_server import VllmServer, vllm_server
 from notellm import Note
 from service.engines import usable_cores
-from tests.integration.vllm_server import VllmServer, vllm_server
-from tests.processes import proportional_bytes
-from tests.serving import RunningService, running_service
 
 TITLE = "Mixed traffic: one engine or two"
 ONE, TWO = "one engine (`vllm`)", "two engines (`remote`)"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load import Plan
+from harness.service import RunningService, running_service
 from notellm.note import Note
-from tests.serving import RunningService, running_service
 
 TICKS = os.sysconf("SC_CLK_TCK")
 _VALUE = re.compile(r"^(notellm_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Content, Spread
-from tests.serving import running_service
+from harness.service import running_service
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

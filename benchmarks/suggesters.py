@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.checkpoint import NOTES
+from harness.vllm_server import vllm_server
 from notellm import Checkpoint, Note, NotePrompt, NoteText
 from notellm.hashtags import HashtagRules
 from service.engines import open_engine
@@ -17,13 +18,12 @@ from service.notes import SuggestionPrompts
 from service.observability import Metrics
 from service.queueing import EngineQueues, open_queues
 from service.settings import Settings
-from tests.integration.vllm_server import vllm_server
 from training.data import read_notes
 
 TRANSFORMERS, IN_PROCESS, REMOTE = "transformers", "vLLM in process", "vLLM remote"
 WRITTEN, RANKED = "written", "ranked"
 KINDS = (WRITTEN, RANKED)
-CACHE_MIB = 256  # as `tests.integration.vllm_server` gives to the remote one
+CACHE_MIB = 256  # the same as `harness.vllm_server` gives the remote one
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import yaml
 
+from harness.service import free_port
 from tests.commands import ROOT, installed
-from tests.serving import free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"
 START_SECONDS = 30

@@ -1,49 +1,116 @@
-"""The walls between the packages, as pyproject.toml draws them, and that they would notice a breach."""
+"""The walls between the packages and the floors within them, as pyproject.toml draws them: they hold, and a breach is noticed."""
 
-import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
+import grimp
 import pytest
+from importlinter.configuration import configure
+from importlinter.contracts.forbidden import ForbiddenContract
+from importlinter.contracts.layers import LayersContract
 
-from tests.processes import run_python
+from harness.processes import run_python
 
 ROOT = Path(__file__).parents[1]
 LINTER = Path(sys.executable).with_name("lint-imports")
+RULES: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+LAYERS = [contract for contract in RULES["contracts"] if contract["type"] == "layers"]
 
 
-def lint(root: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [LINTER, "--no-cache"], cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False
+def floors(contract: dict[str, Any]) -> list[list[str]]:
+    """From the top down; the rooms that share a floor in one list."""
+    (package,) = contract["containers"]
+    return [[f"{package}.{room}" for room in line.split(" | ")] for line in contract["layers"]]
+
+
+def breaches() -> Iterator[tuple[str, str, str]]:
+    """For each floor an import of the floor above, and between neighbours on the same floor."""
+    for contract in LAYERS:
+        drawn = floors(contract)
+        for upper, lower in pairwise(drawn):
+            for room in lower:
+                yield contract["name"], room, upper[0]
+        for floor in drawn:
+            for one, other in combinations(floor, 2):
+                yield contract["name"], one, other
+                yield contract["name"], other, one
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    configure()
+    return grimp.build_graph(*RULES["root_packages"], include_external_packages=True, cache_dir=None)
+
+
+def is_kept(name: str, graph: grimp.ImportGraph) -> bool:
+    (options,) = [contract for contract in RULES["contracts"] if contract["name"] == name]
+    kinds = {"layers": LayersContract, "forbidden": ForbiddenContract}
+    contract = kinds[options["type"]](
+        name=name,
+        session_options={"root_packages": RULES["root_packages"], "include_external_packages": "True"},
+        contract_options={
+            key: str(value) if isinstance(value, bool) else value
+            for key, value in options.items()
+            if key not in {"name", "type"}
+        },
     )
+    kept: bool = contract.check(graph, verbose=False).kept
+    return kept
 
 
 def test_the_import_rules_hold() -> None:
-    outcome = lint(ROOT)
+    outcome = subprocess.run([LINTER, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stdout
 
 
+def test_every_package_has_its_floors() -> None:
+    assert [contract["containers"] for contract in LAYERS] == [["service"], ["notellm"], ["training"]]
+    assert all(contract["exhaustive"] for contract in LAYERS), "a new module at the root of a package must be given a floor"
+
+
+@pytest.mark.parametrize(("name", "importer", "imported"), list(breaches()))
+def test_a_breach_of_the_floors_is_noticed(name: str, importer: str, imported: str, graph: grimp.ImportGraph) -> None:
+    assert is_kept(name, graph)
+    broken = deepcopy(graph)
+    broken.add_import(importer=importer, imported=imported)
+    assert not is_kept(name, broken)
+
+
 @pytest.mark.parametrize(
-    ("file", "line"),
+    ("name", "importer", "imported"),
     [
-        ("service/notes/service.py", "import training.model.initialize"),
-        ("training/model/initialize.py", "import service.settings"),
-        ("notellm/note.py", "import fastapi"),
-        ("service/http/routes/notes.py", "import service.engines.local"),
+        ("The model package imports neither, and no HTTP, index or dataset library", "notellm.note", "fastapi"),
+        ("Nothing that is shipped or measured imports the tests", "benchmarks.speed", "tests.qdrant"),
+        (
+            "What is shipped imports neither the demo, nor the harness, nor the benchmarks",
+            "service.notes.service",
+            "harness.service",
+        ),
+        (
+            "HTTP knows no engine and no index: it reaches them through notes and serving",
+            "service.http.routes.notes",
+            "service.engines.local",
+        ),
     ],
 )
-def test_a_breach_is_noticed(file: str, line: str, tmp_path: Path) -> None:
-    for package in ("notellm", "service", "training"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / file).open("a") as source:
-        source.write(f"\n{line}\n")
-    outcome = lint(tmp_path)
-    assert outcome.returncode == 1
-    assert "BROKEN" in outcome.stdout
+def test_a_forbidden_import_is_noticed(name: str, importer: str, imported: str, graph: grimp.ImportGraph) -> None:
+    assert is_kept(name, graph)
+    broken = deepcopy(graph)
+    if imported not in broken.modules:
+        broken.add_module(imported, is_squashed=True)
+    broken.add_import(importer=importer, imported=imported)
+    assert not is_kept(name, broken)
 
 
-def test_commands_do_not_wait_for_torch() -> None:
-    """It takes seconds to import: whoever asks a running service, or has a wrong setting, is answered before that."""
-    run_python("-c", "import sys, service.cli; assert not {'torch', 'transformers'} & sys.modules.keys()", seconds=60)
+@pytest.mark.parametrize(
+    "command", ["service.cli", "service.bulk", "service.notes", "service.serving", "service.http", "notellm"]
+)
+def test_nothing_heavy_is_imported_before_it_is_used(command: str) -> None:
+    """torch and transformers take seconds: `--help`, or a command that asks a running service, must not wait for them."""
+    run_python("-c", f"import sys, {command}; assert not {{'torch', 'transformers'}} & sys.modules.keys()", seconds=120)

@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.processes import ROOT
+from harness.service import START_SECONDS, free_port
 from notellm import Checkpoint, PromptSettings
-from tests.processes import ROOT
 from tests.service.bulk.files import note, write_lines
 from tests.service.notes.test_suggestions import make_knowing
-from tests.serving import START_SECONDS, free_port
 from tests.stack.test_keys import SCRIPT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

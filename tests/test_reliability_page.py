@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import ROOT
+from harness.processes import ROOT
 
 Json = dict[str, Any]
 DOCS = ROOT / "docs"

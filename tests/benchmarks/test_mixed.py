@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.mixed import CLIENTS, EMBED, GENERATE, NOTES_A_REQUEST, System, _request, _traffic
 from benchmarks.suggesters import note_supply
+from harness.service import RunningService
 from service.http.schemas import EmbedRequest, HashtagsRequest
-from tests.serving import RunningService
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.service import RunningService, running_service
 from service.security import Scope
 from tests.commands import ROOT
 from tests.prometheus import RunningPrometheus, running_prometheus
 from tests.service.calls import NOTES
 from tests.service.security.keyed import KEYS, bearer, write_keys
-from tests.serving import RunningService, running_service
 
 GRAFANA = ROOT / "deploy" / "grafana"
 DASHBOARD = json.loads((GRAFANA / "dashboards" / "notellm.json").read_text())

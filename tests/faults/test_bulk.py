@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.service import free_port, running_service
 from tests.service.bulk.files import note, read_lines, run_command, start_command, write_lines
-from tests.serving import free_port, running_service
 
 pytestmark = pytest.mark.faults
 NOTES = 900

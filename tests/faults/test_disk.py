@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
+from harness.service import RunningService, running_service, start_service
 from tests.faults.disk import fill, mounted, remount
 from tests.faults.serve import run_serve
-from tests.serving import RunningService, running_service, start_service
 
 pytestmark = pytest.mark.faults
 RESERVE_MIB = 100

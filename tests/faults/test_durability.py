@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.service import RunningService, running_service
 from tests.faults.serve import run_serve
-from tests.serving import RunningService, running_service
 
 pytestmark = pytest.mark.faults
 

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from benchmarks.machine import machine
+from harness.service import running_service, start_service
 from tests.acknowledged import assert_right_vectors, everything_stored
 from tests.faults.writers import LEAST_REQUESTS, Writer, write_and_kill
-from tests.serving import running_service, start_service
 
 pytestmark = pytest.mark.faults
 KILLS = int(os.environ.get("NOTELLM_TEST_KILLS", "10"))

@@ -15,8 +15,8 @@ import httpx
 import numpy as np
 import pytest
 
+from harness.service import RunningService, free_port, running_service, start_service
 from notellm import Checkpoint, Note, NoteEncoder
-from tests.serving import RunningService, free_port, running_service, start_service
 
 pytestmark = pytest.mark.faults
 KILLS = 4

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.processes import ROOT
+from harness.service import start_service
 from notellm import Checkpoint
 from notellm.checkpoint import vector_name_of
 from service.index import EdgeIndex, IndexedNote
 from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
 from tests.faults.test_kills import assert_nothing_is_lost
 from tests.faults.writers import Writer, write_and_kill
-from tests.processes import ROOT
 from tests.service.index.notes import DIMENSIONS, indexed_notes
-from tests.serving import start_service
 
 pytestmark = pytest.mark.faults
 NAME = "tiny-0"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from harness.service import RunningService
 from tests.acknowledged import Acknowledged, Fields
-from tests.serving import RunningService
 
 BATCH = 5
 LEAST_REQUESTS = 6

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from harness.vllm_server import VllmServer, vllm_server
 from notellm import Checkpoint, Note, NoteText
 from notellm.hashtags import choice_pattern, hashtag_list_pattern
 from notellm.vocabulary import HashtagVocabulary
@@ -23,7 +24,6 @@ from service.engines.remote import RemoteEngine
 from service.engines.vllm import ALL_STEPS, VllmEngine
 from service.engines.vllm_process import VllmOptions
 from service.errors import StartupError
-from tests.integration.vllm_server import VllmServer, vllm_server
 
 pytestmark = [
     pytest.mark.integration,

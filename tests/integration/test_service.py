@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.service import running_service
 from notellm import Checkpoint
-from tests.serving import running_service
 
 pytestmark = pytest.mark.integration
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from harness.processes import run_python
 from notellm import Checkpoint, NoteEncoder, NoteText
 from tests.conftest import NOTES
-from tests.processes import run_python
 from training.config import TrainingConfig
 from training.run import train
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.processes import descendants, proportional_bytes
+from harness.service import RunningService, running_service
+from harness.vllm_server import FLAGS, vllm_server
 from notellm import Checkpoint
-from tests.integration.vllm_server import FLAGS, vllm_server
-from tests.processes import descendants, proportional_bytes
-from tests.serving import RunningService, running_service
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("vllm_installed")]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.processes import ROOT
+from harness.service import running_service
 from service.security.keys import hash_key
-from tests.processes import ROOT
-from tests.serving import running_service
 
 pytestmark = pytest.mark.integration
 SECONDS = 6

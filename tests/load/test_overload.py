@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.load import OK, TOO_LATE, TOO_MANY, Outcome, Plan, poisson_arrivals, run_load
 from benchmarks.served import Served, embed_bodies
+from harness.service import RunningService, running_service
 from notellm import Note
-from tests.serving import RunningService, running_service
 
 pytestmark = pytest.mark.integration
 DEADLINE = 1.0

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.serving import free_port
+from harness.service import free_port
 
 
 class Answering(HTTPServer):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
+from harness.service import RunningService, free_port, start_service
 from service.security.keys import hash_key, new_key
-from tests.serving import RunningService, free_port, start_service
 from tests.soak.observations import Observations
 
 START_SECONDS = 240

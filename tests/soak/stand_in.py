@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.processes import ROOT
+from harness.processes import ROOT
 from tests.proxy import TcpProxy
 from tests.qdrant import QdrantStandIn
 

@@ -15,9 +15,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.service import free_port
 from tests.commands import ROOT, run
 from tests.prometheus import RunningPrometheus
-from tests.serving import free_port
 
 COMPOSE = ROOT / "deploy" / "compose"
 EMBEDDED, MONITORING, KEYS = (COMPOSE / f"{name}.yml" for name in ("embedded", "monitoring", "keys"))

@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from harness.processes import ROOT, run_python
 from notellm import Checkpoint
-from tests.processes import ROOT, run_python
 
 pytestmark = pytest.mark.integration
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from harness.service import free_port
 from service.bulk.client import Refused, ServiceClient
 from service.errors import CommandError
-from tests.serving import free_port
 
 Answer = tuple[int, dict[str, str], object]
 

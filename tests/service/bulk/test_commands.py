@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
+from harness.service import RunningService, free_port, running_service
 from notellm import Checkpoint, Note
 from notellm.checkpoint import vector_name_of
 from service.cli import main
 from service.index import Description, EdgeIndex, IndexedNote, ModelVectors, Move
 from tests.service.bulk.files import note, read_lines, write_lines
-from tests.serving import RunningService, free_port, running_service
 
 DOCS = Path(__file__).parents[3] / "docs"
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.processes import run_python
+from harness.processes import run_python
 
 
 def test_the_worker_imports_no_http(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from harness.service import running_service
 from service.caller import caller
 from service.http.app import create_app
 from service.http.gate import ACCESS, needed_scope
@@ -25,7 +26,6 @@ from service.serving import Runtime, open_service
 from service.settings import Settings
 from tests.service.calls import NOTES, on_shared_loop
 from tests.service.security.keyed import KEYS, asking, bearer, problem, write_keys
-from tests.serving import running_service
 
 NOTE = {"notes": [{"id": "n1", "title": "cold brew"}]}
 TEXT = {"title": "cold brew"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.serving import RunningService, running_service
+from harness.service import RunningService, running_service
 
 BODY = json.dumps({"notes": [{"id": "n1", "title": "sent in two halves"}]}).encode()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.service import RunningService, running_service
 from service.http.head_limit import MAX_HEAD_BYTES
 from tests.service.security.keyed import KEYS, write_keys
-from tests.serving import RunningService, running_service
 
 KEY = next(iter(KEYS.values())).encode()
 

@@ -11,7 +11,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.serving import running_service
+from harness.service import running_service
 
 Json = dict[str, Any]
 WRITES = {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
 
+from harness.processes import ROOT
 from notellm import Note
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
@@ -22,7 +23,6 @@ from service.observability import Metrics, configure_logging
 from service.observability.metrics import INDEX_OPERATIONS
 from service.serving import Runtime, open_service
 from service.settings import Settings
-from tests.processes import ROOT
 from tests.service.calls import NOTES, embed
 from tests.service.index.backends import LOCAL_MODE
 

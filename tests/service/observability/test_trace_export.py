@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.processes import ROOT
+from harness.service import free_port, running_service
 from service.errors import StartupError
 from service.observability.spans import FLUSH_SECONDS
 from service.observability.trace_export import open_tracing
 from tests.otlp import CALLER, TRACES, named, running_collector, tree, under
-from tests.processes import ROOT
-from tests.serving import free_port, running_service
 
 NOTE = {"notes": [{"id": "n0", "title": "one"}], "store": False}
 ENDPOINT = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from harness.service import free_port
 from service.engines.completions import CompletionsClient
 from service.errors import EngineUnavailable
 from service.http import create_app
@@ -13,7 +14,6 @@ from service.serving.runtime import open_service
 from service.serving.state_metrics import StateCollector
 from service.settings import Settings
 from tests.service.calls import NOTES, embed
-from tests.serving import free_port
 
 MIB = 2**20
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
+from harness.processes import run_python
 from notellm import Checkpoint
-from tests.processes import run_python
 from tests.training.test_run import log, losses
 
 pytestmark = pytest.mark.integration

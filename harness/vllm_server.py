@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.serving import free_port
+from harness.service import free_port
 
 START_SECONDS = 180
 FLAGS = (
