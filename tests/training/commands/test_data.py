@@ -15,7 +15,7 @@ from training.errors import DataError
 
 Answer = tuple[int, list[str], list[str]]
 Command = Callable[..., Answer]
-OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "microlens-50k"
+OFFICIAL = Path(__file__).parents[4] / "shared" / "data" / "microlens-50k"
 
 # In the form of the official files; the captions are made up.
 TITLES = """item,title
