@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import matplotlib as mpl
 
-if TYPE_CHECKING:
-    from benchmarks.speed import Section
+from benchmarks.measure import Content
 
 HEAD = """# Speed
 
@@ -18,7 +17,31 @@ medians with the least and the most of all rounds. Machines drift: read ratios, 
 """
 
 
-def write_report(output: Path, sections: Mapping[str, "Section"]) -> Path:
+class Section(Protocol):
+    """A module of this package.
+
+    It may have an `ENVIRONMENT`, variables that its process needs.
+
+    Attributes:
+        TITLE: of its part of the report.
+    """
+
+    TITLE: str
+
+    def measure(self, checkpoint: Path, *, quick: bool) -> Content:
+        """Measures, printing what it is about to do."""
+        ...
+
+    def markdown(self, content: Content) -> str:
+        """Its part of the report, without the title: tables, and what they show."""
+        ...
+
+    def figures(self, content: Content) -> dict[str, Any]:
+        """Figures of matplotlib by file name without ending; they stand below the tables."""
+        ...
+
+
+def write_report(output: Path, sections: Mapping[str, Section]) -> Path:
     """Writes `<output>.md` from the `<section>.json` files in `output`, and the plots beside them."""
     mpl.use("Agg")
     parts = [HEAD]

@@ -14,37 +14,12 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from benchmarks.machine import machine
-from benchmarks.measure import Content
-from benchmarks.report import write_report
+from benchmarks.report import Section, write_report
 
 SECTIONS = ("encoders", "encoders_avx2", "steps", "int8", "growth", "memory", "startup", "http", "hashtags", "mixed")
-
-
-class Section(Protocol):
-    """A module of this package.
-
-    It may have an `ENVIRONMENT`, variables that its process needs.
-
-    Attributes:
-        TITLE: of its part of the report.
-    """
-
-    TITLE: str
-
-    def measure(self, checkpoint: Path, *, quick: bool) -> Content:
-        """Measures, printing what it is about to do."""
-        ...
-
-    def markdown(self, content: Content) -> str:
-        """Its part of the report, without the title: tables, and what they show."""
-        ...
-
-    def figures(self, content: Content) -> dict[str, Any]:
-        """Figures of matplotlib by file name without ending; they stand below the tables."""
-        ...
 
 
 def section(name: str) -> Section:
