@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from service.notes.diversity import CANDIDATES as CANDIDATES, Page as Page
     from service.notes.service import NoteService as NoteService
     from service.notes.suggestions import SuggestionPrompts as SuggestionPrompts
+    from service.notes.vectors import vector_from_base64 as vector_from_base64, vector_to_base64 as vector_to_base64
 else:
     __getattr__, __all__ = lazy_exports(
         __name__,
@@ -25,5 +26,6 @@ else:
             ".service": ("NoteService",),
             "service.index": ("IndexedNote", "NoteFilter", "ScoredNote", "Vector"),
             ".suggestions": ("SuggestionPrompts",),
+            ".vectors": ("vector_from_base64", "vector_to_base64"),
         },
     )

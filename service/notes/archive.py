@@ -1,8 +1,6 @@
 """`NoteArchive`: the index as a whole, out for a backup and in again, vectors as they are."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from notellm.note import Note, NoteId, NoteVersion
 from service.errors import FieldError, InvalidRequest
 from service.index import IndexedNote, NoteIndex, NotePage, Tombstone, Vector
+from service.notes.vectors import vector_from_base64, vector_to_base64
 from service.observability import Metrics
 
 # A vector that has gone through float16 is within this of length 1.
@@ -46,7 +45,7 @@ class Deletion(BaseModel):
 def archived(note: IndexedNote) -> dict[str, JsonValue]:
     """An `ArchivedNote` as JSON, of whatever is stored: a note that is refused today is in a backup all the same."""
     fields: dict[str, Any] = {name: note.payload[name] for name in Note.model_fields if note.payload.get(name) is not None}
-    vector = base64.b64encode(note.vector.astype("<f4").tobytes()).decode() if note.vector is not None else None
+    vector = vector_to_base64(note.vector) if note.vector is not None else None
     return {"note": fields, "content_hash": note.payload.get("content_hash"), "vector": vector}
 
 
@@ -180,6 +179,6 @@ class NoteArchive:
 
 def _decoded(text: str) -> Vector | None:
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
-    except (binascii.Error, ValueError):
+        return vector_from_base64(text)
+    except ValueError:
         return None
