@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from notellm.note import Note, NoteId, NoteVersion
 from service.errors import FieldError, InvalidRequest
-from service.index import IndexedNote, NoteIndex, NotePage, Tombstone, Vector
+from service.index import IndexedNote, NoteIndex, NotePage, Restored, Tombstone, Vector
 from service.notes.vectors import vector_from_base64, vector_to_base64
 from service.observability import Metrics
 
 # A vector that has gone through float16 is within this of length 1.
 LENGTH_TOLERANCE = 1e-3
-Restored = Literal["stored", "deleted", "unchanged", "kept"]
 
 
 class ArchivedNote(BaseModel):
@@ -109,47 +108,18 @@ class NoteArchive:
                 "vector_name", "another_model", f"the index holds vectors of {self.vector_name}: embed the notes again instead"
             )
         wanted = await asyncio.to_thread(self._indexed, notes)
-        before = await self._get(wanted)
-        unchanged = {note_id for note_id, note in before.items() if note.payload == wanted[note_id].payload}
-        writes = [note for note in wanted.values() if note.id not in unchanged]
-        if not writes:
-            return ["unchanged"] * len(notes)
         with self._metrics.index_operation("restore"):
-            await self._index.restore(writes)
-        after = await self._get([note.id for note in writes])
-        stored = {note.id for note in writes if note.id in after and after[note.id].payload == note.payload}
-        return ["unchanged" if note.id in unchanged else "stored" if note.id in stored else "kept" for note in notes]
+            return await self._index.restore(wanted)
 
     async def bury(self, deletions: Sequence[Deletion]) -> list[Restored]:
         """Deletes notes as they were deleted where the backup was made, durably, before it returns.
 
         A stored note of a higher version, or without one, is kept.
         """
-        ids = [deletion.id for deletion in deletions]
-        before = await self._deleted(ids)
-        writes = [Tombstone(one.id, one.version) for one in deletions if before.get(one.id, -1) < one.version]
-        if writes:
-            with self._metrics.index_operation("bury"):
-                await self._index.bury(writes)
-        after = await self._deleted(ids) if writes else before
-        return [
-            "unchanged"
-            if before.get(one.id, -1) >= one.version
-            else "deleted"
-            if after.get(one.id, -1) >= one.version
-            else "kept"
-            for one in deletions
-        ]
+        with self._metrics.index_operation("bury"):
+            return await self._index.bury([Tombstone(deletion.id, deletion.version) for deletion in deletions])
 
-    async def _deleted(self, ids: Sequence[str]) -> dict[str, int]:
-        with self._metrics.index_operation("get"):
-            return await self._index.deleted(ids)
-
-    async def _get(self, ids: Sequence[str] | dict[str, IndexedNote]) -> dict[str, IndexedNote]:
-        with self._metrics.index_operation("get"):
-            return await self._index.get(list(ids))
-
-    def _indexed(self, notes: Sequence[ArchivedNote]) -> dict[str, IndexedNote]:
+    def _indexed(self, notes: Sequence[ArchivedNote]) -> list[IndexedNote]:
         errors: list[FieldError] = []
         indexed: dict[str, IndexedNote] = {}
         for position, note in enumerate(notes):
@@ -161,7 +131,7 @@ class NoteArchive:
                 indexed[note.id] = IndexedNote(payload, vector)
         if errors:
             raise InvalidRequest("; ".join(f"{error.field}: {error.message}" for error in errors[:3]), errors)
-        return indexed
+        return list(indexed.values())
 
     def _broken_rule(
         self, note: ArchivedNote, payload: dict[str, Any], vector: Vector | None, *, taken: bool
