@@ -67,8 +67,14 @@ class EmbeddedNote(_Model):
         description="`stored`: new or changed, now in the index. `unchanged`: it was there already. `stale`: the index holds a "
         "higher `version`, which was kept, or the note was deleted in this version or a higher one. `embedded`: not stored, as asked."
     )
-    tokens: int = Field(ge=1, description="Length of the prompt, after the cut.", examples=[72])
-    truncated: list[CutField] = Field(description="Fields that were too long and lost their end.", examples=[["content"]])
+    tokens: int = Field(
+        ge=0,
+        description="Tokens of the prompt that was embedded for this answer, after the cut; 0 if nothing had to be embedded.",
+        examples=[72],
+    )
+    truncated: list[CutField] = Field(
+        description="Fields that were too long for that prompt and lost their end.", examples=[["content"]]
+    )
     vector: Vector | None = None
 
 

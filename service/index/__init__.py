@@ -6,13 +6,17 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from service.index.base import (
+        Deleted as Deleted,
+        Entry as Entry,
         IndexedNote as IndexedNote,
         IndexState as IndexState,
         NoteFilter as NoteFilter,
         NoteIndex as NoteIndex,
         NotePage as NotePage,
+        Restored as Restored,
         ScoredNote as ScoredNote,
         Tombstone as Tombstone,
+        Upserted as Upserted,
         Vector as Vector,
     )
     from service.index.description import Description as Description, ModelVectors as ModelVectors, Move as Move
@@ -24,7 +28,20 @@ else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
-            ".base": ("IndexState", "IndexedNote", "NoteFilter", "NoteIndex", "NotePage", "ScoredNote", "Tombstone", "Vector"),
+            ".base": (
+                "Deleted",
+                "Entry",
+                "IndexState",
+                "IndexedNote",
+                "NoteFilter",
+                "NoteIndex",
+                "NotePage",
+                "Restored",
+                "ScoredNote",
+                "Tombstone",
+                "Upserted",
+                "Vector",
+            ),
             ".description": ("Description", "ModelVectors", "Move"),
             ".edge.index": ("EdgeIndex",),
             ".edge.optimize": ("Graph", "optimize_index"),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,10 @@ from service.index.description import Description
 Vector = npt.NDArray[np.float32]
 # Marks the payload of what is left of a deleted note: the version it had.
 DELETED = "deleted_version"
+# What became of a note that was to be stored, see `NoteIndex.upsert`; restored or buried; deleted.
+Upserted = Literal["stored", "overtaken", "buried"]
+Restored = Literal["stored", "deleted", "unchanged", "kept"]
+Deleted = Literal["deleted", "missing"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class IndexedNote:
     @property
     def version(self) -> int | None:
         """The client's version."""
-        version: int | None = self.payload["version"]
+        version: int | None = self.payload.get("version")
         return version
 
 
@@ -66,6 +70,10 @@ class Tombstone:
     def payload(self) -> dict[str, Any]:
         """As it is stored."""
         return {"id": self.id, DELETED: self.version}
+
+
+# What is stored under an id.
+Entry = IndexedNote | Tombstone
 
 
 @dataclass(frozen=True)
@@ -127,18 +135,31 @@ class NoteIndex(Protocol):
     vector_name: str
     shared: bool
 
-    async def upsert(self, notes: Sequence[IndexedNote]) -> None:
+    async def upsert(self, notes: Sequence[IndexedNote], *, seen: Mapping[str, Entry] | None = None) -> list[Upserted]:
         """Stores notes with their vectors, durably, before it returns.
 
         A stored note of a higher version is kept, so that a late write does no harm, and so is a deletion of the same or a higher
         one: a note that was deleted comes back by a new version only. One of the same version is replaced: it is the
         same note, or the client has numbered two alike and the last write counts. A note without a version replaces whatever is
         stored, its version and its deletion included, and is itself replaced by any.
+
+        Args:
+            notes: with their vectors.
+            seen: what `look` found under their ids, earlier in the same request. It spares a request to a server.
+
+        Returns:
+            What became of each note, in their order: `stored`; `overtaken` by a higher version, which was kept; `buried`, since it
+            was deleted in this version or a higher one. It was so at one moment between the look and the return. Other clients'
+            writes of that time come before or after that moment.
         """
         ...
 
+    async def look(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Entry]:
+        """What is stored under the ids, by id: notes, and tombstones of deleted notes."""
+        ...
+
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
-        """The stored ones of the notes, by id."""
+        """The notes that are stored under the ids, by id."""
         ...
 
     async def search(
@@ -148,10 +169,14 @@ class NoteIndex(Protocol):
         """The nearest notes by cosine, nearest first; those with `min_score` or more, where it is given."""
         ...
 
-    async def delete(self, ids: Sequence[str]) -> None:
-        """Forgets notes, durably, before it returns; ids that are not stored are passed over.
+    async def delete(self, ids: Sequence[str]) -> list[Deleted]:
+        """Forgets notes, durably, before it returns.
 
-        Of a note with a version its id and version stay, as a tombstone that `upsert` heeds.
+        A note that had a version leaves a tombstone, its id and version, which `upsert` heeds.
+
+        Returns:
+            What became of each note, in the order of the ids: `deleted`; `missing`, since no note was stored under the id. Clients
+            that delete the same note at the same time may each be told `deleted`.
         """
         ...
 
@@ -162,21 +187,27 @@ class NoteIndex(Protocol):
         """
         ...
 
-    async def restore(self, notes: Sequence[IndexedNote]) -> None:
+    async def restore(self, notes: Sequence[IndexedNote]) -> list[Restored]:
         """Stores notes that are missing, durably, and replaces stored ones of a lower version; all others are kept.
 
         A deleted note comes back only in a higher version than the deleted one.
+
+        Returns:
+            What became of each note, in their order: `stored`; `unchanged`, since it was stored already; `kept`: the index keeps
+            another state of the note. See `upsert` for when it was so. On a shared store, clients that restore or bury the same note
+            at the same time may each be told that they did, although the store keeps only what came first.
         """
         ...
 
-    async def deleted(self, ids: Sequence[str]) -> dict[str, int]:
-        """The versions of the tombstones that there are of these notes, by id."""
-        ...
-
-    async def bury(self, tombstones: Sequence[Tombstone]) -> None:
+    async def bury(self, tombstones: Sequence[Tombstone]) -> list[Restored]:
         """Stores tombstones of notes that were deleted elsewhere, durably.
 
-        They take the place of notes and tombstones of the same or a lower version. A note of a higher version, or without one, is kept.
+        They take the place of notes of the same or a lower version and of tombstones of a lower one. A note of a higher version, or
+        without one, is kept.
+
+        Returns:
+            What became of each, in their order: `deleted`; `unchanged`, since the note was deleted already in this version or a
+            higher one; `kept`: the index keeps a note. See `restore` for when it was so.
         """
         ...
 

@@ -1,12 +1,12 @@
 """How a note becomes a point of Qdrant, which both indexes share."""
 
 import uuid
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
-from service.index.base import DELETED, IndexedNote, Tombstone
+from service.index.base import DELETED, Entry, IndexedNote, Tombstone, Vector
 
 # Qdrant takes numbers and UUIDs as ids only; the platform's id is in the payload.
 _NAMESPACE = uuid.UUID("5d2b6f0e-93a5-5c0f-8f0b-6f0f5a3f7c11")
@@ -22,9 +22,39 @@ def score_threshold(min_score: float | None) -> float | None:
     return None if min_score is None else float(np.nextafter(np.float32(min_score), np.float32(-np.inf)))
 
 
-def tombstones_among(payloads: Iterable[Mapping[str, Any]]) -> list[Tombstone]:
-    """Those of the payloads that are of deleted notes."""
-    return [Tombstone(payload["id"], payload[DELETED]) for payload in payloads if DELETED in payload]
+class Record(Protocol):
+    """A point as either library returns it."""
+
+    @property
+    def payload(self) -> dict[str, Any] | None:
+        """What was stored with it."""
+        ...
+
+    @property
+    def vector(self) -> object:
+        """Its vectors by name, where they were asked for."""
+        ...
+
+
+def vector_of(record: Record, vector_name: str) -> Vector | None:
+    """The point's vector of one model, (dimensions,); None where it was not asked for, or the point has none."""
+    own = record.vector.get(vector_name) if isinstance(record.vector, dict) else None
+    return np.asarray(own, dtype=np.float32) if own is not None else None
+
+
+def entries(records: Iterable[Record], vector_name: str | None = None) -> list[Entry]:
+    """The notes and tombstones that the points are; the notes with their vectors of one model, or without vectors if None."""
+    return [_entry(record.payload or {}, None if vector_name is None else vector_of(record, vector_name)) for record in records]
+
+
+def notes_among(found: Iterable[Entry]) -> list[IndexedNote]:
+    """Without the tombstones."""
+    return [entry for entry in found if isinstance(entry, IndexedNote)]
+
+
+def tombstones_among(found: Iterable[Entry]) -> list[Tombstone]:
+    """Without the notes."""
+    return [entry for entry in found if isinstance(entry, Tombstone)]
 
 
 def by_version(notes: Iterable[IndexedNote]) -> dict[int | None, list[IndexedNote]]:
@@ -33,3 +63,7 @@ def by_version(notes: Iterable[IndexedNote]) -> dict[int | None, list[IndexedNot
     for note in notes:
         groups.setdefault(note.version, []).append(note)
     return groups
+
+
+def _entry(payload: dict[str, Any], vector: Vector | None) -> Entry:
+    return Tombstone(payload["id"], payload[DELETED]) if DELETED in payload else IndexedNote(payload, vector)

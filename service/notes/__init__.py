@@ -5,25 +5,32 @@ from typing import TYPE_CHECKING
 from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from service.index import IndexedNote as IndexedNote, NoteFilter as NoteFilter, ScoredNote as ScoredNote, Vector as Vector
+    from service.index import (
+        IndexedNote as IndexedNote,
+        NoteFilter as NoteFilter,
+        Restored as Restored,
+        ScoredNote as ScoredNote,
+        Vector as Vector,
+    )
     from service.notes.archive import (
         ArchivedNote as ArchivedNote,
         Deletion as Deletion,
         NoteArchive as NoteArchive,
-        Restored as Restored,
         archived as archived,
     )
     from service.notes.diversity import CANDIDATES as CANDIDATES, Page as Page
     from service.notes.service import NoteService as NoteService
     from service.notes.suggestions import SuggestionPrompts as SuggestionPrompts
+    from service.notes.vectors import vector_from_base64 as vector_from_base64, vector_to_base64 as vector_to_base64
 else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
-            ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "Restored", "archived"),
+            ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "archived"),
             ".diversity": ("CANDIDATES", "Page"),
             ".service": ("NoteService",),
-            "service.index": ("IndexedNote", "NoteFilter", "ScoredNote", "Vector"),
+            "service.index": ("IndexedNote", "NoteFilter", "Restored", "ScoredNote", "Vector"),
             ".suggestions": ("SuggestionPrompts",),
+            ".vectors": ("vector_from_base64", "vector_to_base64"),
         },
     )

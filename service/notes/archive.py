@@ -1,22 +1,20 @@
 """`NoteArchive`: the index as a whole, out for a backup and in again, vectors as they are."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from notellm.note import Note, NoteId, NoteVersion
 from service.errors import FieldError, InvalidRequest
-from service.index import IndexedNote, NoteIndex, NotePage, Tombstone, Vector
+from service.index import IndexedNote, NoteIndex, NotePage, Restored, Tombstone, Vector
+from service.notes.vectors import vector_from_base64, vector_to_base64
 from service.observability import Metrics
 
 # A vector that has gone through float16 is within this of length 1.
 LENGTH_TOLERANCE = 1e-3
-Restored = Literal["stored", "deleted", "unchanged", "kept"]
 
 
 class ArchivedNote(BaseModel):
@@ -46,7 +44,7 @@ class Deletion(BaseModel):
 def archived(note: IndexedNote) -> dict[str, JsonValue]:
     """An `ArchivedNote` as JSON, of whatever is stored: a note that is refused today is in a backup all the same."""
     fields: dict[str, Any] = {name: note.payload[name] for name in Note.model_fields if note.payload.get(name) is not None}
-    vector = base64.b64encode(note.vector.astype("<f4").tobytes()).decode() if note.vector is not None else None
+    vector = vector_to_base64(note.vector) if note.vector is not None else None
     return {"note": fields, "content_hash": note.payload.get("content_hash"), "vector": vector}
 
 
@@ -110,47 +108,18 @@ class NoteArchive:
                 "vector_name", "another_model", f"the index holds vectors of {self.vector_name}: embed the notes again instead"
             )
         wanted = await asyncio.to_thread(self._indexed, notes)
-        before = await self._get(wanted)
-        unchanged = {note_id for note_id, note in before.items() if note.payload == wanted[note_id].payload}
-        writes = [note for note in wanted.values() if note.id not in unchanged]
-        if not writes:
-            return ["unchanged"] * len(notes)
         with self._metrics.index_operation("restore"):
-            await self._index.restore(writes)
-        after = await self._get([note.id for note in writes])
-        stored = {note.id for note in writes if note.id in after and after[note.id].payload == note.payload}
-        return ["unchanged" if note.id in unchanged else "stored" if note.id in stored else "kept" for note in notes]
+            return await self._index.restore(wanted)
 
     async def bury(self, deletions: Sequence[Deletion]) -> list[Restored]:
         """Deletes notes as they were deleted where the backup was made, durably, before it returns.
 
         A stored note of a higher version, or without one, is kept.
         """
-        ids = [deletion.id for deletion in deletions]
-        before = await self._deleted(ids)
-        writes = [Tombstone(one.id, one.version) for one in deletions if before.get(one.id, -1) < one.version]
-        if writes:
-            with self._metrics.index_operation("bury"):
-                await self._index.bury(writes)
-        after = await self._deleted(ids) if writes else before
-        return [
-            "unchanged"
-            if before.get(one.id, -1) >= one.version
-            else "deleted"
-            if after.get(one.id, -1) >= one.version
-            else "kept"
-            for one in deletions
-        ]
+        with self._metrics.index_operation("bury"):
+            return await self._index.bury([Tombstone(deletion.id, deletion.version) for deletion in deletions])
 
-    async def _deleted(self, ids: Sequence[str]) -> dict[str, int]:
-        with self._metrics.index_operation("get"):
-            return await self._index.deleted(ids)
-
-    async def _get(self, ids: Sequence[str] | dict[str, IndexedNote]) -> dict[str, IndexedNote]:
-        with self._metrics.index_operation("get"):
-            return await self._index.get(list(ids))
-
-    def _indexed(self, notes: Sequence[ArchivedNote]) -> dict[str, IndexedNote]:
+    def _indexed(self, notes: Sequence[ArchivedNote]) -> list[IndexedNote]:
         errors: list[FieldError] = []
         indexed: dict[str, IndexedNote] = {}
         for position, note in enumerate(notes):
@@ -162,7 +131,7 @@ class NoteArchive:
                 indexed[note.id] = IndexedNote(payload, vector)
         if errors:
             raise InvalidRequest("; ".join(f"{error.field}: {error.message}" for error in errors[:3]), errors)
-        return indexed
+        return list(indexed.values())
 
     def _broken_rule(
         self, note: ArchivedNote, payload: dict[str, Any], vector: Vector | None, *, taken: bool
@@ -180,6 +149,6 @@ class NoteArchive:
 
 def _decoded(text: str) -> Vector | None:
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
-    except (binascii.Error, ValueError):
+        return vector_from_base64(text)
+    except ValueError:
         return None

@@ -14,9 +14,9 @@ from notellm.note import Note, NoteText
 from notellm.prompt import FieldName, NotePrompt, TokenizedNote
 from service.caller import beside, caller
 from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
-from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
+from service.index import Entry, IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
-from service.notes.storing import StoredResult, plan, refuse_repeated_ids, too_long
+from service.notes.storing import StoredResult, plan, refuse_repeated_ids, to_write, too_long
 from service.notes.suggestions import SuggestionPrompts, Suggestions
 from service.observability import Metrics
 from service.observability.tracing import part
@@ -84,13 +84,7 @@ class NoteService:
         """Embeds notes without storing them. `field` names them in errors."""
         # A request that would be refused with the shortest notes is refused before it is tokenised: under overload most are.
         self._queues.embeddings.admit([((), self._shortest)] * len(notes))
-        tokenized = await self._tokenize(notes, field=field, strict=strict)
-        prompts = [self._prompt.embedding(note) for note in tokenized]
-        vectors = await self._embed(prompts)
-        return [
-            EmbeddedText(vector, len(prompt), note.truncated)
-            for vector, prompt, note in zip(vectors, prompts, tokenized, strict=True)
-        ]
+        return await self._embed_tokenized(await self._tokenize(notes, field=field, strict=strict))
 
     async def store(self, notes: Sequence[Note], *, strict: bool = False) -> list[StoredResult]:
         """Embeds and stores notes. Returns when all of them are on disk; unchanged ones are neither embedded nor written.
@@ -100,40 +94,44 @@ class NoteService:
             QueueFull, ModelFailed, IndexUnavailable: notes of the request may be stored, each of them whole.
         """
         refuse_repeated_ids(notes)
-        payloads = await asyncio.to_thread(lambda: [note.payload() for note in notes])
+        bare = await asyncio.to_thread(lambda: [IndexedNote(note.payload(), None) for note in notes])
         with self._metrics.index_operation("get"):
-            stored = await self._index.get([note.id for note in notes], with_vectors=True)
-        plans = [plan(payload, stored.get(payload["id"])) for payload in payloads]
-        wanted = [position for position, (_, kept) in enumerate(plans) if kept is None]
+            seen = await self._index.look([note.id for note in notes], with_vectors=True)
+        planned = {note.id: plan(note, seen.get(note.id)) for note in bare}
+        embedded, others = await self._embed_planned(notes, planned, strict=strict)
+        results = planned | embedded
+        overtaken = await self._write(to_write(bare, results, others), seen)
+        results |= {note_id: replace(results[note_id], status="stale", vector=None) for note_id in overtaken}
+        for status, count in Counter(result.status for result in results.values()).items():
+            self._metrics.notes.labels(status).inc(count)
+        return list(results.values())
+
+    async def _embed_planned(
+        self, notes: Sequence[Note], planned: Mapping[str, StoredResult], *, strict: bool
+    ) -> tuple[dict[str, StoredResult], dict[str, Mapping[str, Vector]]]:
+        """Embeds the notes that lack a vector. With `strict` all notes are tokenised, to refuse each that is too long.
+
+        Returns:
+            What became of these, and the vectors of the other model, both by the notes' ids.
+        """
+        wanted = [note for note in notes if planned[note.id].lacks_vector]
         self._queues.embeddings.admit([((), self._shortest)] * len(wanted))
-        tokenized = await self._tokenize(notes, field="notes", strict=strict)
-        prompts = [self._prompt.embedding(note) for note in tokenized]
-        changed = [note for note, (status, _) in zip(notes, plans, strict=True) if status == "stored"]
+        read = notes if strict else wanted
+        tokenized = await self._tokenize(read, field="notes", strict=strict)
+        by_id = {note.id: ids for note, ids in zip(read, tokenized, strict=True)}
+        changed = [note for note in notes if planned[note.id].status == "stored"]
         beside = asyncio.create_task(self._embed_beside(changed))
         try:
-            fresh = dict(zip(wanted, await self._embed([prompts[position] for position in wanted]), strict=True))
+            texts = await self._embed_tokenized([by_id[note.id] for note in wanted])
             others = await beside
         finally:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)  # asyncio logs whole what nobody has asked for
-        results = [
-            StoredResult(status, len(prompt), ids.truncated, fresh[position] if kept is None else kept)
-            for position, ((status, kept), prompt, ids) in enumerate(zip(plans, prompts, tokenized, strict=True))
-        ]
-        overtaken = await self._write(
-            [
-                IndexedNote(payload, result.vector, others.get(payload["id"], {}))
-                for payload, result in zip(payloads, results, strict=True)
-                if result.status == "stored"
-            ]
-        )
-        results = [
-            replace(result, status="stale", vector=None) if result.status == "stale" or note.id in overtaken else result
-            for note, result in zip(notes, results, strict=True)
-        ]
-        for status, count in Counter(result.status for result in results).items():
-            self._metrics.notes.labels(status).inc(count)
-        return results
+        results = {
+            note.id: StoredResult("stored", text.vector, text.tokens, text.truncated)
+            for note, text in zip(wanted, texts, strict=True)
+        }
+        return results, others
 
     async def vectors(self, notes: Sequence[NoteText]) -> list[Vector]:
         """The embeddings of notes, for those who store them: a migration."""
@@ -155,19 +153,13 @@ class NoteService:
             return {}
         return {note.id: {companion.vector_name: vector} for note, vector in zip(notes, vectors, strict=True)}
 
-    async def _write(self, writes: Sequence[IndexedNote]) -> set[str]:
-        """Upserts, and returns the ids for which there is a higher version meanwhile, or the deletion of this or a higher one."""
+    async def _write(self, writes: Sequence[IndexedNote], seen: Mapping[str, Entry]) -> set[str]:
+        """Upserts, and returns the ids of the notes that were not stored, since something newer has come in between."""
         if not writes:
             return set()
         with self._metrics.index_operation("upsert"):
-            await self._index.upsert(writes)
-        versions = {note.id: version for note in writes if (version := note.version) is not None}
-        if not versions:
-            return set()
-        with self._metrics.index_operation("get"):
-            found = await self._index.get(list(versions))
-        kept = {note_id for note_id, note in found.items() if note.version is None or note.version <= versions[note_id]}
-        return versions.keys() - kept
+            outcomes = await self._index.upsert(writes, seen=seen)
+        return {note.id for note, outcome in zip(writes, outcomes, strict=True) if outcome != "stored"}
 
     async def get(self, note_id: str, *, with_vector: bool = False) -> IndexedNote:
         """A stored note.
@@ -183,11 +175,10 @@ class NoteService:
         Raises:
             NoteNotFound: there is none under the id.
         """
-        with self._metrics.index_operation("get"):
-            if not await self._index.get([note_id]):
-                raise NoteNotFound(f"not stored: {note_id}, so that there is nothing to delete")
         with self._metrics.index_operation("delete"):
-            await self._index.delete([note_id])
+            outcomes = await self._index.delete([note_id])
+        if outcomes == ["missing"]:
+            raise NoteNotFound(f"not stored: {note_id}, so that there is nothing to delete")
 
     async def similar_to_stored(
         self, ids: Sequence[str], where: NoteFilter, *, skip_missing: bool = False, **page: Unpack[Page]
@@ -261,6 +252,8 @@ class NoteService:
         return self._prompt.max_embedding_tokens
 
     async def _tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
+        if not notes:
+            return []
         with part("tokenize", notes=len(notes)):
             tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
         for note in tokenized:
@@ -271,6 +264,14 @@ class NoteService:
                 f"strict was asked for, and too long are: {', '.join(error.field for error in errors[:5])}", errors
             )
         return tokenized
+
+    async def _embed_tokenized(self, notes: Sequence[TokenizedNote]) -> list[EmbeddedText]:
+        prompts = [self._prompt.embedding(note) for note in notes]
+        vectors = await self._embed(prompts)
+        return [
+            EmbeddedText(vector, len(prompt), note.truncated)
+            for vector, prompt, note in zip(vectors, prompts, notes, strict=True)
+        ]
 
     async def _embed(self, prompts: Sequence[Ids]) -> list[Vector]:
         if not prompts:

@@ -1,36 +1,61 @@
 """What becomes of notes that are sent to be stored."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from notellm.note import Note
 from notellm.prompt import FieldName, TokenizedNote
 from service.errors import FieldError, InvalidRequest
-from service.index import IndexedNote, Vector
+from service.index import Entry, IndexedNote, Tombstone, Vector
+from service.index.outcomes import upserted
 
 Status = Literal["stored", "unchanged", "stale", "embedded"]
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """What became of a note. No vector if a newer version was kept, or the deletion of this one."""
+    """What becomes of a note.
+
+    Attributes:
+        status: of the note.
+        vector: that was kept or computed, (dimensions,); None as long as it has to be computed, and for a stale note.
+        tokens: of the prompt that was embedded; 0 if nothing had to be embedded.
+        truncated: fields that were cut in that prompt.
+    """
 
     status: Status
-    tokens: int
-    truncated: tuple[FieldName, ...]
-    vector: Vector | None
+    vector: Vector | None = None
+    tokens: int = 0
+    truncated: tuple[FieldName, ...] = ()
+
+    @property
+    def lacks_vector(self) -> bool:
+        """Whether the note has to be embedded before it is stored."""
+        return self.status == "stored" and self.vector is None
 
 
-def plan(payload: dict[str, Any], stored: IndexedNote | None) -> tuple[Status, Vector | None]:
-    """What to do with a note, and the vector that can be kept; no vector means that it has to be embedded."""
-    if stored is None or stored.vector is None:
-        return "stored", None
-    if payload["version"] is not None and stored.version is not None and stored.version > payload["version"]:
-        return "stale", stored.vector
-    if stored.payload == payload:
-        return "unchanged", stored.vector
-    return "stored", stored.vector if stored.payload["content_hash"] == payload["content_hash"] else None
+def plan(note: IndexedNote, found: Entry | None) -> StoredResult:
+    """What is to become of a note that comes without a vector, by what is stored under its id."""
+    if upserted(note, found) != "stored":
+        return StoredResult("stale")
+    if found is None or isinstance(found, Tombstone) or found.vector is None:
+        return StoredResult("stored")
+    if found.payload == note.payload:
+        return StoredResult("unchanged", found.vector)
+    same_text = found.payload["content_hash"] == note.payload["content_hash"]
+    return StoredResult("stored", found.vector if same_text else None)
+
+
+def to_write(
+    notes: Sequence[IndexedNote], results: Mapping[str, StoredResult], others: Mapping[str, Mapping[str, Vector]]
+) -> list[IndexedNote]:
+    """Those of the notes that are to be stored, with their vectors and those of other models, all by the notes' ids."""
+    return [
+        replace(note, vector=results[note.id].vector, others=others.get(note.id, {}))
+        for note in notes
+        if results[note.id].status == "stored"
+    ]
 
 
 def refuse_repeated_ids(notes: Sequence[Note]) -> None:

@@ -1,6 +1,5 @@
 """What the routes share: the running service, and how vectors and errors are written."""
 
-import base64
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
@@ -8,7 +7,7 @@ from fastapi import Depends, Header, Request
 from service.caller import MAX_TIMEOUT_SECONDS, Priority
 from service.errors import PROBLEM_JSON
 from service.http.schemas import Encoding
-from service.notes import Vector
+from service.notes import Vector, vector_to_base64
 from service.serving import Runtime, ServedModel
 from service.settings import Settings
 
@@ -56,7 +55,7 @@ async def check_caller(
 def encode_vector(vector: Vector, encoding: Encoding) -> list[float] | str:
     """A vector as numbers, or as base64 of its little-endian float32 bytes."""
     if encoding == "base64":
-        return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+        return vector_to_base64(vector)
     return [float(value) for value in vector]
 
 

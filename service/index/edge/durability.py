@@ -34,6 +34,11 @@ class Durability:
             self._ledger.write(count(self._shard))
             self._behind = False
 
+    def retrieve(self, points: "list[edge.PointId]", *, with_vectors: bool = False) -> "list[edge.Record]":
+        """Those of the points that there are. Who finds a note here may tell a client that it is stored: `catch_up` comes first."""
+        self.catch_up()
+        return self._shard.retrieve(points, True, with_vectors)
+
     def expect_fewer(self, notes: int) -> None:
         """Before so many notes are deleted: a ledger that is killed afterwards must not count them."""
         self._ledger.write(max(0, count(self._shard) - notes))

@@ -1,4 +1,4 @@
-"""What Qdrant Edge is asked for: filters of searches, of conditional writes, of pages."""
+"""What Qdrant Edge is asked for: filters of searches and of pages."""
 
 from uuid import UUID
 
@@ -19,31 +19,6 @@ def matching(where: NoteFilter) -> edge.Filter:
         must.append(edge.FieldCondition("created_at", range=edge.RangeDateTime(gt=where.created_after.isoformat())))
     excluded: set[edge.PointId] = {UUID(point_id(note_id)) for note_id in where.exclude}
     return edge.Filter(must=must, must_not=[edge.HasIdCondition(excluded)] if excluded else [])
-
-
-def not_newer_than(version: int | None) -> edge.Filter | None:
-    """What a write of this version replaces: neither a newer note, nor a deletion that it comes too late for."""
-    if version is None:
-        return None
-    newer = edge.FieldCondition("version", range=edge.RangeFloat(gt=float(version)))
-    deleted = edge.FieldCondition(DELETED, range=edge.RangeFloat(gte=float(version)))
-    return edge.Filter(must_not=[newer, deleted])
-
-
-def older_than(version: int | None) -> edge.Filter:
-    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
-    before = edge.RangeFloat(lt=float(version or 0))
-    return edge.Filter(should=[edge.FieldCondition("version", range=before), edge.FieldCondition(DELETED, range=before)])
-
-
-def buried_by(version: int) -> edge.Filter:
-    """What a tombstone of this version replaces."""
-    return edge.Filter(
-        should=[
-            edge.FieldCondition("version", range=edge.RangeFloat(lte=float(version))),
-            edge.FieldCondition(DELETED, range=edge.RangeFloat(lt=float(version))),
-        ]
-    )
 
 
 def tombstones() -> edge.Filter:

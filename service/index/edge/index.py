@@ -2,30 +2,41 @@
 
 import asyncio
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-import numpy as np
 import qdrant_edge as edge
 
 from service.durable_files import make_directory
 from service.errors import IndexUnavailable, ServiceError, StartupError
-from service.index.base import DELETED, IndexedNote, IndexState, NoteFilter, NotePage, ScoredNote, Tombstone, Vector
+from service.index.base import (
+    Deleted,
+    Entry,
+    IndexedNote,
+    IndexState,
+    NoteFilter,
+    NotePage,
+    Restored,
+    ScoredNote,
+    Tombstone,
+    Upserted,
+    Vector,
+)
 from service.index.description import Description
 from service.index.edge.disk import DiskReserve
 from service.index.edge.durability import Durability
 from service.index.edge.files import DescriptionFile, load_shard, refused
-from service.index.edge.filters import lacking_vector, matching, not_newer_than, older_than, tombstones, without_vector
+from service.index.edge.filters import lacking_vector, matching, tombstones, without_vector
 from service.index.edge.integrity import Ledger, check_integrity, count, failed
 from service.index.edge.remembered import Remembered
 from service.index.edge.search import search_params
 from service.index.edge.swap import recover, tidy
-from service.index.edge.tombstones import burial, left_of
 from service.index.edge.vectors import EdgeVectors
-from service.index.points import by_version, point_id, score_threshold, tombstones_among
+from service.index.edge.writes import EdgeWriter
+from service.index.points import entries, notes_among, point_id, score_threshold, tombstones_among, vector_of
 
 Result = TypeVar("Result")
 
@@ -44,7 +55,7 @@ class EdgeIndex:
         self.vector_name = vector_name
         self._shard = vectors.shard
         self._vectors = vectors
-        self._durable = Durability(vectors.shard, ledger)
+        self._writer = EdgeWriter(vectors, Durability(vectors.shard, ledger), reserve)
         self._reserve = reserve
         self._tombstones = Remembered(self._count_tombstones)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
@@ -93,15 +104,20 @@ class EdgeIndex:
         view.vector_name = vector_name
         return view
 
-    async def upsert(self, notes: Sequence[IndexedNote]) -> None:
-        """See `NoteIndex.upsert`."""
-        await self._call(lambda: self._upsert(notes, not_newer_than))
+    async def upsert(self, notes: Sequence[IndexedNote], *, seen: Mapping[str, Entry] | None = None) -> list[Upserted]:
+        """See `NoteIndex.upsert`. What was seen before does not matter: it is looked at again, in the same step as the write."""
+        return await self._call(lambda: self._writer.upsert(notes, self.vector_name))
+
+    async def look(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Entry]:
+        """See `NoteIndex.look`."""
+        points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
+        records = await self._call(lambda: self._writer.durable.retrieve(points, with_vectors=with_vectors))
+        return {entry.id: entry for entry in entries(records, self.vector_name)}
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
         """See `NoteIndex.get`."""
-        points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
-        records = await self._call(lambda: self._retrieve(points, with_vectors=with_vectors))
-        return {note.id: note for note in self._notes(records)}
+        found = await self.look(ids, with_vectors=with_vectors)
+        return {note.id: note for note in notes_among(found.values())}
 
     async def search(
         self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
@@ -125,10 +141,9 @@ class EdgeIndex:
 
         return await self._call(search)
 
-    async def delete(self, ids: Sequence[str]) -> None:
+    async def delete(self, ids: Sequence[str]) -> list[Deleted]:
         """See `NoteIndex.delete`."""
-        points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
-        await self._call(lambda: self._delete(points))
+        return await self._call(lambda: self._writer.delete(ids))
 
     async def scroll(self, *, start: str | None = None, limit: int, lacking: bool = False) -> NotePage:
         """See `NoteIndex.scroll`."""
@@ -140,22 +155,16 @@ class EdgeIndex:
             with_vector=not lacking,
         )
         records, following = await self._call(lambda: self._shard.scroll(request))
-        deleted = tombstones_among(record.payload or {} for record in records)
-        return NotePage(self._notes(records), str(following) if following is not None else None, deleted)
+        found = entries(records, self.vector_name)
+        return NotePage(notes_among(found), str(following) if following is not None else None, tombstones_among(found))
 
-    async def restore(self, notes: Sequence[IndexedNote]) -> None:
+    async def restore(self, notes: Sequence[IndexedNote]) -> list[Restored]:
         """See `NoteIndex.restore`."""
-        await self._call(lambda: self._upsert(notes, older_than))
+        return await self._call(lambda: self._writer.restore(notes, self.vector_name))
 
-    async def deleted(self, ids: Sequence[str]) -> dict[str, int]:
-        """See `NoteIndex.deleted`."""
-        points: list[edge.PointId] = [UUID(point_id(note_id)) for note_id in ids]
-        records = await self._call(lambda: self._retrieve(points))
-        return {left.id: left.version for left in tombstones_among(record.payload or {} for record in records)}
-
-    async def bury(self, tombstones: Sequence[Tombstone]) -> None:
+    async def bury(self, tombstones: Sequence[Tombstone]) -> list[Restored]:
         """See `NoteIndex.bury`."""
-        await self._call(lambda: self._write([burial(left) for left in tombstones]))
+        return await self._call(lambda: self._writer.bury(tombstones))
 
     async def count(self, *, lacking: bool = False) -> int:
         """See `NoteIndex.count`."""
@@ -163,7 +172,7 @@ class EdgeIndex:
 
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.fill`."""
-        await self._call(lambda: self._fill(notes))
+        await self._call(lambda: self._writer.fill(notes, self.vector_name))
 
     async def describe(self) -> Description:
         """See `NoteIndex.describe`."""
@@ -201,7 +210,7 @@ class EdgeIndex:
         """See `NoteIndex.close`."""
         await self._call(self._shard.close)
         self._executor.shutdown()
-        self._durable.close()
+        self._writer.durable.close()
 
     async def _call(self, function: Callable[[], Result]) -> Result:
         try:
@@ -213,52 +222,9 @@ class EdgeIndex:
                 raise
             raise IndexUnavailable(f"the embedded index failed: {error}") from error
 
-    def _upsert(self, notes: Sequence[IndexedNote], replaced: Callable[[int | None], edge.Filter | None]) -> None:
-        operations = []
-        for version, group in by_version(notes).items():
-            points = [self._point(note) for note in group]
-            operations.append(edge.UpdateOperation.upsert_points(points, condition=replaced(version)))
-        self._write(operations)
-
-    def _delete(self, points: "list[edge.PointId]") -> None:
-        """A tombstone takes the place of its note in one step: a kill leaves one of the two."""
-        self._reserve.check()
-        records = [record for record in self._retrieve(points) if DELETED not in (record.payload or {})]
-        left = {record.id: left_of(record) for record in records}
-        operations = []
-        if buried := [tombstone for tombstone in left.values() if tombstone]:
-            operations.append(edge.UpdateOperation.upsert_points(buried))
-        if gone := [point for point, tombstone in left.items() if not tombstone]:
-            self._durable.expect_fewer(len(gone))
-            operations.append(edge.UpdateOperation.delete_points(gone))
-        if operations:
-            self._write(operations)
-
-    def _fill(self, notes: Sequence[IndexedNote]) -> None:
-        by_point = {UUID(point_id(note.id)): note for note in notes}
-        ids: list[edge.PointId] = list(by_point)
-        filled = [
-            edge.PointVectors(record.id, {self.vector_name: note.vector.tolist()})
-            for record in self._retrieve(ids)
-            if isinstance(record.id, UUID)
-            and (note := by_point[record.id]).vector is not None
-            and (record.payload or {}).get("content_hash") == note.payload["content_hash"]
-        ]
-        if filled:
-            self._write([edge.UpdateOperation.update_vectors(filled)])
-
     def _describe_as(self, description: Description) -> None:
         self._reserve.check()
         self._vectors.describe_as(description)
-
-    def _write(self, operations: Sequence[edge.UpdateOperation]) -> None:
-        self._reserve.check()
-        self._durable.write(operations)
-
-    def _retrieve(self, points: "list[edge.PointId]", *, with_vectors: bool = False) -> "list[edge.Record]":
-        """Who finds a note here may tell a client that it is stored: what could not be brought to the disk is brought there first."""
-        self._durable.catch_up()
-        return self._shard.retrieve(points, True, with_vectors)
 
     def _count(self) -> int:
         return count(self._shard) - self._tombstones.value()
@@ -271,19 +237,5 @@ class EdgeIndex:
         """An exact count looks at each point that it counts, and nothing else in the process runs meanwhile."""
         return self._shard.count(edge.CountRequest(exact=True, filter=tombstones()))
 
-    def _point(self, note: IndexedNote) -> edge.Point:
-        if note.vector is None:
-            raise ValueError(f"note {note.id} has no vector")
-        vectors: dict[str, Any] = {**self._vectors.held({self.vector_name: note.vector, **note.others})}
-        return edge.Point(UUID(point_id(note.id)), vectors, note.payload)
-
-    def _notes(self, records: "Sequence[edge.Record]") -> list[IndexedNote]:
-        stored = ((record.payload or {}, record.vector) for record in records)
-        return [IndexedNote(payload, self._vector_of(vectors)) for payload, vectors in stored if DELETED not in payload]
-
     def _scored(self, point: edge.ScoredPoint) -> ScoredNote:
-        return ScoredNote(point.payload or {}, point.score, self._vector_of(point.vector))
-
-    def _vector_of(self, vectors: object) -> Vector | None:
-        own = vectors.get(self.vector_name) if isinstance(vectors, dict) else None
-        return np.asarray(own, dtype=np.float32) if own is not None else None
+        return ScoredNote(point.payload or {}, point.score, vector_of(point, self.vector_name))

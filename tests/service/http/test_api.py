@@ -60,6 +60,8 @@ async def test_an_unchanged_note_is_not_embedded_again(client: httpx.AsyncClient
     assert [note["status"] for note in again] == ["unchanged"] * len(NOTES)
     assert sum(embedded_prompts) == len(NOTES)
     np.testing.assert_allclose([n["vector"] for n in again], [n["vector"] for n in first], atol=1e-6)
+    assert all(note["tokens"] > 0 for note in first)
+    assert [(note["tokens"], note["truncated"]) for note in again] == [(0, [])] * len(NOTES)
 
 
 async def test_a_changed_note_replaces_the_stored_one(client: httpx.AsyncClient, embedded_prompts: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from notellm import Note
-from service.index import EdgeIndex, IndexedNote, NoteIndex, ServerIndex, Vector
+from service.index import EdgeIndex, IndexedNote, NoteIndex, ServerIndex, Tombstone, Vector
 from service.index.server.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
 
@@ -48,6 +48,12 @@ def indexed(number: int, **changes: object) -> IndexedNote:
     }
     note = Note.model_validate(fields | changes)
     return IndexedNote(note.payload(), vector(number))
+
+
+async def deleted_versions(index: NoteIndex, ids: Sequence[str]) -> dict[str, int]:
+    """The versions of the tombstones under these ids."""
+    found = await index.look(ids)
+    return {entry.id: entry.version for entry in found.values() if isinstance(entry, Tombstone)}
 
 
 NOTES = [indexed(number) for number in range(20)]

@@ -9,7 +9,7 @@ import pytest
 from service.errors import IndexUnavailable, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Tombstone, Vector
 from service.index.description import Description, ModelVectors, Move
-from tests.service.index.backends import DIMENSIONS, NOTES, indexed, open_index, vector
+from tests.service.index.backends import DIMENSIONS, NOTES, deleted_versions, indexed, open_index, vector
 
 OLD = ModelVectors(vector="m-1", dimensions=DIMENSIONS, checkpoint="/checkpoints/1")
 NEW = ModelVectors(vector="m-2", dimensions=4, checkpoint="/checkpoints/2")
@@ -142,7 +142,7 @@ async def test_tombstones_are_in_the_pages_and_can_be_stored_elsewhere(index: No
         start, first = page.next, False
     left = [Tombstone("n21", 3), Tombstone("n22", 0)]
     assert sorted(found, key=lambda one: one.id) == left
-    assert await index.deleted(["n21", "n22", "n23", "n1", "n99"]) == {"n21": 3, "n22": 0}
+    assert await deleted_versions(index, ["n21", "n22", "n23", "n1", "n99"]) == {"n21": 3, "n22": 0}
     assert (await index.scroll(limit=100, lacking=True)).deleted == []
     async with open_index("edge", tmp_path / "other") as other:
         await other.bury(found)
@@ -158,7 +158,7 @@ async def test_a_tombstone_takes_the_place_of_nothing_that_is_newer(index: NoteI
     await index.upsert([indexed(number, version=version) for number, version in enumerate([2, 3, 4], start=10)])
     await index.delete(["n10", "n11", "n12"])
     await index.bury([Tombstone(f"n{number}", 3) for number in (0, 1, 2, 3, 10, 11, 12, 13)])
-    assert await index.deleted([f"n{number}" for number in range(20)]) == {
+    assert await deleted_versions(index, [f"n{number}" for number in range(20)]) == {
         "n0": 3, "n1": 3, "n10": 3, "n11": 3, "n12": 4, "n13": 3,
     }  # fmt: skip
     assert sorted(await index.get(["n0", "n1", "n2", "n3"])) == await ids(index) == ["n2", "n3"]
@@ -176,7 +176,7 @@ async def test_an_embedded_index_with_tombstones_of_elsewhere_is_opened_again(tm
     async with open_index("edge", tmp_path) as index:
         assert await ids(index) == ["n0", "n1", "n2"]
         assert await index.count() == 3
-        assert len(await index.deleted([f"n{number}" for number in range(10)])) == 5
+        assert len(await deleted_versions(index, [f"n{number}" for number in range(10)])) == 5
 
 
 async def test_deleting_does_not_undo_a_later_version(index: NoteIndex) -> None:

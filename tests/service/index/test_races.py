@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from service.index import ServerIndex
-from tests.service.index.backends import BACKENDS, DIMENSIONS, indexed, open_client
+from service.index import IndexedNote, NoteIndex, ServerIndex, Tombstone
+from tests.service.index.backends import BACKENDS, DIMENSIONS, deleted_versions, indexed, open_client
 
-Meanwhile = Callable[[Callable[[], Awaitable[None]]], None]
+Meanwhile = Callable[[Callable[[], Awaitable[Any]]], None]
+# A write of a note by one of two clients, and what it is told.
+Write = Callable[[NoteIndex, int, str], Awaitable[str]]
 
 
 @pytest.fixture(params=BACKENDS[1:])
@@ -20,7 +22,7 @@ async def racing(
     async with open_client(request.param) as client:
         collection, retrieve = f"test-{uuid.uuid4().hex}", client.retrieve
 
-        def meanwhile(another: Callable[[], Awaitable[None]]) -> None:
+        def meanwhile(another: Callable[[], Awaitable[Any]]) -> None:
             async def reading(*arguments: Any, **options: Any) -> Any:
                 found = await retrieve(*arguments, **options)
                 monkeypatch.undo()
@@ -56,4 +58,90 @@ async def test_a_delete_leaves_a_later_one_in_force(racing: tuple[ServerIndex, M
     await index.upsert([indexed(1, version=3)])
     meanwhile(write_and_delete)
     await index.delete(["n1"])
-    assert await index.deleted(["n1"]) == {"n1": 5}
+    assert await deleted_versions(index, ["n1"]) == {"n1": 5}
+
+
+def upserting(version: int | None) -> Write:
+    async def write(index: NoteIndex, number: int, client: str) -> str:
+        return (await index.upsert([indexed(number, version=version, title=client)]))[0]
+
+    return write
+
+
+def restoring(version: int | None) -> Write:
+    async def write(index: NoteIndex, number: int, client: str) -> str:
+        return (await index.restore([indexed(number, version=version, title=client)]))[0]
+
+    return write
+
+
+async def burying(index: NoteIndex, number: int, client: str) -> str:
+    return (await index.bury([Tombstone(f"n{number}", 2)]))[0]
+
+
+async def deleting(index: NoteIndex, number: int, client: str) -> str:
+    return (await index.delete([f"n{number}"]))[0]
+
+
+WRITES: dict[str, Write] = {
+    **{f"upsert {version}": upserting(version) for version in (None, 1, 2, 3)},
+    **{f"restore {version}": restoring(version) for version in (None, 1, 3)},
+    "bury 2": burying,
+    "delete": deleting,
+}
+
+
+IMPORTS = ("restore", "bury")
+# Without those that have no look to come in behind, and those of two imports, see `service/index/server/writes.py`.
+RACES = [
+    (first, second)
+    for first in WRITES
+    for second in WRITES
+    if first != "upsert None" and not (first.startswith(IMPORTS) and second.startswith(IMPORTS))
+]
+STATES = ["nothing", "note", "note 2", "tombstone 2"]
+
+
+async def begin(index: NoteIndex, state: str) -> None:
+    """Three notes in a state."""
+    await index.upsert([indexed(number, title="before") for number in (1, 2, 3)])
+    if state == "note 2":
+        await index.upsert([indexed(number, version=2, title="before") for number in (1, 2, 3)])
+    elif state != "note":
+        await index.delete(["n1", "n2", "n3"])
+    if state == "tombstone 2":
+        await index.bury([Tombstone(f"n{number}", 2) for number in (1, 2, 3)])
+
+
+async def visible(index: NoteIndex, number: int) -> tuple[str, int | None] | None:
+    """The text and version that a reader finds."""
+    found = (await index.look([f"n{number}"])).get(f"n{number}")
+    return (found.payload["title"], found.version) if isinstance(found, IndexedNote) else None
+
+
+def told(outcome: str) -> str:
+    """Clients that delete a note at the same time may each be told that they did."""
+    return "gone" if outcome in {"deleted", "unchanged", "missing"} else outcome
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_what_two_clients_are_told_is_true_in_one_order_of_their_writes(
+    state: str, racing: tuple[ServerIndex, Meanwhile]
+) -> None:
+    """The second one writes between the look and the write of the first."""
+    index, meanwhile = racing
+    for first, second in RACES:
+        await begin(index, state)
+        outcomes: list[str] = []
+
+        async def another(write: Write = WRITES[second], outcomes: list[str] = outcomes) -> None:
+            outcomes.append(await write(index, 1, "second"))
+
+        meanwhile(another)
+        outcomes.insert(0, await WRITES[first](index, 1, "first"))
+        assert len(outcomes) == 2
+        raced = [*map(told, outcomes), await visible(index, 1)]
+        first_before = [told(await WRITES[first](index, 2, "first")), told(await WRITES[second](index, 2, "second"))]
+        first_after = [told(await WRITES[second](index, 3, "second")), told(await WRITES[first](index, 3, "first"))][::-1]
+        orders = [[*first_before, await visible(index, 2)], [*first_after, await visible(index, 3)]]
+        assert raced in orders, (state, first, second)

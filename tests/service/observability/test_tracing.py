@@ -79,7 +79,7 @@ async def test_every_kind_of_work_is_traced(http: httpx.AsyncClient, spans: Reco
     similar, hashtags, delete = ([span.name for span in spans.of(trace)] for trace in TRACES)
     assert similar == ["index get", "index search", "GET /notes/{note_id}/similar"]
     assert hashtags == ["tokenize", "wait", "forward", "queue generate", "POST /notes/hashtags"]
-    assert delete == ["index get", "index delete", "DELETE /notes/{note_id}"]
+    assert delete == ["index delete", "DELETE /notes/{note_id}"]
 
 
 async def test_requests_that_share_a_batch_are_linked_to_it(gate: Gate, http: httpx.AsyncClient, spans: Recorder) -> None:

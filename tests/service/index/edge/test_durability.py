@@ -45,7 +45,7 @@ async def test_what_was_not_flushed_is_not_reported_as_stored(tmp_path: Path, mo
     index = EdgeIndex.open(tmp_path, vector_name="m-1", dimensions=DIMENSIONS)
     ledger = Ledger(tmp_path / "notes.ledger")
     disk = Flaky(index._shard)
-    monkeypatch.setattr(index, "_durable", Durability(disk, ledger))  # type: ignore[arg-type]
+    monkeypatch.setattr(index._writer, "durable", Durability(disk, ledger))  # type: ignore[arg-type]
     await index.upsert(NOTES[:1])
     ids = [note.id for note in NOTES]
     disk.failing = True
@@ -78,7 +78,7 @@ async def test_a_delete_that_is_killed_half_way_leaves_the_note_or_its_tombstone
     await index.upsert(numbered)
     disk = Flaky(index._shard)
     disk.updates = 1
-    monkeypatch.setattr(index, "_durable", Durability(disk, Ledger(tmp_path / "notes.ledger")))  # type: ignore[arg-type]
+    monkeypatch.setattr(index._writer, "durable", Durability(disk, Ledger(tmp_path / "notes.ledger")))  # type: ignore[arg-type]
     with suppress(IndexUnavailable):
         await index.delete([numbered[0].id])
     await index.close()

@@ -15,6 +15,7 @@ from service.index.edge import optimize as optimize_module, search
 from service.index.edge.integrity import Ledger
 from service.index.edge.optimize import Graph, Optimized, optimize_index
 from service.index.edge.swap import OPTIMIZING, REPLACED, SHARD
+from tests.service.index.backends import deleted_versions
 from tests.service.index.notes import DIMENSIONS, indexed_notes
 
 NAME = "tiny-0"
@@ -186,7 +187,7 @@ async def test_deleted_notes_stay_so_and_are_not_counted(tmp_path: Path) -> None
     done = await optimize(tmp_path)
     assert (done.notes, done.indexed) == (NOTES - 500, NOTES - 500)
     index = open_index(tmp_path)
-    assert await index.deleted(gone) == dict.fromkeys(gone, 1)
+    assert await deleted_versions(index, gone) == dict.fromkeys(gone, 1)
     await index.close()
 
 

@@ -11,7 +11,7 @@ from qdrant_client import AsyncQdrantClient, grpc as protocol
 
 from service.caller import Caller, caller
 from service.errors import IndexUnavailable, StartupError
-from service.index import NoteFilter, ServerIndex
+from service.index import NoteFilter, ServerIndex, Tombstone
 from service.index.server.collection import CollectionSettings
 from service.index.server.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
@@ -137,6 +137,26 @@ async def test_writes_wait_and_carry_their_condition(stand_in: QdrantStandIn, in
     tombstone = deleted.operations[0].upsert
     assert tombstone.update_filter == conditions[0]
     assert set(tombstone.points[0].payload) == {"id", "deleted_version"}
+
+
+async def test_a_write_is_one_request_behind_one_look(stand_in: QdrantStandIn, index: ServerIndex) -> None:
+    numbered, bare = indexed(1, version=2), indexed(2)
+    seen = await index.look(["n1", "n2"])
+    for write, calls in (
+        (lambda: index.upsert([numbered, bare]), ["Get", "UpdateBatch"]),
+        (lambda: index.upsert([numbered, bare], seen=seen), ["UpdateBatch"]),
+        (lambda: index.upsert([bare]), ["UpdateBatch"]),  # whatever is stored, this note replaces it
+        (lambda: index.upsert([indexed(1, version=1)]), ["Get"]),
+        (lambda: index.restore([indexed(1, version=3), indexed(3)]), ["Get", "UpdateBatch"]),
+        (lambda: index.restore([indexed(1, version=3)]), ["Get"]),
+        (lambda: index.delete(["n1", "n2", "n9"]), ["Get", "UpdateBatch"]),
+        (lambda: index.delete(["n1", "n9"]), ["Get"]),
+        (lambda: index.bury([Tombstone("n1", 7)]), ["Get", "UpdateBatch"]),
+        (lambda: index.bury([Tombstone("n1", 7)]), ["Get"]),
+    ):
+        stand_in.requests.clear()
+        await write()
+        assert [name for name, _ in stand_in.requests] == calls
 
 
 @pytest.mark.parametrize("status", [protocol.UpdateStatus.WaitTimeout, protocol.UpdateStatus.Acknowledged])

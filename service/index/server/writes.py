@@ -1,0 +1,137 @@
+"""`ServerWriter`: what is written to a Qdrant server, and what became of it.
+
+A Qdrant server does not say which points a conditional write has skipped. A look after the write could not say it either: by then,
+another client may have written again. So the index is looked at *before* the write, `outcomes` decides by what was seen, and the
+condition goes along with the write in case another client comes in between. What was decided stays true then, too. Say that version 4
+is to be written and nothing newer was seen; another client stores version 5, or deletes version 4; the server skips our write. Now the
+index is as if our write had been done just before the other client's, which would have replaced it: nobody can tell the difference.
+
+There is one exception, imports beside imports, where only the first one counts: see `NoteIndex.restore` and `NoteIndex.bury`.
+`tests/service/index/test_races.py` tries all pairs of writes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from qdrant_client import AsyncQdrantClient, models
+
+from service.index.base import DELETED, Deleted, Entry, IndexedNote, Restored, Tombstone, Upserted
+from service.index.outcomes import buried, decide, restored, upserted
+from service.index.points import by_version, entries, point_id
+from service.index.server.calls import NoAnswer, ServerCalls
+from service.index.server.filters import buried_by, not_newer_than, of_text, older_than, unnumbered
+
+Condition = Callable[[int | None], models.Filter | None]
+# What tells a note from a tombstone, and its version.
+_VERSION = ["id", "version", DELETED]
+
+
+class ServerWriter:
+    """Writes to a collection.
+
+    Args:
+        client: of the server.
+        calls: how it is asked.
+        collection: its name.
+    """
+
+    def __init__(self, client: AsyncQdrantClient, calls: ServerCalls, collection: str) -> None:
+        self._client = client
+        self._calls = calls
+        self._collection = collection
+
+    async def upsert(self, notes: Sequence[IndexedNote], vector_name: str, seen: Mapping[str, Entry] | None) -> list[Upserted]:
+        """See `NoteIndex.upsert`. All notes travel in one request."""
+        if seen is None:
+            seen = await self._look([note.id for note in notes if note.version is not None], _VERSION)
+        outcomes, writes = decide(notes, seen, upserted)
+        await self._store(writes, vector_name, not_newer_than)
+        return outcomes
+
+    async def restore(self, notes: Sequence[IndexedNote], vector_name: str) -> list[Restored]:
+        """See `NoteIndex.restore`."""
+        outcomes, writes = decide(notes, await self._look([note.id for note in notes]), restored)
+        await self._store(writes, vector_name, older_than)
+        return outcomes
+
+    async def bury(self, tombstones: Sequence[Tombstone]) -> list[Restored]:
+        """See `NoteIndex.bury`."""
+        outcomes, writes = decide(tombstones, await self._look([left.id for left in tombstones], _VERSION), buried)
+        await self._write([_burial(left, buried_by(left.version)) for left in writes])
+        return outcomes
+
+    async def delete(self, ids: Sequence[str]) -> list[Deleted]:
+        """See `NoteIndex.delete`. A note that someone else writes in between keeps what is newer than what was seen."""
+        seen = await self._look(ids, _VERSION)
+        notes = {entry.id: entry.version for entry in seen.values() if isinstance(entry, IndexedNote)}
+        # A client that does not number its notes may store them anew, so that no tombstone stays of these.
+        gone: list[models.ExtendedPointId] = [point_id(note_id) for note_id, version in notes.items() if version is None]
+        left = [Tombstone(note_id, version) for note_id, version in notes.items() if version is not None]
+        operations: list[models.UpdateOperation] = [_burial(one, not_newer_than(one.version)) for one in left]
+        if gone:
+            operations.append(models.DeleteOperation(delete=models.FilterSelector(filter=unnumbered(gone))))
+        await self._write(operations)
+        return ["deleted" if note_id in notes else "missing" for note_id in ids]
+
+    async def fill(self, notes: Sequence[IndexedNote], vector_name: str) -> None:
+        """See `NoteIndex.fill`. The server refuses a note that is deleted meanwhile, and leaves the notes after it: fill again."""
+        seen = await self._look([note.id for note in notes], ["content_hash", *_VERSION])
+        await self._write(
+            [
+                models.UpdateVectorsOperation(
+                    update_vectors=models.UpdateVectors(
+                        points=[models.PointVectors(id=point_id(note.id), vector={vector_name: note.vector.tolist()})],
+                        update_filter=of_text(note.payload["content_hash"]),
+                    )
+                )
+                for note in notes
+                if note.vector is not None
+                and isinstance(found := seen.get(note.id), IndexedNote)
+                and found.payload.get("content_hash") == note.payload["content_hash"]
+            ]
+        )
+
+    async def _look(self, ids: Sequence[str], fields: list[str] | None = None) -> dict[str, Entry]:
+        """What is stored, without vectors; only some fields of the payload, or all of them."""
+        points = [point_id(note_id) for note_id in ids]
+        if not points:
+            return {}
+        records = await self._calls.repeatable(
+            lambda: self._client.retrieve(self._collection, points, with_payload=fields or True)
+        )
+        return {entry.id: entry for entry in entries(records)}
+
+    async def _store(self, notes: Sequence[IndexedNote], vector_name: str, replaced: Condition) -> None:
+        await self._write(
+            [
+                models.UpsertOperation(
+                    upsert=models.PointsList(
+                        points=[_point(note, vector_name) for note in group], update_filter=replaced(version)
+                    )
+                )
+                for version, group in by_version(notes).items()
+            ]
+        )
+
+    async def _write(self, operations: Sequence[models.UpdateOperation]) -> None:
+        if operations:  # an empty request is refused
+            await self._calls.once(lambda: self._write_once(operations))
+
+    async def _write_once(self, operations: Sequence[models.UpdateOperation]) -> None:
+        for result in await self._client.batch_update_points(self._collection, operations, wait=True):
+            # Without an error, the server may say that it has noted a write down and not done it yet.
+            if result.status is not models.UpdateStatus.COMPLETED:
+                raise NoAnswer(f"the Qdrant server has not done the write in time ({result.status})")
+
+
+def _point(note: IndexedNote, vector_name: str) -> models.PointStruct:
+    if note.vector is None:
+        raise ValueError(f"note {note.id} has no vector")
+    vectors = {vector_name: note.vector, **note.others}
+    return models.PointStruct(
+        id=point_id(note.id), vector={name: vector.tolist() for name, vector in vectors.items()}, payload=note.payload
+    )
+
+
+def _burial(left: Tombstone, replaced: models.Filter | None) -> models.UpsertOperation:
+    point = models.PointStruct(id=point_id(left.id), vector={}, payload=left.payload)
+    return models.UpsertOperation(upsert=models.PointsList(points=[point], update_filter=replaced))

@@ -1,0 +1,21 @@
+"""How a vector is written as text: in answers, and in backups."""
+
+import base64
+
+import numpy as np
+
+from service.index import Vector
+
+
+def vector_to_base64(vector: Vector) -> str:
+    """The base64 of a vector's little-endian float32 bytes; any vector, (dimensions,)."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+
+
+def vector_from_base64(text: str) -> Vector:
+    """What `vector_to_base64` was given, (dimensions,): the length of the text says how many dimensions there are.
+
+    Raises:
+        ValueError: the text is not base64, or its bytes are not whole float32 numbers.
+    """
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
