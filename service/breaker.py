@@ -1,4 +1,4 @@
-"""`CircuitBreaker`: after several failures in a row, a server that does not answer is left alone for a while."""
+"""`CircuitBreaker`: stops calls to a server for a while after several failures in a row."""
 
 import math
 import time
@@ -9,14 +9,14 @@ from service.errors import Unavailable
 
 
 class CircuitBreaker:
-    """Closed, it lets calls through; open, it refuses them at once; half open, it lets one through to see.
+    """A closed breaker lets calls through, an open one refuses them at once, and a half-open one lets a single call try.
 
     Args:
-        name: of the server, in messages.
-        failure: what a call raises when the server does not answer, and what is raised while the breaker is open.
-        failures: in a row, that open it.
-        pause_seconds: how long it stays open before a call may try again.
-        clock: seconds, monotonic.
+        name: name of the server, for messages.
+        failure: the error of a call that the server does not answer. The breaker raises it, too, while it is open.
+        failures: how many failures in a row open the breaker.
+        pause_seconds: how long the breaker stays open before a call may try again.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class CircuitBreaker:
 
     @property
     def open(self) -> bool:
-        """Whether calls are refused, but for one now and then that sees whether the server is back."""
+        """Whether calls are refused, except for a single one after each pause, which tests whether the server is back."""
         return self._failures >= self._limit
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Wraps one call; a `failure` that leaves it counts as one, anything else is an answer.
+        """Wraps one call. A `failure` raised inside counts as a failure; anything else counts as an answer.
 
         Raises:
-            Unavailable: the breaker is open; a `failure`.
+            Unavailable: the breaker is open, or the call raised a `failure`.
         """
         half_open = self.open
         left = self._opened + self._pause_seconds - self._clock()

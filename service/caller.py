@@ -1,4 +1,4 @@
-"""`Caller`: who asks, how urgently, and until when. Read from the request once, used by every queue on its way."""
+"""`Caller`: who sends a request, its priority and its deadline. Read from the request once and used by every queue."""
 
 import asyncio
 import math
@@ -14,12 +14,12 @@ from starlette.types import Scope
 MAX_TIMEOUT_SECONDS = 3600
 
 
-def _free(tokens: int) -> None:
+def _charge_nobody(tokens: int) -> None:
     """Charges nobody."""
 
 
 class Priority(StrEnum):
-    """Interactive work goes first; bulk work gets what is left, and never nothing."""
+    """Interactive work goes first; bulk work gets the rest, but always makes some progress."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -27,20 +27,20 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks.
+    """The sender of a request.
 
     Attributes:
-        client: among clients, queues are fair.
-        priority: of the request.
-        deadline: on the event loop's clock; after it nobody waits for an answer.
-        charge: is told how many tokens were queued.
-        unasked: whether the service works on its own account: what a queue refuses it is no request.
+        client: the client's name or address; queues share the capacity fairly between clients.
+        priority: the request's priority.
+        deadline: a time on the event loop's clock; after it nobody waits for an answer.
+        charge: called with the number of tokens that were queued.
+        unasked: whether this is the service's own background work: a refusal is not counted as a refused request.
     """
 
     client: str = ""
     priority: Priority = Priority.INTERACTIVE
     deadline: float = math.inf
-    charge: Callable[[int], None] = _free
+    charge: Callable[[int], None] = _charge_nobody
     unasked: bool = False
 
     @classmethod
@@ -51,7 +51,7 @@ class Caller:
         default_timeout: float,
         charge: Callable[[int], None] | None = None,
     ) -> Self:
-        """Reads `X-Request-Timeout` and `X-Priority`. Wrong values count as not there: the routes refuse them."""
+        """Reads `X-Request-Timeout` and `X-Priority`. Ignores invalid values: the routes refuse them."""
         try:
             timeout = float(headers[b"x-request-timeout"])
         except (KeyError, ValueError):
@@ -60,7 +60,7 @@ class Caller:
             timeout = default_timeout
         bulk = headers.get(b"x-priority") == Priority.BULK.encode()
         deadline = asyncio.get_running_loop().time() + timeout
-        return cls(client, Priority.BULK if bulk else Priority.INTERACTIVE, deadline, charge or _free)
+        return cls(client, Priority.BULK if bulk else Priority.INTERACTIVE, deadline, charge or _charge_nobody)
 
     def seconds_left(self) -> float:
         """Time until the deadline; negative after it."""
@@ -68,7 +68,7 @@ class Caller:
 
 
 def client_address(scope: Scope) -> str:
-    """Of a request's client; of an IPv6 one its /64 network, since a client has as many addresses there as it likes."""
+    """Returns the address of a request's client. For IPv6 it is the /64 network, since a client may use any address in it."""
     host = str((scope.get("client") or ("",))[0])
     try:
         address = ip_address(host)
@@ -76,13 +76,13 @@ def client_address(scope: Scope) -> str:
         return host
     if isinstance(address, IPv4Address):
         return host
-    # Proxies that listen on both write IPv4 clients so (`::ffff:192.0.2.1`), and all of them are one /64.
+    # Proxies that listen on both protocols write IPv4 clients as `::ffff:192.0.2.1`. All of these share one /64 network.
     return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
 
 
 def beside(asking: Caller) -> Caller:
-    """The same caller for work that the service does for itself on the way."""
-    return replace(asking, charge=_free, unasked=True)
+    """Returns the same caller for extra work of the service's own: not charged, and a refusal is not counted."""
+    return replace(asking, charge=_charge_nobody, unasked=True)
 
 
 caller: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039 - frozen

@@ -1,4 +1,4 @@
-"""`notellm-serve`: serves a checkpoint; its commands take notes in and out, and change the index.
+"""`notellm-serve`: serves a checkpoint. Its commands import and export notes and change the index.
 
     NOTELLM_CHECKPOINT=path/to/checkpoint notellm-serve
     notellm-serve ingest notes.jsonl
@@ -36,7 +36,7 @@ app.command()(keygen)
 
 @app.callback(invoke_without_command=True)
 def serve(context: typer.Context) -> None:
-    """Serves the checkpoint of NOTELLM_CHECKPOINT. Settings are NOTELLM_* environment variables: docs/configuration.md."""
+    """Serves the checkpoint of NOTELLM_CHECKPOINT. Settings are NOTELLM_* environment variables, see docs/configuration.md."""
     if context.invoked_subcommand is not None:
         return
     settings = load_settings()
@@ -63,7 +63,7 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
         Drain,
         DrainingServer,
         SlowClientProtocol,
-        create_app,  # torch takes seconds to import: a wrong setting is told before that
+        create_app,  # imported late because torch takes seconds: a wrong setting is reported before that
     )
     from service.serving import open_service
 
@@ -78,16 +78,16 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # uvicorn's other parser keeps heads of any size. There is nothing to upgrade to.
+            # Uses h11, since uvicorn's other parser accepts request heads of any size. WebSockets are off: no route uses them.
             http=SlowClientProtocol,
-            limit_concurrency=settings.max_connections,  # as `SlowClientProtocol` means it
+            limit_concurrency=settings.max_connections,  # `SlowClientProtocol` applies it to connections
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
-        # uvicorn ends, then raises the signal once more for whoever handled it before: that must not end us half-way.
+        # When uvicorn ends, it raises the signal again for the previous handler, which must not kill us before we have cleaned up.
         for drained in (signal.SIGTERM, signal.SIGINT):
             signal.signal(drained, lambda *_: None)
         await DrainingServer(config, drain).serve()
@@ -95,18 +95,18 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
 
 
 def freeze_garbage_collector() -> None:
-    """Takes everything that there is now out of the collector's sight; for a process that is about to serve.
+    """Excludes all existing objects from garbage collection. Call it when the process is about to serve.
 
-    Half a million objects of torch and transformers stay until the end. A full collection looks at each, which holds the event loop up
-    for half a second, and does not even begin before a quarter as many new ones have gathered.
+    Half a million objects of torch and transformers live until the process ends. A full collection would visit each of them, which
+    blocks the event loop for half a second, and Python would not start one until a quarter as many new objects exist.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # the collector learns how little is left
+    gc.collect()  # tells the collector how few objects are left, so that it starts the next full collection earlier
 
 
 def main() -> None:
-    """Runs the command line. An expected error is one line on standard error and exit code 1."""
+    """Runs the command line. Prints an expected error as one line on standard error and exits with 1."""
     try:
         app()
     except (StartupError, CommandError, NoteLLMError) as error:

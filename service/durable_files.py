@@ -1,14 +1,14 @@
-"""What a power cut must find as whole as a kill does: files, and the names under which directories hold them."""
+"""Durable files: writes of files and directory entries that survive a power cut, not only the end of the process."""
 
 import os
 from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Brings a file, or the names in a directory, to the disk.
+    """Flushes a file, or the entries of a directory, to the disk.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the file or directory cannot be written to the disk.
     """
     opened = os.open(path, os.O_RDONLY)
     try:
@@ -18,7 +18,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(directory: Path) -> None:
-    """Brings all that lies in a directory to the disk."""
+    """Flushes a directory with everything in it to the disk."""
     for parent, _, names in os.walk(directory):
         for name in names:
             sync(Path(parent) / name)
@@ -26,7 +26,7 @@ def sync_tree(directory: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Makes a directory, and those above it, where they are missing."""
+    """Makes a directory and its missing parents, and flushes their entries to the disk."""
     missing = [place for place in (path, *path.parents) if not place.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for made in missing:
@@ -34,7 +34,7 @@ def make_directory(path: Path) -> None:
 
 
 def replace_durably(path: Path, text: str) -> None:
-    """Writes a file that is there whole or as it was."""
+    """Replaces the content of a file. After a crash the file has either all of its old or all of its new content."""
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,25 +1,26 @@
-"""Every error that a client can see, as `application/problem+json` (RFC 9457).
+"""Every error that a client can see; clients get it as `application/problem+json` (RFC 9457).
 
 ServiceError
 ├── InvalidRequest        422  a field breaks a rule; `errors` names each
 ├── UnreadableBody        400  the body is not JSON in UTF-8
 ├── BodyTooLarge          413  more bytes than the limit
-├── Unauthenticated       401  no API key, or one that is not known
+├── Unauthenticated       401  no API key, or an unknown one
 ├── Forbidden             403  the key does not have the scope that the call needs
 ├── HeadTooLarge          431  the request's line and headers are longer than the limit
-├── NoteNotFound          404  no note under that id
-├── MigrationConflict     409  a migration is in another state than the call needs
-├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to come back
-├── RateLimited           429  the client asks for more than it may; `Retry-After` says when to come back
+├── NoteNotFound          404  there is no note with this id
+├── MigrationConflict     409  the migration is not in the state that the call needs
+├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to try again
+├── RateLimited           429  the client is over its rate limit; `Retry-After` says when to try again
 ├── ModelFailed           500  the forward pass of this request failed
-├── DeadlineExceeded      504  the request's time was over before its answer was there
+├── DeadlineExceeded      504  the deadline passed before the answer was ready
 ├── ShuttingDown          503  the process is draining
-├── EngineUnavailable     503  the engine that runs the model is not there, and is being started or asked for again
-├── IndexUnavailable      503  the vector index did not answer, or refused; `Retry-After` says when to come back
-└── StorageFull           507  the disk of the embedded index is nearly full; reading goes on
+├── EngineUnavailable     503  the engine that runs the model is down and being restarted, or does not answer
+├── IndexUnavailable      503  the vector index did not answer, or refused; `Retry-After` says when to try again
+└── StorageFull           507  the disk of the embedded index is nearly full; reads still work
 
-StartupError is for the operator: the process does not start, and its message says what to change.
-CommandError is for who runs a command beside the service: it ends, and its message says why and how to go on.
+StartupError is for the operator: the process does not start, and the message says what to change.
+CommandError is for the user of a command such as `notellm-serve ingest`: the command stops, and the message says why and how to
+continue.
 """
 
 from collections.abc import Sequence
@@ -32,23 +33,25 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class StartupError(Exception):
-    """The service cannot start as configured; the message says what to change."""
+    """The service cannot start with its configuration; the message says what to change."""
 
 
 class CommandError(Exception):
-    """A command cannot go on; the message says why and what to do."""
+    """A command cannot continue; the message says why and what to do."""
 
 
 class FieldError(BaseModel):
     """One broken rule."""
 
-    field: str = Field(description="Where, as in the request: `notes[3].title`, `query.limit`.", examples=["notes[3].title"])
+    field: str = Field(
+        description="Path of the field in the request: `notes[3].title`, `query.limit`.", examples=["notes[3].title"]
+    )
     rule: str = Field(description="Stable name of the rule.", examples=["string_too_long"])
-    message: str = Field(description="What the rule asks for.", examples=["String should have at most 2000 characters"])
+    message: str = Field(description="What the rule requires.", examples=["String should have at most 2000 characters"])
 
 
 class Problem(BaseModel):
-    """An error as RFC 9457 describes it. `type` is stable: decide by it, not by `detail`."""
+    """An error document as defined by RFC 9457. `type` is stable: let programs check it rather than `detail`."""
 
     type: str = Field(examples=["urn:notellm:problem:invalid-request"])
     title: str = Field(examples=["The request breaks a rule"])
@@ -72,7 +75,7 @@ class ServiceError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Response headers that belong to the error."""
+        """Response headers of this error."""
         return {}
 
     def problem(self, request_id: str | None = None) -> dict[str, Any]:
@@ -87,7 +90,7 @@ class InvalidRequest(ServiceError):
 
     @classmethod
     def of(cls, field: str, rule: str, message: str) -> "InvalidRequest":
-        """The error for a single field."""
+        """Returns the error for a single field."""
         return cls(f"{field}: {message}", [FieldError(field=field, rule=rule, message=message)])
 
 
@@ -98,13 +101,18 @@ class UnreadableBody(ServiceError):
 
 
 class BodyTooLarge(ServiceError):
-    """The body has more bytes than allowed."""
+    """The body has more bytes than the limit."""
 
     status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is over the limit"
 
 
 class Unauthenticated(ServiceError):
-    """The request has no API key, or one that is not known."""
+    """The request has no API key, or an unknown one.
+
+    Args:
+        detail: the message.
+        shown: whether the request had a key.
+    """
 
     status, kind, title = HTTPStatus.UNAUTHORIZED, "unauthenticated", "An API key is needed"
 
@@ -114,12 +122,17 @@ class Unauthenticated(ServiceError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """As RFC 6750 has it."""
+        """The challenge that RFC 6750 requires."""
         return {"WWW-Authenticate": 'Bearer realm="notellm"' + (', error="invalid_token"' if self.shown else "")}
 
 
 class Forbidden(ServiceError):
-    """The key does not have the scope that the call needs."""
+    """The key does not have the scope that the call needs.
+
+    Args:
+        detail: the message.
+        needed: the scope.
+    """
 
     status, kind, title = HTTPStatus.FORBIDDEN, "forbidden", "The API key may not do this"
 
@@ -129,26 +142,26 @@ class Forbidden(ServiceError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """As RFC 6750 has it."""
+        """The challenge that RFC 6750 requires."""
         return {"WWW-Authenticate": f'Bearer realm="notellm", error="insufficient_scope", scope="{self.needed}"'}
 
 
 class HeadTooLarge(ServiceError):
-    """The request's line and headers are longer than allowed."""
+    """The request's line and headers are longer than the limit."""
 
-    status, kind, title = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The head is over the limit"
+    status, kind, title = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The request head is over the limit"
 
 
 class NoteNotFound(ServiceError):
-    """No note is stored under the id."""
+    """There is no note with this id."""
 
-    status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note under this id"
+    status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note with this id"
 
 
 class MigrationConflict(ServiceError):
-    """The migration is in another state than the call needs."""
+    """The migration is not in the state that the call needs."""
 
-    status, kind, title = HTTPStatus.CONFLICT, "migration-conflict", "The migration is in another state"
+    status, kind, title = HTTPStatus.CONFLICT, "migration-conflict", "The migration is not in the state that the call needs"
 
 
 class _TooMuch(ServiceError):
@@ -160,20 +173,20 @@ class _TooMuch(ServiceError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to come back, in seconds."""
+        """`Retry-After`: seconds after which to try again."""
         return {"Retry-After": str(self.retry_after)}
 
 
 class QueueFull(_TooMuch):
-    """More tokens are waiting than allowed."""
+    """More tokens are waiting than the limit."""
 
     kind, title = "queue-full", "Too much work is waiting"
 
 
 class RateLimited(_TooMuch):
-    """The client asks for more than it may."""
+    """The client is over its rate limit."""
 
-    kind, title = "rate-limited", "The client asks for more than it may"
+    kind, title = "rate-limited", "The client is over its rate limit"
 
 
 class ModelFailed(ServiceError):
@@ -183,9 +196,9 @@ class ModelFailed(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """The request's time was over before its answer was there."""
+    """The deadline passed before the answer was ready."""
 
-    status, kind, title = HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "The request took longer than it may"
+    status, kind, title = HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "The request missed its deadline"
 
 
 class ShuttingDown(ServiceError):
@@ -195,12 +208,12 @@ class ShuttingDown(ServiceError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """So that the client's next try opens a connection to another replica."""
+        """Close the connection, so that the client's next try may reach another replica."""
         return {"Connection": "close", "Retry-After": "1"}
 
 
 class Unavailable(ServiceError):
-    """Something that the service needs is not there. Base of the two errors below."""
+    """A part that the service needs is not available. Base of the two errors below."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -210,12 +223,12 @@ class Unavailable(ServiceError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to come back, in seconds."""
+        """`Retry-After`: seconds after which to try again."""
         return {"Retry-After": str(self.retry_after)}
 
 
 class EngineUnavailable(Unavailable):
-    """The engine that runs the model is not there: it ended, is being started, or does not answer."""
+    """The engine that runs the model has ended, is being started, or does not answer."""
 
     kind, title = "engine-unavailable", "The model's engine is not available"
 
@@ -227,7 +240,7 @@ class IndexUnavailable(Unavailable):
 
 
 class StorageFull(ServiceError):
-    """The disk of the embedded index is nearly full: nothing is written until there is room again."""
+    """The disk of the embedded index is nearly full; the index takes no writes until there is space again."""
 
     status, kind, title = HTTPStatus.INSUFFICIENT_STORAGE, "storage-full", "The disk of the index is full"
 
@@ -235,7 +248,7 @@ class StorageFull(ServiceError):
 def problem(
     status: int, kind: str, title: str, detail: str, *, request_id: str | None = None, errors: Sequence[FieldError] = ()
 ) -> dict[str, Any]:
-    """A problem document. `kind` becomes the last part of its `type`."""
+    """Returns a problem document. `kind` becomes the last part of its `type`."""
     document = Problem(
         type=f"urn:notellm:problem:{kind}",
         title=title,

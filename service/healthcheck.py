@@ -1,4 +1,4 @@
-"""The container's health check, which needs no other program: exit code 0 while `/health/ready` of this machine says yes.
+"""The container's health check, which needs no other program: exits with 0 if `/health/ready` on this machine answers 200.
 
 python -m service.healthcheck
 """
@@ -12,8 +12,8 @@ TIMEOUT_SECONDS = 4
 
 
 def failure(port: int) -> str | None:
-    """Why the service on this machine should get no traffic, or None."""
-    # Straight to loopback: what reads HTTP_PROXY would leave the container.
+    """Returns why the service on this machine should get no traffic, or None if it is ready."""
+    # Connects straight to loopback: a client that reads HTTP_PROXY would send the request out of the container.
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/health/ready")

@@ -1,1 +1,1 @@
-"""Files of notes, in and out: `notellm-serve ingest`, `export` and `import`."""
+"""The commands for files of notes and for the index: `notellm-serve ingest`, `export`, `import`, `migrate` and `optimize`."""

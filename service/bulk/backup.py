@@ -1,4 +1,4 @@
-"""The backup file: JSON lines. A header, a note a line with its vector or its deletion, and a footer that shows that it is whole."""
+"""The backup file, in JSON lines: a header, one line per note or deletion, and a footer that proves that the file is complete."""
 
 import gzip
 import json
@@ -18,15 +18,16 @@ from service.errors import CommandError
 
 FORMAT: Literal["notellm-backup"] = "notellm-backup"
 PAGE_NOTES = 100
-_CHANGED = "Nothing is written, since the model changed meanwhile: run export again"
+_CHANGED = "Nothing is written, because the model changed during the export: run export again"
 
 
 class Header(BaseModel):
-    """First line.
+    """First line of a backup.
 
     Attributes:
-        format_version: in 1 there were no deletions.
-        vector_name: whose vectors these are: a checkpoint's name and fingerprint.
+        format_version: version of the format; version 1 had no deletions.
+        vector_name: name of the vectors: the checkpoint's name and fingerprint.
+        dimensions: components of a vector.
     """
 
     format: Literal["notellm-backup"] = FORMAT
@@ -36,11 +37,12 @@ class Header(BaseModel):
 
 
 class Footer(BaseModel):
-    """Last line.
+    """Last line of a backup.
 
     Attributes:
-        notes, deleted: how many there must be.
-        without_vector: notes among them that had no vector of the model yet.
+        notes: how many notes the file must hold.
+        deleted: how many deletions the file must hold.
+        without_vector: how many of the notes had no vector of the model yet.
     """
 
     notes: int
@@ -49,10 +51,10 @@ class Footer(BaseModel):
 
 
 async def export(client: ServiceClient, path: Path) -> Footer:
-    """Writes every note of the index to a file, which appears when it is whole; returns how many there are.
+    """Writes every note of the index to a file, which appears when it is complete; returns the counts.
 
     Raises:
-        CommandError: the file cannot be written, or the service does not answer any more, or has dropped the model.
+        CommandError: the file cannot be written, or the service has stopped answering or has dropped the model.
     """
     count, total, deleted, without = 0, 0, 0, 0
     with _whole(path) as stream, Report("export") as report:
@@ -63,7 +65,7 @@ async def export(client: ServiceClient, path: Path) -> Footer:
             for note in page["notes"]:
                 _write(stream, note)
                 without += note.get("vector") is None
-            for left in page.get("deleted", []):  # a service of an earlier release gives none
+            for left in page.get("deleted", []):  # earlier releases of the service do not send this field
                 _write(stream, {"deleted": left})
                 deleted += 1
             count += len(page["notes"])
@@ -74,7 +76,7 @@ async def export(client: ServiceClient, path: Path) -> Footer:
 
 
 async def _pages(client: ServiceClient) -> AsyncIterator[Json]:
-    """All pages, by the vectors of the model that answers when the first one is asked for."""
+    """Yields all pages, with the vectors of the model that answers the first request."""
     page = await client.get("/admin/notes", limit=PAGE_NOTES)
     yield page
     name = page["vector_name"]
@@ -85,23 +87,25 @@ async def _pages(client: ServiceClient) -> AsyncIterator[Json]:
             if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise CommandError(f"{refusal}. {_CHANGED}") from refusal
             raise
-        if page["vector_name"] != name:  # of a release that gives those of the model that answers
-            raise CommandError(f"the export began with vectors of {name}, and {page['vector_name']} answers now. {_CHANGED}")
+        if page["vector_name"] != name:  # earlier releases ignore `vector_name` and send vectors of the model that answers now
+            raise CommandError(f"the export began with vectors of {name}, but {page['vector_name']} answers now. {_CHANGED}")
         yield page
 
 
 def read_header(path: Path) -> Header:
-    """The header of a backup that is whole.
+    """Reads the header of a backup and checks that the file is complete.
 
     Raises:
-        CommandError: it is no backup, or is not whole.
+        CommandError: the file is not a backup, or is incomplete.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             header = Header.model_validate_json(stream.readline())
             last, lines = _last_line(stream)
     except ValidationError as error:
-        raise CommandError(f"{path} is no backup that this release reads: its first line is no header of one") from error
+        raise CommandError(
+            f"{path} is not a backup that this release can read: its first line is not a valid header"
+        ) from error
     except (OSError, EOFError) as error:
         raise CommandError(f"{path} cannot be read: {error}") from error
     with suppress(ValidationError):
@@ -109,14 +113,14 @@ def read_header(path: Path) -> Header:
         if footer.notes + footer.deleted == lines - 1:
             return header
     raise CommandError(
-        f"{path} is not whole: its last line does not say that it holds {max(lines - 1, 0):,} notes. Take another backup"
+        f"{path} is incomplete: its last line does not say that it holds {max(lines - 1, 0):,} notes. Make a new backup"
     )
 
 
 def _last_line(stream: Iterable[bytes]) -> tuple[bytes, int]:
-    """The last line, and how many there are."""
+    """Returns the last line and the number of lines."""
     last, count = b"", 0
-    for count, last in enumerate(stream, start=1):  # noqa: B007 - read behind the loop
+    for count, last in enumerate(stream, start=1):  # noqa: B007 - used after the loop
         pass
     return last, count
 
@@ -127,7 +131,7 @@ def _write(stream: IO[bytes], line: Json) -> None:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream into a file that gets its name when all of it is on disk."""
+    """Opens a stream to a file that gets its name only when all of its content is on disk."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("wb") as raw:
@@ -148,5 +152,5 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def is_frame(line: dict[str, Any]) -> bool:
-    """Whether a line is header or footer."""
+    """Whether a line is the header or the footer."""
     return "note" not in line and ("format" in line or "notes" in line)

@@ -1,4 +1,4 @@
-"""`Batch`: rows that are sent together, and what was wrong with others between them."""
+"""`Batch`: rows that are sent together, and the rejected rows among them."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -9,14 +9,15 @@ from pydantic import ValidationError
 
 from service.bulk.row import Row
 
-# Small enough that a kill costs little, large enough to fill forward passes; and far below the limit of a request's body.
+# Small enough that little work is lost when the command is killed, large enough to fill forward passes, and far below the limit
+# of a request body.
 MAX_ITEMS = 64
 MAX_BYTES = 2**20
 MAX_REJECTS = 1000
 
 
 class Item(Protocol):
-    """What is made of a row."""
+    """The result of parsing a row."""
 
     @property
     def id(self) -> str:
@@ -29,13 +30,13 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that is not stored, and why."""
+    """A rejected row and the reason."""
 
     row: Row
     reason: str
 
     def as_json(self) -> str:
-        """One line: number of the row, reason, and the row as far as it can be read."""
+        """Returns one line of JSON: the row's number, the reason, and the row's content as far as it is readable."""
         content = self.row.content
         if not isinstance(content, bytes):
             return self._line(note=content)
@@ -50,7 +51,15 @@ class Reject:
 
 @dataclass
 class Batch(Generic[ItemT]):
-    """Rows up to `last_row` that follow those of the batch before. No id stands twice."""
+    """Consecutive rows up to `last_row`. Each note id occurs at most once.
+
+    Attributes:
+        last_row: number of the last row.
+        items: the parsed rows.
+        rejects: the rows that could not be parsed.
+        ids: the note ids of the items.
+        size: bytes or characters of the items.
+    """
 
     last_row: int = 0
     items: list[tuple[Row, ItemT]] = field(default_factory=list)
@@ -60,11 +69,11 @@ class Batch(Generic[ItemT]):
 
     @property
     def full(self) -> bool:
-        """Whether it is large enough to be sent."""
+        """Whether the batch is large enough to be sent."""
         return len(self.items) >= MAX_ITEMS or self.size >= MAX_BYTES or len(self.rejects) >= MAX_REJECTS
 
     def add(self, row: Row, item: ItemT) -> None:
-        """Takes a row up."""
+        """Adds a parsed row."""
         self.items.append((row, item))
         self.ids.add(item.id)
         self.size += (
@@ -73,14 +82,14 @@ class Batch(Generic[ItemT]):
 
 
 def batches(rows: Iterable[Row], parse: Callable[[Row], ItemT | None]) -> Iterator[Batch[ItemT]]:
-    """The rows in batches, in order. `parse` gives None for rows that are no notes and raises `ValueError` for bad ones."""
+    """Groups rows into batches, in order. `parse` returns None for rows to skip and raises `ValueError` for bad ones."""
     batch: Batch[ItemT] = Batch()
     for row in rows:
         item = _parsed(row, parse)
         if isinstance(item, Reject):
             batch.rejects.append(item)
         elif item is not None:
-            if item.id in batch.ids:  # the later row has to be stored later
+            if item.id in batch.ids:  # of two rows with the same id, the later one must be stored last
                 yield batch
                 batch = Batch(batch.last_row)
             batch.add(row, item)

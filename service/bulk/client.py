@@ -1,4 +1,4 @@
-"""`ServiceClient`: a client of `notellm-serve` that has time: it waits as it is told, and comes back."""
+"""`ServiceClient`: a patient client of `notellm-serve`. When the service is busy, it waits as `Retry-After` says and tries again."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ _backoff = wait_exponential_jitter(multiplier=0.5, max=30)
 
 
 class Refused(CommandError):
-    """The service refused a request, for a reason that repeating it does not mend.
+    """The service refused a request, and trying again would not help.
 
     Attributes:
-        status: of the answer.
-        reasons: what is wrong with which note of the request, as far as the answer says so.
-        too_many: whether the notes are too many or too large together, so that fewer of them may be taken.
+        status: HTTP status of the answer.
+        reasons: what is wrong with each note, by its position in the request; only the notes that the answer names.
+        too_many: whether the notes together are too many or too large, so that the service may accept fewer of them.
     """
 
     def __init__(self, status: int, problem: Json) -> None:
@@ -39,12 +39,16 @@ class Refused(CommandError):
                 self.reasons.setdefault(int(place[1]), f"{field}: {error['message']}" if field else error["message"])
 
     def place(self, places: Sequence[int]) -> None:
-        """Says where the notes of the request stand among more of them, so that the reasons are those of the right ones."""
+        """Maps `reasons` from positions in the request to positions in a longer list: note `i` is number `places[i]` there."""
         self.reasons = {places[number]: reason for number, reason in self.reasons.items()}
 
 
 class _Busy(Exception):
-    """Come back later."""
+    """The service is busy or unreachable: try again later.
+
+    Attributes:
+        seconds: how long to wait, if the service says so.
+    """
 
     def __init__(self, reason: str, seconds: float | None) -> None:
         super().__init__(reason)
@@ -52,11 +56,11 @@ class _Busy(Exception):
 
 
 class ServiceClient:
-    """Asks a service.
+    """Sends requests to a service and repeats them while it is busy or away.
 
     Args:
-        http: with the service's address and, where it asks for one, its key.
-        patience: seconds after which a request is not tried again; it is given up at once where the next try would come later.
+        http: HTTP client with the address of the service and, if the service needs one, an API key.
+        patience: seconds to keep trying one request. It gives up early if the next try would come too late.
     """
 
     def __init__(self, http: httpx.AsyncClient, *, patience: float) -> None:
@@ -68,11 +72,11 @@ class ServiceClient:
         return await self._ask("GET", path, params=query)
 
     async def post(self, path: str, body: Json) -> Json:
-        """The answer to a request, however often it has to be repeated for that.
+        """Sends a request until it is answered; returns the answer.
 
         Raises:
-            Refused: repeating it would not help.
-            CommandError: the service was busy or away for too long, or wants a key.
+            Refused: the service refuses the request, and trying again would not help.
+            CommandError: the service was busy or away for too long, or refuses the API key.
         """
         return await self._ask("POST", path, json=body)
 
@@ -87,7 +91,8 @@ class ServiceClient:
                     return _read(await self._send(method, path, headers, **content))
         except _Busy as busy:
             raise CommandError(
-                f"gave up, since it takes more than {self._patience:g} seconds of waiting: {busy}. The same command goes on later"
+                f"gave up, because this needs more than {self._patience:g} seconds of waiting: {busy}. "
+                "Run the same command later to continue"
             ) from busy
         raise AssertionError("unreachable")
 

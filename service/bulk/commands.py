@@ -1,4 +1,4 @@
-"""`notellm-serve ingest`, `export` and `import`: through the running service, or by the index itself where none runs."""
+"""`notellm-serve ingest`, `export` and `import`: they use the running service or, if none runs, open the index themselves."""
 
 import asyncio
 from collections import Counter
@@ -19,18 +19,19 @@ from service.errors import CommandError
 UrlOption = Annotated[
     str | None,
     typer.Option(
-        help="Address of the service. Without it, that of NOTELLM_HOST and NOTELLM_PORT; and if none runs there, the index is opened "
-        "by this command. An API key is read from NOTELLM_API_KEY."
+        help="Address of the service. The default is the address of NOTELLM_HOST and NOTELLM_PORT; if no service runs there, the "
+        "command opens the index itself. An API key is read from NOTELLM_API_KEY."
     ),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Exit code 1 if rows were rejected. All others are stored all the same.")
+    bool, typer.Option("--strict", help="Exit with code 1 if rows were rejected. All other rows are still stored.")
 ]
 StateOption = Annotated[
-    Path | None, typer.Option(help="Where progress and rejected rows are kept; beside the file if left out.", file_okay=False)
+    Path | None,
+    typer.Option(help="Directory for progress and rejected rows. The default is the directory of the file.", file_okay=False),
 ]
 PatienceOption = Annotated[
-    float, typer.Option(min=0, help="Seconds to wait for a service that is busy or away, before giving up.")
+    float, typer.Option(min=0, help="Seconds to wait for a busy or unreachable service before giving up.")
 ]
 PATIENCE_SECONDS = 600.0
 
@@ -40,16 +41,16 @@ def ingest(
         Path, typer.Argument(help="Notes: .jsonl, .csv (.gz too) or .parquet, with the fields of POST /notes/embed.")
     ],
     hashtags: Annotated[
-        bool, typer.Option("--hashtags", help="Notes that have no hashtags are stored with suggested ones. Slow.")
+        bool, typer.Option("--hashtags", help="Store notes that have no hashtags with suggested ones. Slow.")
     ] = False,
     strict: StrictOption = False,
     url: UrlOption = None,
     state_dir: StateOption = None,
     patience: PatienceOption = PATIENCE_SECONDS,
 ) -> None:
-    """Embeds and stores the notes of a file. Killed at any point, the same command goes on.
+    """Embeds and stores the notes of a file. If it is interrupted, run the same command again to continue.
 
-    Unchanged notes are not embedded again. Bad rows are written to NOTES.rejects.jsonl with their number and the reason.
+    Unchanged notes are not embedded again. Bad rows are written to NOTES.rejects.jsonl with their row number and the reason.
     """
 
     async def work() -> Counter[str]:
@@ -66,33 +67,33 @@ def export(
     url: UrlOption = None,
     patience: PatienceOption = PATIENCE_SECONDS,
 ) -> None:
-    """Writes all notes with their vectors to a file, for a backup. The file appears when it is whole."""
+    """Writes all notes with their vectors to a file, as a backup. The file appears when it is complete."""
 
     async def work() -> Footer:
         async with connect(url, model=False, patience=patience) as client:
             return await write_backup(client, file)
 
     written = asyncio.run(work())
-    deleted = f", and {written.deleted:,} that were deleted" if written.deleted else ""
+    deleted = f" and {written.deleted:,} deletions" if written.deleted else ""
     typer.echo(f"{file}: {written.notes:,} notes{deleted}")
     if written.without_vector:
         typer.echo(
-            f"notes without a vector: {written.without_vector:,}, which import takes with --embed only. Export again when the "
-            "migration has filled them in"
+            f"notes without a vector: {written.without_vector:,}. import stores them only with --embed. Export again when the "
+            "migration has filled in their vectors"
         )
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="File that `notellm-serve export` has written.")],
+    file: Annotated[Path, typer.Argument(help="File written by `notellm-serve export`.")],
     embed: Annotated[
-        bool, typer.Option("--embed", help="Embed the notes again instead of taking the vectors over: for another model.")
+        bool, typer.Option("--embed", help="Embed the notes again instead of using the vectors of the file: for another model.")
     ] = False,
     strict: StrictOption = False,
     url: UrlOption = None,
     state_dir: StateOption = None,
     patience: PatienceOption = PATIENCE_SECONDS,
 ) -> None:
-    """Stores the notes of a backup with their vectors. What the index holds already is kept unless it is of a lower version."""
+    """Stores the notes of a backup with their vectors. Notes that the index already holds are replaced only by a higher version."""
 
     async def work() -> Counter[str]:
         header = await asyncio.to_thread(read_header, file)
@@ -105,8 +106,8 @@ def restore(
                 )
             if served != header.vector_name:
                 raise CommandError(
-                    f"{file} holds vectors of {header.vector_name} and the index those of {served}, which cannot be compared: "
-                    "add --embed to embed the notes again"
+                    f"{file} holds vectors of {header.vector_name} and the index holds vectors of {served}; the two cannot be "
+                    "compared: add --embed to embed the notes again"
                 )
             return await _run(file, RestoreJob(client, served), f"import {served}", state_dir)
 

@@ -1,4 +1,4 @@
-"""`notellm-serve migrate`: moves an index to another model, through the running service."""
+"""`notellm-serve migrate`: moves the index of a running service to another model."""
 
 import asyncio
 from pathlib import Path
@@ -20,36 +20,44 @@ PLACE = "/admin/migration"
 def migrate(
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Checkpoint of the new model, on the machine of the service.", show_default=False),
+        typer.Option("--to", help="Checkpoint of the new model: a path on the service's machine.", show_default=False),
     ] = None,
     switch: Annotated[
-        bool, typer.Option("--switch/--no-switch", help="Whether the new model answers as soon as every note has its vector.")
+        bool,
+        typer.Option("--switch/--no-switch", help="Whether the new model takes over as soon as every note has its vector."),
     ] = True,
     min_overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of common neighbours of the two models, or there is no switch.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Switch only if the two models share at least this fraction of their nearest neighbours."
+        ),
     ] = 0.0,
     share: Annotated[
         float,
-        typer.Option(min=0.01, max=1, help="Share of the time that the back-fill works; the rest is left to the traffic."),
+        typer.Option(min=0.01, max=1, help="Fraction of the time that the back-fill runs; the rest is left for requests."),
     ] = DEFAULT_SHARE,
     roll_back: Annotated[bool, typer.Option("--roll-back", help="Let the old model answer again.")] = False,
     finish: Annotated[bool, typer.Option("--finish", help="Drop the old model and its vectors, after the switch.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Drop the new model and its vectors, before the switch.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Say where the migration stands.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show the state of the migration.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Switch or roll back also where notes lack a vector: they are not found until they have."),
+        typer.Option(
+            "--force",
+            help="Switch or roll back even if some notes lack a vector. Searches do not find them until they have one.",
+        ),
     ] = False,
     url: UrlOption = None,
     patience: PatienceOption = PATIENCE_SECONDS,
 ) -> None:
-    """Moves the notes of the running service to another model, without a pause. Killed at any point, the same command goes on.
+    """Moves a running service to another model without downtime. If it is interrupted, run the same command again to continue.
 
-    Adds the new model's vectors, stores new notes with both, fills in the stored ones, compares neighbours, and lets the new model
-    answer. The old one is kept for --roll-back until --finish.
+    The service adds the new model's vectors: it stores new notes with vectors of both models and back-fills the stored notes. The
+    command then compares the neighbours by both models and lets the new model answer. The old model is kept for --roll-back until
+    --finish.
     """
     if sum([to is not None, roll_back, finish, cancel, status]) != 1:
-        raise CommandError("say one of --to CHECKPOINT, --status, --roll-back, --finish and --cancel")
+        raise CommandError("give exactly one of --to CHECKPOINT, --status, --roll-back, --finish and --cancel")
 
     async def work() -> None:
         async with connect_running(url, patience=patience) as client:
@@ -75,14 +83,15 @@ async def _move(
     overlap = await client.get(f"{PLACE}/overlap")
     if overlap["mean"] is not None:
         typer.echo(
-            f"of the {overlap['k']} nearest of {overlap['notes']} notes, {overlap['mean']:.0%} are the same by both models"
+            f"the two models agree on {overlap['mean']:.0%} of the {overlap['k']} nearest neighbours (mean over "
+            f"{overlap['notes']} notes)"
         )
     if not switch:
-        typer.echo("not switched, as asked for: the same command without --no-switch does it")
+        typer.echo("not switched because of --no-switch: run the same command without it to switch")
     elif overlap["mean"] is None and state["notes"] and min_overlap > 0:
-        raise CommandError("not switched: no note has vectors of both models, so that --min-overlap says nothing. Leave it out")
+        raise CommandError("not switched: no note has vectors of both models, so --min-overlap cannot be checked: omit it")
     elif overlap["mean"] is not None and overlap["mean"] < min_overlap:
-        raise CommandError(f"not switched: less than --min-overlap {min_overlap:g}. Ask for less, or --cancel")
+        raise CommandError(f"not switched: less than --min-overlap {min_overlap:g}. Set it lower, or --cancel the migration")
     else:
         _say(await client.post(f"{PLACE}/switch", {"force": force}))
 
@@ -105,10 +114,10 @@ async def _filled(client: ServiceClient, state: Json, *, force: bool) -> Json:
 
 def _check(state: Json, *, force: bool) -> None:
     if state["phase"] == "none":
-        raise CommandError(f"the migration has not begun: {state.get('error', 'somebody has cancelled it')}")
+        raise CommandError(f"the migration has not started: {state.get('error', 'somebody has cancelled it')}")
     if state["failed"] and not force:
         raise CommandError(
-            f"{state['failed']} notes cannot be embedded by the new model: the service's log says why. --force switches without them"
+            f"the new model cannot embed {state['failed']} notes: the service's log says why. --force switches without them"
         )
 
 
@@ -119,7 +128,7 @@ def _say(state: Json) -> None:
         "loading": "the new model is being loaded",
         "filling": f"{state['lacking']:,} of {state['notes']:,} notes lack a vector of {target.get('vector')}",
         "filled": f"every note has a vector of {target.get('vector')}; {source.get('vector')} answers",
-        "switched": f"{target.get('vector')} answers. --roll-back returns to {source.get('vector')}, --finish drops it; start the "
-        f"service with NOTELLM_CHECKPOINT={target.get('checkpoint')} from then on",
+        "switched": f"{target.get('vector')} answers. --roll-back returns to {source.get('vector')}; --finish drops it, and from "
+        f"then on start the service with NOTELLM_CHECKPOINT={target.get('checkpoint')}",
     }
     typer.echo(says[state["phase"]] + (f" ({state['error']})" if state.get("error") else ""))

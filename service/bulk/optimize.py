@@ -1,4 +1,4 @@
-"""`notellm-serve optimize`: gives the embedded index a graph, while no service runs."""
+"""`notellm-serve optimize`: builds a graph for the embedded index while no service runs."""
 
 import signal
 from typing import Annotated
@@ -13,19 +13,23 @@ MIB = 2**20
 
 def optimize(
     threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads that build the graph; as many as cores if left out.")
+        int | None, typer.Option(min=1, max=1024, help="Threads that build the graph. The default is the number of cores.")
     ] = None,
     m: Annotated[
-        int, typer.Option("--m", min=4, max=128, help="Edges of a note: more finds more, and takes longer and more memory.")
+        int,
+        typer.Option("--m", min=4, max=128, help="Edges per note. More edges improve recall, but take more time and memory."),
     ] = 16,
     ef_construct: Annotated[
-        int, typer.Option(min=16, max=4096, help="Candidates for a note's edges: more finds more, and takes longer.")
+        int,
+        typer.Option(
+            min=16, max=4096, help="Candidates considered for a note's edges. More improve recall, but take more time."
+        ),
     ] = 100,
 ) -> None:
-    """Builds the graph by which the embedded index finds neighbours without looking at every note. No service may have it open.
+    """Builds a graph with which the embedded index finds neighbours without comparing every note. Stop the service first.
 
-    It needs three times the disk space of the index meanwhile. Interrupted at any point, the index is as it was. Notes that are
-    written afterwards are scanned until the next time.
+    While it runs, it needs three times the disk space of the index. If it is interrupted, the index stays as it was. Notes that are
+    stored later are scanned until the next run.
     """
     from notellm.checkpoint import Checkpoint, vector_name_of
     from service.engines import usable_cores
@@ -34,15 +38,15 @@ def optimize(
     settings = load_settings()
     if settings.qdrant_url is not None:
         raise CommandError(
-            "NOTELLM_QDRANT_URL is set, and a Qdrant server builds its graph itself: unset it for the embedded index"
+            "NOTELLM_QDRANT_URL is set, and a Qdrant server builds its own graph: unset the variable to optimize the embedded index"
         )
     directory = settings.data_dir / "index"
     if not (directory / "index.json").exists():
-        raise CommandError(f"there is no index in {directory}: set NOTELLM_DATA_DIR as for the service")
+        raise CommandError(f"there is no index in {directory}: set NOTELLM_DATA_DIR to the value that the service uses")
     checkpoint = Checkpoint.open(settings.checkpoint, verify="size")
     graph = Graph(m=m, ef_construct=ef_construct, threads=threads or usable_cores())
-    typer.echo(f"building a graph in {directory}, which can be interrupted: the index stays as it is until the end", err=True)
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)  # the library does not come back to Python to be told
+    typer.echo(f"building a graph in {directory}; you can interrupt it: the index stays as it is until the end", err=True)
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)  # during the build, no Python code runs that could handle SIGINT
     try:
         done = optimize_index(
             directory,

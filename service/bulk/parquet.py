@@ -1,4 +1,4 @@
-"""`ParquetFile`: rows of a parquet file, some at a time. Needs pyarrow, which the extra `parquet` installs."""
+"""`ParquetFile`: reads a parquet file in portions. Needs pyarrow, which the extra `parquet` installs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +19,14 @@ ROWS_AT_A_TIME = 1000
 
 
 class ParquetFile:
-    """See `RowFile`. Times with a zone are read in UTC, to the microsecond."""
+    """See `RowFile`. Times with a time zone are converted to UTC and cut to microseconds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._file = pq.ParquetFile(path)
         except pa.ArrowException as error:
-            raise CommandError(f"{path} is no readable parquet file: {error}") from error
+            raise CommandError(f"{path} is not a readable parquet file: {error}") from error
         self._read = 0
         check_columns(path, self._file.schema_arrow.names)
 
@@ -39,7 +39,7 @@ class ParquetFile:
                     yield Row(self._read, tidy(cells), problem)
         except (pa.ArrowException, OSError) as error:
             raise CommandError(
-                f"{self.path} cannot be read after row {self._read:,}: {error}. What came before is stored"
+                f"{self.path} cannot be read after row {self._read:,}: {error}. The rows before that are stored"
             ) from error
 
     def fraction(self) -> float:
@@ -53,7 +53,10 @@ class ParquetFile:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """The rows' cells. What Python cannot hold, such as a time in the year 33658 or text that is no UTF-8, is that row's problem."""
+    """Yields each row's cells and its problem, or None.
+
+    A value that Python cannot hold, such as a time in the year 33658 or text that is not UTF-8, is a problem of its row only.
+    """
     try:
         rows = _in_utc(batch).to_pylist()
     except (pa.ArrowException, ValueError, OverflowError):
@@ -74,10 +77,10 @@ def _row(row: pa.RecordBatch) -> tuple[dict[str, Any], str | None]:
 
 
 def _in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Times as Python's datetime has them: it knows no nanoseconds, and not every zone that Arrow knows.
+    """Converts times for Python's datetime, which has no nanoseconds and does not know every time zone of Arrow.
 
     Raises:
-        ArrowInvalid: one does not fit. Without that it would become another time.
+        ArrowInvalid: a time is out of range. Without this check it would silently become another time.
     """
     columns = [
         column.cast(options=pc.CastOptions(pa.timestamp("us", tz="UTC" if column.type.tz else None), allow_time_truncate=True))

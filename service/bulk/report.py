@@ -1,4 +1,4 @@
-"""`Report`: progress, rate and time left on standard error; a bar in a terminal, a line now and then elsewhere."""
+"""`Report`: shows progress, rate and time left on standard error: as a bar in a terminal, elsewhere as a line every ten seconds."""
 
 import sys
 import time
@@ -11,11 +11,11 @@ LINE_SECONDS = 10.0
 
 
 class Report:
-    """Shows how far a command is.
+    """Shows the progress of a command.
 
     Args:
-        what: the command, in front of every line.
-        done: rows that earlier runs have dealt with.
+        what: name of the command, at the start of every line.
+        done: rows that earlier runs have already processed.
     """
 
     def __init__(self, what: str, done: int = 0) -> None:
@@ -32,7 +32,7 @@ class Report:
             self._bar.close()
 
     def advance(self, rows: int, fraction: float) -> None:
-        """Shows that so many rows more are done; `fraction` of the whole has been read, which tells how many there may be."""
+        """Adds processed rows. `fraction` is the part of the file that has been read, from which the total is estimated."""
         self._done += rows
         total = max(self._done, round(self._done / fraction)) if fraction else None
         if self._bar is not None:
@@ -43,7 +43,7 @@ class Report:
             typer.echo(self.line(total), err=True)
 
     def line(self, total: int | None) -> str:
-        """The progress in words."""
+        """Returns the progress as text."""
         rate = (self._done - self._first) / max(time.monotonic() - self._start, 1e-9)
         known = total is not None and rate > 0
         left = f", {_duration((total - self._done) / rate)} left" if known and total is not None else ""

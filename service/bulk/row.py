@@ -1,4 +1,4 @@
-"""`Row`: one note of a file of notes, as it was read; and what every reader of such a file can do."""
+"""`Row`: one row of a file of notes, and `RowFile`: the interface of the readers of such files."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from service.errors import CommandError
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the file.
+    """A row of a file of notes.
 
     Attributes:
-        number: from 1; a CSV's header is none.
-        content: JSON text, or the columns by name.
-        problem: why it cannot be read, where it cannot.
+        number: counts from 1; the header of a CSV file does not count.
+        content: JSON text, or the cells by column name.
+        problem: why the row cannot be read, or None.
     """
 
     number: int
@@ -28,7 +28,7 @@ class RowFile(Protocol):
     """An open file of notes."""
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows, in order.
+        """Yields the rows in order.
 
         Raises:
             CommandError: the rest of the file cannot be read.
@@ -36,17 +36,21 @@ class RowFile(Protocol):
         ...
 
     def fraction(self) -> float:
-        """How much of the file has been read, 0 to 1."""
+        """Returns the part of the file that has been read, from 0 to 1."""
         ...
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the file."""
         ...
 
 
 def check_columns(path: Path, columns: Iterable[str]) -> None:
-    """Raises `CommandError` for a table of which no row could be a note."""
+    """Checks that the rows of a table can be notes.
+
+    Raises:
+        CommandError: a column is not a field of a note, or there is no column `id`.
+    """
     unknown = [name for name in columns if name not in Note.model_fields]
     if unknown or "id" not in columns:
-        wrong = f"has columns that no note has: {', '.join(unknown[:5])}" if unknown else "has no column id"
-        raise CommandError(f"{path} {wrong}. Columns are {', '.join(Note.model_fields)}; id is required")
+        wrong = f"has columns that are not fields of a note: {', '.join(unknown[:5])}" if unknown else "has no column id"
+        raise CommandError(f"{path} {wrong}. The columns may be {', '.join(Note.model_fields)}; id is required")

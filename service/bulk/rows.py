@@ -1,4 +1,4 @@
-"""`RowFile`: a file of notes, row by row. JSON lines, CSV (both also .gz) and parquet; never the whole file in memory."""
+"""Readers of files of notes: JSON lines, CSV (both also as .gz) and parquet. They never hold the whole file in memory."""
 
 import codecs
 import csv
@@ -12,19 +12,19 @@ from notellm.table_rows import tidy
 from service.bulk.row import Row, RowFile, check_columns
 from service.errors import CommandError
 
-# Above every valid note, with each character escaped: a file without line ends must not fill the memory.
+# More than the longest valid note with every character escaped. The limit keeps a file without line breaks from filling the memory.
 MAX_LINE_BYTES = 4 * 2**20
 
 
 def open_rows(path: Path) -> RowFile:
-    """Opens a file by its name: `.jsonl`, `.csv` (`.gz` too) or `.parquet`.
+    """Opens a file of notes; its name says which kind it is: `.jsonl`, `.csv` (both also with `.gz`) or `.parquet`.
 
     Raises:
-        CommandError: it is not such a file, cannot be read, or has columns that no note has.
+        CommandError: the file is of another kind, cannot be read, or has columns that are not fields of a note.
     """
     kind = next((part for part in reversed(path.suffixes) if part != ".gz"), "")
     if kind not in {".jsonl", ".csv", ".parquet"}:
-        raise CommandError(f"{path}: notes are read from .jsonl, .csv (.gz too) and .parquet files, not from this")
+        raise CommandError(f"{path} is not a file of notes: its name must end in .jsonl, .csv (both also with .gz) or .parquet")
     try:
         if kind == ".parquet":
             from service.bulk.parquet import ParquetFile
@@ -36,7 +36,7 @@ def open_rows(path: Path) -> RowFile:
 
 
 class _TextFile:
-    """What JSON lines and CSV share: bytes, perhaps gzipped, and how many of them are read."""
+    """Base of JSON lines and CSV: reads lines of bytes, gzipped or not, and knows how much of the file has been read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,7 +54,7 @@ class _TextFile:
         self._raw.close()
 
     def lines(self) -> Iterator[tuple[bytes, bool]]:
-        """The lines, and whether each is whole: of a longer one than any note only the beginning is kept."""
+        """Yields each line and whether it is complete. A line over `MAX_LINE_BYTES` is cut: only its beginning is kept."""
         try:
             while line := self.stream.readline(MAX_LINE_BYTES):
                 whole = tail = line
@@ -62,11 +62,11 @@ class _TextFile:
                     tail = self.stream.readline(MAX_LINE_BYTES)
                 yield line, whole is tail
         except (OSError, EOFError) as error:
-            raise CommandError(f"{self.path} cannot be read to its end: {error}. What came before is stored") from error
+            raise CommandError(f"{self.path} cannot be read to its end: {error}. The rows before that are stored") from error
 
 
 class JsonLines(_TextFile):
-    """One JSON object a line; empty lines are no rows, and a byte order mark is no part of the first."""
+    """One JSON object per line. Skips empty lines and a byte order mark at the start of the file."""
 
     def __iter__(self) -> Iterator[Row]:
         """See `RowFile`."""
@@ -80,19 +80,19 @@ class JsonLines(_TextFile):
 
 
 class CsvFile(_TextFile):
-    """A table with a header. Hashtags are a JSON list or names separated by `|`; empty cells are absent fields."""
+    """A table with a header. Hashtags are a JSON list or names separated by `|`. An empty cell means that the field is absent."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         csv.field_size_limit(MAX_LINE_BYTES)
-        # What is no UTF-8 becomes surrogates, which no note may have: that row is refused, and not the rest of the file.
+        # Bytes that are not UTF-8 become surrogates, which a note may not contain. So only that row is rejected, not the whole file.
         text = io.TextIOWrapper(self.stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
         self._reader = csv.DictReader(text, restkey="a cell without a column", strict=True)
         try:
             check_columns(path, self._reader.fieldnames or ())
         except csv.Error as error:
             self.close()
-            raise CommandError(f"{path} is no readable CSV file: {error}") from error
+            raise CommandError(f"{path} is not a readable CSV file: {error}") from error
         except CommandError:
             self.close()
             raise
@@ -109,6 +109,8 @@ class CsvFile(_TextFile):
             except csv.Error as error:
                 yield Row(number, {}, f"near line {self._reader.line_num}: {error}")
             except (OSError, EOFError) as error:
-                raise CommandError(f"{self.path} cannot be read to its end: {error}. What came before is stored") from error
+                raise CommandError(
+                    f"{self.path} cannot be read to its end: {error}. The rows before that are stored"
+                ) from error
             else:
                 yield Row(number, tidy({str(name): value for name, value in row.items()}))

@@ -1,4 +1,4 @@
-"""`BulkRun`: a file's rows to the service and the answers to its progress, in order, without stopping at a bad row."""
+"""`BulkRun`: sends a file's rows to the service in order and records the progress, without stopping at a bad row."""
 
 import asyncio
 from collections import Counter, deque
@@ -19,31 +19,31 @@ from service.bulk.row import Row, RowFile
 from service.bulk.rows import open_rows
 from service.errors import CommandError
 
-# The service computes one batch while the answer to another is on its way.
+# The service computes one batch while the answer to the other travels.
 IN_FLIGHT = 2
-# Of notes one by one: then it is not they that are at fault.
+# If the service fails on this many notes in a row, each sent on its own, the notes are not the cause.
 MAX_FAILURES_IN_A_ROW = 10
-# With fewer notes, or without the one that is to blame, the answer may be another.
+# A single note may cause these errors, so the rest of a batch may succeed without it.
 _MAY_BE_A_NOTE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 class Job(Protocol[ItemT]):
-    """What is done with the rows of a file."""
+    """Parses and sends the rows of a file."""
 
     name: str
 
     def parse(self, row: Row) -> ItemT | None:
-        """The row's item; None if it has none to have. Raises `ValueError` if it is bad."""
+        """Parses a row; returns None for a row to skip. Raises `ValueError` for a bad row."""
         ...
 
     async def send(self, items: Sequence[ItemT]) -> list[str]:
-        """What became of each. Raises `Refused`."""
+        """Sends items; returns the status of each. Raises `Refused`."""
         ...
 
 
 @dataclass
 class Outcome:
-    """What became of some rows."""
+    """Results of some rows: how many got which status, and the rejected ones."""
 
     counts: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
@@ -56,12 +56,12 @@ Sending = tuple[Batch[ItemT], "asyncio.Task[Outcome]"]
 
 
 class BulkRun(Generic[ItemT]):
-    """One run over a file. `run` may be killed at any moment: the next one goes on from its progress.
+    """One run over a file. The process may be killed at any moment: the next run continues from the saved progress.
 
     Args:
         path: the file.
-        job: what is done with its rows.
-        progress: of this file and job.
+        job: parses and sends the rows.
+        progress: the saved progress of this file and job.
     """
 
     def __init__(self, path: Path, job: Job[ItemT], progress: Progress) -> None:
@@ -71,20 +71,20 @@ class BulkRun(Generic[ItemT]):
         self._failures = 0
 
     async def run(self) -> Counter[str]:
-        """Deals with every row; the counts are those of all runs over the file together.
+        """Processes every row; returns the counts by status of all runs over the file together.
 
         Raises:
-            CommandError: the file or the service cannot be used any more. Progress is kept.
+            CommandError: the file or the service cannot be used any more. The progress is kept.
         """
-        if self._progress.state.rows and not await self._goes_on():
-            typer.echo(f"{self._path}: the index has not what an earlier run stored: from the beginning", err=True)
+        if self._progress.state.rows and not await self._can_continue():
+            typer.echo(f"{self._path}: the index lacks notes that an earlier run stored: starting from the beginning", err=True)
             self._progress.restart(State())
         await self._all_rows()
         self._progress.finish()
         return Counter(self._progress.state.counts)
 
-    async def _goes_on(self) -> bool:
-        """Whether the index still has the batch that was acknowledged last: it may have been emptied since."""
+    async def _can_continue(self) -> bool:
+        """Sends the last acknowledged batch again; returns whether the index still has it. It may have been emptied since."""
         with closing(open_rows(self._path)) as rows:
             batch = await asyncio.to_thread(next, self._batches(rows), None)
             if batch is None or not batch.items:
@@ -128,10 +128,10 @@ class BulkRun(Generic[ItemT]):
         return await self._send(batch.items) if batch.items else Outcome()
 
     async def _send(self, items: Sequence[tuple[Row, ItemT]]) -> Outcome:
-        """Sends items, without those that the service does not take: it names them, or they are found by halving.
+        """Sends items and rejects those that the service refuses. If its answer does not name them, they are found by halving.
 
         Raises:
-            CommandError: it is not the notes that it refuses, or fails on.
+            CommandError: the refusal or failure is not due to the notes.
         """
         try:
             statuses = await self._job.send([item for _, item in items])
@@ -139,7 +139,9 @@ class BulkRun(Generic[ItemT]):
             if refusal.reasons:
                 return await self._without(items, refusal.reasons)
             if not refusal.too_many and refusal.status not in _MAY_BE_A_NOTE:
-                raise CommandError(f"{refusal}. What came before is stored: the same command goes on") from refusal
+                raise CommandError(
+                    f"{refusal}. The rows before that are stored: run the same command again to continue"
+                ) from refusal
             if len(items) > 1:
                 middle = len(items) // 2
                 return await self._send(items[:middle]) + await self._send(items[middle:])
@@ -159,6 +161,7 @@ class BulkRun(Generic[ItemT]):
             self._failures += 1
             if self._failures >= MAX_FAILURES_IN_A_ROW:
                 raise CommandError(
-                    f"the service failed on {self._failures} notes in a row, last with: {refusal}. See its log; the same command goes on"
+                    f"the service failed on {self._failures} notes in a row, last with: {refusal}. See its log, then run the same "
+                    "command again to continue"
                 ) from refusal
         return Outcome(rejects=[Reject(row, str(refusal))])

@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""API keys and rate limits: who may call the service, and how often."""
 
 from service.security.key_file import KeyFile
 from service.security.keygen import keygen

@@ -1,4 +1,4 @@
-"""`KeyFile`: the API keys of a file that may change while the service runs."""
+"""`KeyFile`: API keys from a file that may change while the service runs."""
 
 import asyncio
 import logging
@@ -12,14 +12,15 @@ from service.observability import Metrics
 from service.security.keys import KeyRing, read_keys
 
 logger = logging.getLogger(__name__)
-# Small files, read whole: a modification time may stand still while the content changes, or be that of a link.
+# The file is small, so it is read whole each time. Its modification time is no help: the content may change without it, and
+# the time may be that of a symbolic link.
 SECONDS_BETWEEN_READS = 1.0
 
 
 class KeyFile:
-    """The keys that are accepted now. Make one with `KeyFile.open`.
+    """The keys that are accepted now. Open one with `KeyFile.open`.
 
-    A file that cannot be read any more, or is not right, changes nothing: an operator's slip must not lock everybody out.
+    If the file becomes unreadable or invalid, the previous keys stay in use: an operator's mistake must not lock everybody out.
     """
 
     def __init__(self, path: Path, content: bytes, ring: KeyRing, metrics: Metrics) -> None:
@@ -33,10 +34,10 @@ class KeyFile:
     @classmethod
     @asynccontextmanager
     async def open(cls, path: Path, metrics: Metrics) -> AsyncIterator[Self]:
-        """Reads the file, and again whenever it changes.
+        """Reads the file now, and again whenever it changes.
 
         Raises:
-            StartupError: it cannot be read or is not right.
+            StartupError: the file cannot be read or is invalid.
         """
         content, ring = await asyncio.to_thread(read_keys, path)
         keys = cls(path, content, ring, metrics)
@@ -47,13 +48,13 @@ class KeyFile:
             watching.cancel()
 
     async def refresh(self) -> None:
-        """Reads the file once more."""
+        """Reads the file again; keeps the previous keys if that fails."""
         try:
             content, ring = await asyncio.to_thread(read_keys, self._path)
         except StartupError as error:
             self._complain(str(error))
             return
-        except Exception as error:  # whatever it is, the next look may find the key that is to be taken back
+        except Exception as error:  # keep watching whatever happens: the next read may revoke a key
             self._complain(type(error).__name__, error)
             return
         self._complaint = ""
@@ -61,13 +62,13 @@ class KeyFile:
         if content != self._content:
             self._content, self.ring = content, ring
             self._metrics.api_keys.set(len(ring))
-            logger.info("API keys were read again", extra={"api_keys": len(ring)})
+            logger.info("the API key file has changed; the new keys are in use", extra={"api_keys": len(ring)})
 
     def _complain(self, complaint: str, unexpected: Exception | None = None) -> None:
         self._metrics.api_keys_stale.set(1)
         if complaint != self._complaint:
             self._complaint = complaint
-            logger.error("API keys cannot be read again, those from before stay: %s", complaint, exc_info=unexpected)
+            logger.error("cannot read the API keys again; the previous keys stay in use: %s", complaint, exc_info=unexpected)
 
     async def _watch(self) -> None:
         while True:

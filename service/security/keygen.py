@@ -1,8 +1,9 @@
-"""`notellm-serve keygen`: a new API key.
+"""`notellm-serve keygen`: makes a new API key.
 
     notellm-serve keygen feed --scope read >> keys.toml
 
-The key goes to the terminal (standard error), once; its line for the key file goes to standard output, and holds only its hash.
+The command shows the key once, on standard error. The entry for the key file, which holds only the key's hash, goes to standard
+output.
 """
 
 from typing import Annotated
@@ -14,13 +15,13 @@ from service.security.keys import KeyRing, Scope, hash_key, new_key
 
 def keygen(
     name: Annotated[str, typer.Argument(help="Name of the client, for logs and limits.")],
-    scope: Annotated[list[Scope], typer.Option(help="What the key may do; may be given several times.")],
-    requests_per_second: Annotated[float | None, typer.Option(help="Most requests a second.")] = None,
-    tokens_per_second: Annotated[float | None, typer.Option(help="Most prompt tokens a second.")] = None,
+    scope: Annotated[list[Scope], typer.Option(help="What the key may do. Repeat the option to give several scopes.")],
+    requests_per_second: Annotated[float | None, typer.Option(help="Limit of requests per second.")] = None,
+    tokens_per_second: Annotated[float | None, typer.Option(help="Limit of prompt tokens per second.")] = None,
 ) -> None:
-    """Makes an API key: shows it once, on standard error, and prints the lines for the file of NOTELLM_API_KEYS_FILE."""
+    """Makes an API key: shows it once, on standard error, and prints its entry for the file of NOTELLM_API_KEYS_FILE."""
     key = new_key()
-    # A name with a dot would be a table in a table.
+    # The name is quoted: without quotes, TOML reads a name with a dot as a nested table.
     lines = [
         f'["{name}"]',
         f'sha256 = ["{hash_key(key)}"]',
@@ -33,5 +34,5 @@ def keygen(
         KeyRing.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    typer.echo(f"API key of {name}, shown only now: {key}", err=True)
+    typer.echo(f"API key of {name}, shown only once: {key}", err=True)
     typer.echo("\n" + text, nl=False)

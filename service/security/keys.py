@@ -1,12 +1,12 @@
-"""API keys: `KeyRing` knows them by their hashes, as a TOML file lists them; a table a client.
+"""API keys: `KeyRing` knows them by their hashes. A TOML file lists them, one table per client.
 
     [feed]
     sha256 = ["8d969eef6ecad3c29a3a629280e686cf0c3f5d5a86aff3ca12020c923adc6c92"]
     scopes = ["read"]
     requests_per_second = 50
 
-A key is 256 random bits, so that a plain SHA-256 cannot be turned round by guessing. Slow hashes are for passwords, which can be
-guessed; here they would cost every request what they are meant to cost an attacker.
+A key is 256 random bits, so nobody can find it from its plain SHA-256 hash by guessing. Slow hashes are for passwords, which can
+be guessed; here they would make every request as slow as they are meant to make an attacker.
 """
 
 import hmac
@@ -23,13 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from service.errors import StartupError
 
-# So that scanners for leaked secrets can find keys.
+# Lets scanners for leaked secrets recognise a key.
 PREFIX = "nlm_"
 MAX_FILE_BYTES = 2**20
 
 
 class Scope(StrEnum):
-    """What a key may do. Each stands for itself: `write` does not include `read`."""
+    """What a key may do. No scope includes another: `write` does not include `read`."""
 
     READ = "read"
     WRITE = "write"
@@ -39,11 +39,11 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Rates:
-    """How much a client may ask for; None is as much as it likes.
+    """Rate limits of a client; None means no limit.
 
     Attributes:
-        requests_per_second: of any kind.
-        tokens_per_second: of prompts.
+        requests_per_second: requests of any kind, per second.
+        tokens_per_second: prompt tokens per second.
     """
 
     requests_per_second: float | None = None
@@ -52,7 +52,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A client that has shown its key."""
+    """An accepted key: the client that it belongs to, and what that client may do."""
 
     name: str
     scopes: frozenset[Scope]
@@ -77,12 +77,12 @@ _FILE = TypeAdapter(dict[Name, _Entry])
 
 
 def new_key() -> str:
-    """A key that nobody has."""
+    """Makes a new random key."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_key(key: str) -> str:
-    """What is kept of a key, in hexadecimal digits."""
+    """Returns the SHA-256 of a key as hexadecimal digits: the only form in which a key is stored."""
     return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -90,7 +90,7 @@ class KeyRing:
     """The keys that are accepted.
 
     Args:
-        hashed: each with its hash; a client may have several, so that a new key can be handed out before the old one is taken back.
+        hashed: pairs of a hash and its key. A client may have several, so that it can get a new key before the old one is revoked.
     """
 
     def __init__(self, hashed: Iterable[tuple[str, ApiKey]]) -> None:
@@ -101,7 +101,8 @@ class KeyRing:
         """Reads the content of a key file.
 
         Raises:
-            ValueError: says what is wrong, and where, without repeating any of it: who mistakes it puts a key there, not its hash.
+            ValueError: the content is invalid. The message says what is wrong and where, but quotes nothing: an operator may have
+                put a key there by mistake, instead of its hash.
         """
         try:
             entries = _FILE.validate_python(tomllib.loads(text))
@@ -109,7 +110,7 @@ class KeyRing:
             where = str(error).rpartition("(")[2].rstrip(")")
             raise ValueError(f"is not TOML ({where})") from None
         except RecursionError:
-            raise ValueError("is not TOML (arrays within arrays)") from None
+            raise ValueError("is not TOML (arrays are nested too deeply)") from None
         except ValidationError as error:
             raise ValueError(_complaint(error)) from None
         owners: dict[str, str] = {}
@@ -127,7 +128,7 @@ class KeyRing:
         return len(self._hashed)
 
     def find(self, key: str) -> ApiKey | None:
-        """Whose key it is. Takes the same time for every key, known or not."""
+        """Returns the entry of a key, or None if the key is unknown. Takes the same time for every key, known or not."""
         digest, found = hash_key(key).encode(), None
         for known, owner in self._hashed:
             if hmac.compare_digest(known, digest):
@@ -138,7 +139,7 @@ class KeyRing:
 def _complaint(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
     name, *place = first["loc"]
-    if place[:1] == ["[key]"]:  # the name itself, which may be a key as well
+    if place[:1] == ["[key]"]:  # the name itself is invalid; it may be a key put there by mistake
         return f"the name of a client: {first['msg']}"
     shown = ("…" if str(part).startswith(PREFIX) else str(part) for part in (name, *place))
     return f"{'.'.join(shown)}: {first['msg']}"
@@ -149,10 +150,10 @@ def _api_key(name: str, entry: _Entry) -> ApiKey:
 
 
 def read_keys(path: Path) -> tuple[bytes, KeyRing]:
-    """The content of a key file, and the keys in it.
+    """Reads a key file; returns its content and the keys in it.
 
     Raises:
-        StartupError: it cannot be read or is not right.
+        StartupError: the file cannot be read or is invalid.
     """
     try:
         with path.open("rb") as file:

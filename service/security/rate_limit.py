@@ -1,8 +1,8 @@
-"""`RateLimits`: token buckets, one of requests and one of prompt tokens for each client.
+"""`RateLimits`: two token buckets per client, one for requests and one for prompt tokens.
 
-Own code, since libraries of rate limits (limits, pyrate-limiter) count before the work, and how many tokens a request has is only
-known after its notes are tokenised: a request is let in while its client's bucket is not empty, and charged when it is queued. A
-bucket may be overdrawn once by what was let in, and is in debt then for so long that the rate holds.
+This is own code because the libraries for rate limits (limits, pyrate-limiter) charge before the work, while the number of tokens
+is known only after the notes are tokenised. A request is admitted while its client's bucket is not empty, and charged when it is
+queued. An admitted request may overdraw the bucket; the client then waits until the average rate is back at the limit.
 """
 
 import math
@@ -14,9 +14,9 @@ from service.errors import RateLimited
 from service.observability import Metrics
 from service.security.keys import Rates
 
-# What a bucket holds: a client that was silent for so long may catch up at once.
+# The size of a bucket, in seconds of its rate: a client that was silent for this long may send that much at once.
 BURST_SECONDS = 10.0
-# Buckets of clients that were silent longest are forgotten beyond it; a few megabytes.
+# Above this number, the buckets of the clients that were silent longest are dropped. They take a few megabytes.
 MAX_BUCKETS = 50_000
 
 
@@ -24,21 +24,21 @@ class RateLimits:
     """Refuses clients that ask for more than they may.
 
     Args:
-        metrics: where refusals are counted.
-        clock: seconds, monotonic.
+        metrics: counts the refusals.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
         self._clock = clock
-        # The generic cell rate algorithm: of a bucket nothing is kept but the time at which it is full again.
+        # The generic cell rate algorithm: the only state of a bucket is the time at which it is full again.
         self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def admit(self, client: str, rates: Rates) -> None:
-        """Takes a request from the client's bucket.
+        """Admits a request and takes it from the client's bucket of requests.
 
         Raises:
-            RateLimited: a bucket is empty; nothing was taken.
+            RateLimited: one of the two buckets is empty. Nothing is taken from either.
         """
         if rates.tokens_per_second is not None:
             self._check(client, "tokens", rates.tokens_per_second, 0)
@@ -47,7 +47,7 @@ class RateLimits:
             self._take(client, "requests", rates.requests_per_second, 1)
 
     def spend(self, client: str, rates: Rates, tokens: int) -> None:
-        """Takes a request's tokens, more than there are if need be."""
+        """Takes a request's tokens from the client's bucket, which may be overdrawn."""
         if rates.tokens_per_second is not None:
             self._take(client, "tokens", rates.tokens_per_second, tokens)
 
@@ -58,7 +58,7 @@ class RateLimits:
         if wait > 0:
             self._metrics.rate_limited.labels(unit).inc()
             raise RateLimited(
-                f"more than {rate:g} {unit} a second were asked for: send less, or ask the operator for more",
+                f"the client is over its limit of {rate:g} {unit} per second: send less, or ask the operator for a higher limit",
                 retry_after=min(max(math.ceil(wait), 1), 3600),
             )
 

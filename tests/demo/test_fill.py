@@ -52,5 +52,5 @@ async def test_another_checkpoint_than_the_demos_is_refused(http: httpx.AsyncCli
 
 async def test_a_service_that_does_not_answer_is_told(merged: Checkpoint) -> None:
     async with httpx.AsyncClient(base_url="http://127.0.0.1:9", trust_env=False) as nobody:
-        with pytest.raises(CommandError, match="gave up, since it takes more than 0 seconds"):
+        with pytest.raises(CommandError, match="gave up, because this needs more than 0 seconds"):
             await fill(merged, ServiceClient(nobody, patience=0))

@@ -246,8 +246,8 @@ def test_commands_say_what_is_wrong(tiny_path: Path, next_path: Path, tmp_path: 
     with running_service(tiny_path, tmp_path) as service:
         store(service, NOTES[:100])
         for arguments, says in (
-            ((), "say one of --to CHECKPOINT, --status, --roll-back, --finish and --cancel"),
-            (("--to", str(next_path), "--cancel"), "say one of"),
+            ((), "give exactly one of --to CHECKPOINT, --status, --roll-back, --finish and --cancel"),
+            (("--to", str(next_path), "--cancel"), "give exactly one of"),
             (("--finish",), "there is no migration"),
             (("--to", str(tmp_path)), "this is not a NoteLLM checkpoint"),
             (("--to", str(next_path), "--min-overlap", "1"), "not switched: less than --min-overlap 1"),

@@ -40,7 +40,7 @@ def secrets(compose: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) 
         timeout=BUILD_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{script}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return Secrets(folder / "secrets", dict(re.findall(r"API key of (\w+), shown only now: (\S+)", done.stderr)))
+    return Secrets(folder / "secrets", dict(re.findall(r"API key of (\w+), shown only once: (\S+)", done.stderr)))
 
 
 @pytest.fixture(scope="module")

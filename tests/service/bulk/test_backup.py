@@ -148,11 +148,11 @@ async def test_a_file_that_is_not_whole_is_refused(service: ServiceClient, tmp_p
     lines = whole.splitlines(keepends=True)
     for damaged in (whole[:-5], b"".join(lines[:-1]), b"".join(lines[:-2]), b"".join([*lines[:3], *lines[4:]]), lines[0]):
         path.write_bytes(damaged)
-        with pytest.raises(CommandError, match="is not whole"):
+        with pytest.raises(CommandError, match="is incomplete"):
             read_header(path)
     for other in (b"", b"{}\n", json.dumps(note(1)).encode(), whole.replace(b'"format_version": 2', b'"format_version": 3')):
         path.write_bytes(other)
-        with pytest.raises(CommandError, match="is no backup that this release reads"):
+        with pytest.raises(CommandError, match="is not a backup that this release can read"):
             read_header(path)
 
 

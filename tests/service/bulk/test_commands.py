@@ -72,7 +72,7 @@ def test_the_documented_commands_through_a_service(run_command: Run, running: Ru
         outcome = run_command(command, tmp_path / file, *options, NOTELLM_PORT=port)
         assert outcome.returncode == 0, outcome.stderr
         assert output in outcome.stdout
-        assert f"through the service at {running.url}" in outcome.stderr
+        assert f"using the service at {running.url}" in outcome.stderr
     assert httpx.get(f"{running.url}/model").json()["notes"] == 100
     again = run_command("ingest", tmp_path / "notes.jsonl", "--strict", "--url", running.url)
     assert again.returncode == 1
@@ -102,7 +102,7 @@ def test_without_a_service(run_command: Run, tiny_path: Path, tmp_path: Path) ->
         outcome = run_command(*arguments, **data)
         assert outcome.returncode == 0, outcome.stderr
         assert output in outcome.stdout
-        assert "opening the index itself" in outcome.stderr
+        assert "opening the index directly" in outcome.stderr
     assert [line.get("note") for line in read_lines(backup)] == [line.get("note") for line in read_lines(again)]
 
 
@@ -141,7 +141,7 @@ def test_without_a_service_a_backup_is_of_the_model_that_answers(
     answering = Checkpoint.open(next_path if switched else tiny_path)
     assert (header["vector_name"], header["dimensions"]) == (vector_name_of(answering), answering.manifest.dimensions)
     assert sum(line["vector"] is None for line in lines) == footer["without_vector"] == switched
-    assert ("notes without a vector: 1, which" in outcome.stdout) == switched
+    assert ("notes without a vector: 1. import" in outcome.stdout) == switched
     assert "3 notes" in outcome.stdout
     outcome = run_command("import", backup, **environment)
     assert ("2 unchanged, 1 rejected" if switched else "3 unchanged") in outcome.stdout, outcome.stderr
@@ -168,7 +168,7 @@ def test_what_is_wrong_is_one_line(run_command: Run, running: RunningService, ti
         (["ingest", path], {"NOTELLM_PORT": nobody.rpartition(":")[2]}, "NOTELLM_CHECKPOINT: Field required"),
         (["ingest", tmp_path / "none.jsonl", "--url", running.url], {}, "none.jsonl cannot be read"),
         (["import", backup, "--url", running.url], {}, "add --embed to embed the notes again"),
-        (["import", path, "--url", running.url], {}, "is no backup that this release reads"),
+        (["import", path, "--url", running.url], {}, "is not a backup that this release can read"),
     ):
         outcome = run_command(*arguments, **environment)
         assert outcome.returncode == 1

@@ -93,7 +93,7 @@ async def test_lost_lines_are_noticed_whichever_they_are(written: Path) -> None:
     for lost in ("note", "deleted"):
         without = next(place for place, line in enumerate(lines) if lost in line and "format" not in line)
         write_lines(written, [*lines[:without], *lines[without + 1 :]])
-        with pytest.raises(CommandError, match="is not whole"):
+        with pytest.raises(CommandError, match="is incomplete"):
             read_header(written)
 
 

@@ -220,7 +220,7 @@ async def test_what_is_refused_as_a_whole_ends_the_command_and_rejects_nothing(
             return await super().send(items)
 
     path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(320)])
-    with pytest.raises(CommandError, match=f"{status}: not so. What came before is stored: the same command goes on"):
+    with pytest.raises(CommandError, match=f"{status}: not so. The rows before that are stored: run the same command again"):
         await ingest(path, Refusing(service))
     assert (tmp_path / "notes.jsonl.rejects.jsonl").read_bytes() == b""
     counts = await ingest(path, IngestJob(service))

@@ -28,7 +28,7 @@ def test_the_command(tiny_path: Path, tmp_path: Path) -> None:
     asyncio.run(index.upsert(notes))
     assert "another process has the index" in str(run().exception)
     asyncio.run(index.close())
-    assert "builds its graph itself" in str(run(NOTELLM_QDRANT_URL="http://q").exception)
+    assert "builds its own graph" in str(run(NOTELLM_QDRANT_URL="http://q").exception)
     outcome = run()
     assert outcome.exit_code == 0, outcome.exception
     assert f"{len(notes)} notes, {len(notes)} of them in the graph" in outcome.output

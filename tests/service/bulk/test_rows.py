@@ -126,11 +126,11 @@ def test_times_without_a_zone_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"", "notes are read from .jsonl"),
+        ("notes.txt", b"", "is not a file of notes: its name must end in .jsonl"),
         ("missing.jsonl", None, "cannot be read"),
-        ("notes.parquet", b"PAR1", "no readable parquet file"),
+        ("notes.parquet", b"PAR1", "not a readable parquet file"),
         ("notes.csv", b"", "has no column id"),
-        ("notes.csv", b"id,colour\nn1,red\n", "columns that no note has: colour"),
+        ("notes.csv", b"id,colour\nn1,red\n", "columns that are not fields of a note: colour"),
     ],
 )
 def test_files_that_are_none(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:

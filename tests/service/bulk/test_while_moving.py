@@ -74,7 +74,7 @@ async def test_an_export_ends_where_its_model_is_dropped(moving: httpx.AsyncClie
         await change(moving, "finish")
 
     path = tmp_path / "backup.jsonl"
-    with pytest.raises(CommandError, match="the model changed meanwhile: run export again"):
+    with pytest.raises(CommandError, match="the model changed during the export: run export again"):
         await export(Interrupted(moving, finish), path)
     assert not path.exists()
     assert not path.with_name("backup.jsonl.partial").exists()
@@ -87,7 +87,7 @@ async def test_an_export_from_a_service_that_gives_what_answers_ends(moving: htt
         async def get(self, path: str, **query: str | int) -> Json:
             return await super().get(path, **{name: value for name, value in query.items() if name != "vector_name"})
 
-    with pytest.raises(CommandError, match="the model changed meanwhile: run export again"):
+    with pytest.raises(CommandError, match="the model changed during the export: run export again"):
         await export(Earlier(moving, lambda: change(moving, "switch")), tmp_path / "backup.jsonl")
 
 
@@ -106,7 +106,7 @@ async def test_a_switch_ends_an_import_and_rejects_nothing(
         with Progress(path, "import", tmp_path) as progress:
             return await BulkRun(path, RestoreJob(service, name), progress).run()
 
-    with pytest.raises(CommandError, match=r"422: vector_name: the index holds vectors of next-.* the same command goes on"):
+    with pytest.raises(CommandError, match=r"422: vector_name: the index holds vectors of next-.* run the same command again"):
         # By force: what the first batch stored may lack the other model's vectors for a moment.
         await run(Interrupted(moving, lambda: change(moving, "switch", force=True)))
     assert (tmp_path / "backup.jsonl.rejects.jsonl").read_bytes() == b""

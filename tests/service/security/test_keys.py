@@ -54,7 +54,7 @@ def test_keys_are_long_and_differ() -> None:
     [
         ("", "has no key: make one with `notellm-serve keygen"),
         ("[feed", "is not TOML"),
-        ("a = " + "[" * 10_000, "is not TOML (arrays within arrays)"),
+        ("a = " + "[" * 10_000, "is not TOML (arrays are nested too deeply)"),
         ("feed = 1", "feed: Input should be"),
         ('[feed]\nscopes = ["read"]', "feed.sha256: Field required"),
         (f'[feed]\nsha256 = ["{ZEROS}"]', "feed.scopes: Field required"),
@@ -141,7 +141,7 @@ async def test_a_file_that_became_wrong_changes_nothing(
         assert keys.ring.find(key)
         assert sample(metrics, "notellm_api_keys_stale") == 1
         errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-        assert ["those from before stay" in record.message for record in errors] == [True]
+        assert ["the previous keys stay in use" in record.message for record in errors] == [True]
         file.write_text(entry("feed", key))
         await keys.refresh()
         assert sample(metrics, "notellm_api_keys_stale") == 0

@@ -64,7 +64,7 @@ def test_clients_have_buckets_of_their_own(limits: RateLimits) -> None:
 def test_it_is_said_when_to_come_back(limits: RateLimits, clock: Clock) -> None:
     rates = Rates(requests_per_second=0.25)
     assert admitted(limits, rates) == 2
-    with pytest.raises(RateLimited, match=r"0\.25 requests a second") as caught:
+    with pytest.raises(RateLimited, match=r"0\.25 requests per second") as caught:
         limits.admit("anna", rates)
     assert caught.value.headers == {"Retry-After": "2"}
     clock.now += 2
