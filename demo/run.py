@@ -34,14 +34,16 @@ Ready on {url} (interactive documentation: {url}/docs). Try, in another terminal
 
 1. Embed a note and store it:
 curl -s {url}/notes/embed -H 'Content-Type: application/json' -d '{{"vectors": false, "notes": [{{"id": "my-1", "title": \
-"My cold brew tastes sour", "content": "I steep coarse grounds for 12 hours. Grind finer?"}}]}}'
+"Espresso runs through in ten seconds, how do I slow it down?", "content": "Same beans and dose as before, but the shot gushes \
+and tastes sour. Should I grind finer or tamp harder?"}}]}}'
 
 2. Find its neighbours:
 curl -s '{url}/notes/my-1/similar?limit=3'
 
 3. Suggest hashtags and a category:
 curl -s {url}/notes/hashtags -H 'Content-Type: application/json' -d '{{"count": 3, "notes": [{{"title": \
-"My cold brew tastes sour", "content": "I steep coarse grounds for 12 hours. Grind finer?"}}]}}'
+"Espresso runs through in ten seconds, how do I slow it down?", "content": "Same beans and dose as before, but the shot gushes \
+and tastes sour. Should I grind finer or tamp harder?"}}]}}'
 
 Ctrl-C stops it."""
 

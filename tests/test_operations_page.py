@@ -45,7 +45,7 @@ IMAGES, EMBEDDED, KEYS = (f"tests/stack/test_{name}.py" for name in ("images", "
 LOAD = "tests/load/test_mix.py"
 # What other tests run: which, and by what.
 ELSEWHERE = {
-    "python3.11 -m venv .venv": (IMAGES, '"build", "--target", target'),
+    "python3 -m venv .venv": (IMAGES, '"build", "--target", target'),
     ".venv/bin/pip install -c constraints/cpu.txt '.[service,tracing]'": (IMAGES, '"build", "--target", target'),
     "make load URL=http://127.0.0.1:8000 RATE=20 SECONDS=60": (LOAD, "URL=url, RATE=rate, SECONDS=SECONDS"),
     f"{COMPOSE} up --build": (EMBEDDED, 'f"{COMMAND} up --build --detach"'),

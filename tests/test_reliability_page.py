@@ -73,8 +73,8 @@ def test_what_operations_says_of_it() -> None:
     found = read("edge_index.json")["index"]
     operations = " ".join((DOCS / "operations.md").read_text(encoding="utf-8").split())
     says = re.search(
-        r"With (\S+) notes of (\S+) dimensions that is (\S+) ms a search \(p99 (\S+) ms\) on two cores, (\S+) MiB on the disk and "
-        r"(\S+) MiB of memory beside (\S+) MiB of mapped files",
+        r"With (\S+) notes of (\S+) dimensions a search takes (\S+) ms \(p99 (\S+) ms\) on two cores, and the index takes "
+        r"(\S+) MiB on disk and (\S+) MiB of memory, besides (\S+) MiB of mapped files",
         operations,
     )
     assert says
