@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from notellm.checkpoint import Checkpoint, vector_name_of
 from service.serving import index_models
 from service.settings import Settings
 from tests.qdrant import QdrantStandIn
@@ -48,7 +49,9 @@ def move(source: Path, target: Path) -> None:
     source.rename(target)
 
 
-async def test_replicas_over_one_server_follow(settings: Settings, server: QdrantStandIn, next_path: Path) -> None:
+async def test_replicas_over_one_server_follow(
+    settings: Settings, server: QdrantStandIn, tiny_path: Path, next_path: Path
+) -> None:
     async with serving(settings) as (_, first), serving(settings) as (_, second):
         await embed(first, NOTES)
         await start(first, next_path)
@@ -72,7 +75,8 @@ async def test_replicas_over_one_server_follow(settings: Settings, server: Qdran
             await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
     (added,) = server.calls("CreateVectorName")
     assert added.dense_config.size == 16
-    assert len(server.calls("DeleteVectorName")) == 1
+    # Each replica may drop the vectors, since the one that was told to finish may end before it does; see index/test_races.py.
+    assert {dropped.vector_name for dropped in server.calls("DeleteVectorName")} == {vector_name_of(Checkpoint.open(tiny_path))}
 
 
 async def test_a_replica_tries_again_to_load_a_model(settings: Settings, late: Path, next_path: Path, tmp_path: Path) -> None:
