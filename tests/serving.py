@@ -65,7 +65,8 @@ def start_service(
             if service.get("/health/ready").status_code == 200:
                 return service
         except httpx.TransportError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     process.kill()
     raise AssertionError(f"the service did not get ready:\n{log.read_text()[-3000:]}")
 

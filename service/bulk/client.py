@@ -1,7 +1,8 @@
 """`ServiceClient`: a client of `notellm-serve` that has time: it waits as it is told, and comes back."""
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -57,11 +58,15 @@ class ServiceClient:
     Args:
         http: with the service's address and, where it asks for one, its key.
         patience: seconds after which a request is not tried again; it is given up at once where the next try would come later.
+        sleep: pauses for so many seconds.
     """
 
-    def __init__(self, http: httpx.AsyncClient, *, patience: float) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, *, patience: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._http = http
         self._patience = patience
+        self._sleep = sleep
 
     async def get(self, path: str, **query: str | int) -> Json:
         """See `post`."""
@@ -78,8 +83,9 @@ class ServiceClient:
 
     async def _ask(self, method: str, path: str, **content: Any) -> Json:  # noqa: ANN401
         trying = AsyncRetrying(
-            retry=retry_if_exception_type(_Busy), wait=_wait, stop=stop_before_delay(self._patience), reraise=True
-        )
+            retry=retry_if_exception_type(_Busy), wait=_wait, stop=stop_before_delay(self._patience), sleep=self._sleep,
+            reraise=True,
+        )  # fmt: skip
         headers = {"X-Priority": Priority.BULK, "X-Request-Timeout": str(REQUEST_SECONDS)}
         try:
             async for attempt in trying:
