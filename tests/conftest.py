@@ -1,5 +1,6 @@
 """A tiny LLaMA with real parts: trained tokenizers, random weights, a checkpoint made by the product's own code."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from notellm import Checkpoint, NoteEncoder, NoteLLM, NoteText
 from service.http import create_app
 from service.serving import Runtime, open_service
 from service.settings import Settings
+from tests.clock import LoopTime, VirtualTime
 from tests.platform import write_platform
 from training.config import TrainingConfig
 from training.model import InitialCheckpoint
@@ -44,6 +46,26 @@ NOTES = [
     NoteText(title="Hops 🍺", content="مرحبا بالعالم", hashtags=("beer",)),
     NoteText(title="x"),
 ]
+
+
+@pytest.fixture
+async def loop_time(monkeypatch: pytest.MonkeyPatch) -> LoopTime:
+    """The event loop's clock, which the test can put forward."""
+    loop = asyncio.get_running_loop()
+    clock = LoopTime(loop)
+    monkeypatch.setattr(loop, "time", clock)
+    return clock
+
+
+@pytest.fixture
+async def virtual_time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
+    """The event loop's clock jumps to the next timer as soon as all tasks wait."""
+    loop = asyncio.get_running_loop()
+    clock = VirtualTime(loop)
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop, "run_in_executor", clock.refuse_threads)
+    monkeypatch.setattr(loop._selector, "select", clock.select)  # type: ignore[attr-defined]
+    return clock
 
 
 @pytest.fixture(scope="session")

@@ -72,9 +72,10 @@ def tree(spans: Iterable[Seen], root: Seen) -> Any:
 
 @dataclass
 class Collector:
-    """Where to send spans, and what has come."""
+    """Where to send spans, and what has come; `asked` says that something has."""
 
     url: str
+    asked: threading.Event = field(default_factory=threading.Event)
     spans: list[Seen] = field(default_factory=list)
     services: set[str] = field(default_factory=set)
 
@@ -93,6 +94,7 @@ def running_collector(*, silent: bool = False) -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.asked.set()
             if silent:
                 over.wait()
                 return

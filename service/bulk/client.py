@@ -1,7 +1,8 @@
 """`ServiceClient`: a patient client of `notellm-serve`. When the service is busy, it waits as `Retry-After` says and tries again."""
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -61,11 +62,15 @@ class ServiceClient:
     Args:
         http: HTTP client with the address of the service and, if the service needs one, an API key.
         patience: seconds to keep trying one request. It gives up early if the next try would come too late.
+        sleep: pauses for that many seconds.
     """
 
-    def __init__(self, http: httpx.AsyncClient, *, patience: float) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, *, patience: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._http = http
         self._patience = patience
+        self._sleep = sleep
 
     async def get(self, path: str, **query: str | int) -> Json:
         """See `post`."""
@@ -82,8 +87,9 @@ class ServiceClient:
 
     async def _ask(self, method: str, path: str, **content: Any) -> Json:  # noqa: ANN401
         trying = AsyncRetrying(
-            retry=retry_if_exception_type(_Busy), wait=_wait, stop=stop_before_delay(self._patience), reraise=True
-        )
+            retry=retry_if_exception_type(_Busy), wait=_wait, stop=stop_before_delay(self._patience), sleep=self._sleep,
+            reraise=True,
+        )  # fmt: skip
         headers = {"X-Priority": Priority.BULK, "X-Request-Timeout": str(REQUEST_SECONDS)}
         try:
             async for attempt in trying:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
@@ -26,6 +25,11 @@ TOO_LITTLE_TIME = (
 )
 
 
+def _now() -> float:
+    """Seconds by the clock of the event loop, by which deadlines are told too."""
+    return asyncio.get_running_loop().time()
+
+
 @dataclass(eq=False)
 class _Waiting(Generic[Work, Result]):
     work: Work
@@ -33,7 +37,7 @@ class _Waiting(Generic[Work, Result]):
     answer: asyncio.Future[Result]
     deadline: float = math.inf
     request: "list[_Waiting[Work, Result]]" = field(default_factory=list, repr=False)
-    since: float = field(default_factory=time.perf_counter)
+    since: float = field(default_factory=_now)
     span: "OpenSpan | None" = field(default_factory=tracing.open_span.get)
 
 
@@ -78,7 +82,7 @@ class Batcher(Generic[Work, Result]):
         self._max_batch_size = max_batch_size
         self._max_queue_tokens = max_queue_tokens
         self._queue: FairQueue[_Waiting[Work, Result]] = FairQueue(max_queue_tokens)
-        self._forecast = Forecast()
+        self._forecast = Forecast(_now)
         self._turn = turn
         self._lanes = lanes
         self._abandons = abandons
@@ -228,12 +232,12 @@ class Batcher(Generic[Work, Result]):
             self._metrics.queue_seconds.labels(self._name).observe(start - item.since)
 
     async def _run_batch(self, batch: list[_Waiting[Work, Result]], *, busy: bool) -> None:
-        start = time.perf_counter()
+        start = _now()
         self._show_batch(batch, start)
         try:
             with tracing.batch(self._name, (item.span for item in batch), _tokens(batch)), self._forecast.batch(_tokens(batch)):
                 results = await self._forward(batch)
-                seconds = time.perf_counter() - start
+                seconds = _now() - start
                 self._forecast.learn(_tokens(batch), seconds, busy=busy)
         except ServiceError as error:  # says itself what is wrong, and it is no single note
             _answer_all(batch, error)
@@ -279,7 +283,7 @@ def _tokens(batch: Sequence[_Waiting[Work, Result]]) -> int:
 
 
 def _seconds_left(deadline: float) -> float:
-    return deadline - asyncio.get_running_loop().time()
+    return deadline - _now()
 
 
 def _answer(item: _Waiting[Work, Result], result: Result) -> None:

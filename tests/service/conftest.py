@@ -13,6 +13,7 @@ from service.http import create_app
 from service.index import NoteIndex
 from service.serving import open_service
 from service.settings import Settings
+from tests.clock import PATIENCE_SECONDS
 from tests.service.gate import Gate
 from tests.service.index.backends import BACKENDS, open_index
 
@@ -32,7 +33,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     def waiting(self: LocalEngine, prompts: Sequence[Sequence[int]]) -> Any:
         held.batches.append(len(prompts))
         held.entered.set()
-        assert held.open.wait(10)
+        assert held.open.wait(PATIENCE_SECONDS)
         return embed(self, prompts)
 
     monkeypatch.setattr(LocalEngine, "embed", waiting)

@@ -1,7 +1,6 @@
 """What is loaded before a process serves is no business of the garbage collector any more."""
 
 import gc
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,9 +18,8 @@ def test_a_full_collection_passes_over_what_was_there() -> None:
     kept = [[number] for number in range(300_000)]
     freeze_garbage_collector()
     assert gc.get_freeze_count() > len(kept)
-    start = time.perf_counter()
-    gc.collect()
-    assert time.perf_counter() - start < 0.02
+    examined = {id(tracked) for tracked in gc.get_objects()}  # what a collection goes through
+    assert not examined & {id(kept), *map(id, kept)}
     cycle: list[object] = []
     cycle.append(cycle)
     del cycle

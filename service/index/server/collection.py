@@ -89,12 +89,7 @@ class Collection:
 
     async def read(self, vector_name: str) -> Description:
         """Whose vectors it holds; where nobody has noted it down, since there was no migration yet, `vector_name`'s if it has some."""
-        info = await self._info()
-        if text := (info.config.metadata or {}).get(_DESCRIPTION):
-            return Description.read(str(text), f"the description of the collection {self.name}")
-        vectors = _vectors(info)
-        served = vector_name if vector_name in vectors else next(iter(vectors), "no named model")
-        return Description(vector=served, dimensions=vectors.get(served, 0))
+        return self._described(await self._info(), vector_name)
 
     async def write(self, description: Description) -> None:
         """See `NoteIndex.describe_as`."""
@@ -106,12 +101,30 @@ class Collection:
         await self._calls.repeatable(lambda: self._client.update_collection(self.name, metadata=metadata))
 
     async def drop(self, vector_name: str) -> None:
-        """See `NoteIndex.drop`."""
-        description = await self.read(vector_name)
+        """See `NoteIndex.drop`.
+
+        Several replicas may do it at the same time, and one of them may be told to start a migration as soon as it is done. The
+        server deletes a name twice without an error; the description is read again, because the others may have changed it.
+        """
+        info = await self._info()
+        description = self._described(info, vector_name)
         description.check_drop(vector_name)
-        if vector_name in _vectors(await self._info()):
+        if description.dropping != vector_name:
+            return
+        if vector_name in _vectors(info):
             await self._calls.once(lambda: self._client.delete_vector_name(self.name, vector_name))
-        await self.write(description.model_copy(update={"dropping": None}))
+        latest = await self.read(vector_name)
+        if latest.dropping == vector_name:
+            await self.write(latest.model_copy(update={"dropping": None}))
+        elif vector_name in {model.vector for model in latest.models}:
+            await self.write(latest)  # a migration back to this model has begun: its vectors get their place again
+
+    def _described(self, info: models.CollectionInfo, vector_name: str) -> Description:
+        if text := (info.config.metadata or {}).get(_DESCRIPTION):
+            return Description.read(str(text), f"the description of the collection {self.name}")
+        vectors = _vectors(info)
+        served = vector_name if vector_name in vectors else next(iter(vectors), "no named model")
+        return Description(vector=served, dimensions=vectors.get(served, 0))
 
     async def _add(self, model: ModelVectors) -> None:
         """As the first ones are: this call sets what cannot be changed, and the next the rest."""

@@ -10,6 +10,7 @@ class Thing:
     alive = True
 
 
+@pytest.mark.usefixtures("virtual_time")
 async def test_what_ends_by_itself_is_started_again_even_if_it_does_not_end_well() -> None:
     started: list[Thing] = []
 

@@ -10,6 +10,7 @@ from notellm import NoteText
 from service.engines import LocalEngine
 from service.serving import open_service
 from service.settings import Settings
+from tests.clock import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -42,6 +43,6 @@ async def test_every_thread_that_computes_ends_but_the_one_that_embeds(
         embedding = threads.pop("embed")
         assert {"__init__", "generate"} <= set(threads)
         for thread in threads.values():
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
         assert not any(thread.is_alive() for thread in threads.values())
         assert embedding.is_alive()

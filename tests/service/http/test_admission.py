@@ -21,6 +21,7 @@ from service.observability import Metrics
 from service.queueing import SearchLimit
 from service.serving import Runtime, open_service
 from service.settings import Settings
+from tests.clock import until
 from tests.service.calls import NOTES, embed
 from tests.service.gate import Gate
 from tests.service.security.keyed import problem
@@ -35,27 +36,23 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Runtime, Callable[[
         app = create_app(runtime, settings)
         yield (
             runtime,
-            lambda address: httpx.AsyncClient(
-                transport=httpx.ASGITransport(app, client=(address, 1)), base_url="http://test", timeout=30
-            ),
+            lambda address: httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(address, 1)), base_url="http://test"),
         )
 
 
 async def test_notes_for_which_there_is_no_room_are_not_tokenised(
     gate: Gate, settings_for: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(settings_for(max_batch_tokens=64, max_queue_tokens=64)) as (_, of):
+    async with serving(settings_for(max_batch_tokens=64, max_queue_tokens=64)) as (runtime, of):
         anna, bob = of("192.0.2.1"), of("192.0.2.2")
         gate.open.set()
         await embed(anna, NOTES[:2])
         gate.open.clear()
         gate.entered.clear()
         held = [asyncio.create_task(bob.post("/notes/embed", json={"notes": [{"id": "x", "title": "x"}]}))]
-        assert await asyncio.to_thread(gate.entered.wait, 5)
+        await gate.wait_until_entered()
         held.append(asyncio.create_task(bob.post("/notes/embed", json={"notes": [{"id": "y", "title": "y"}]})))
-        async with asyncio.timeout(5):
-            while 'queue_tokens{queue="embed"} 0.0' in (await anna.get("/metrics")).text:
-                await asyncio.sleep(0.02)
+        await until(lambda: runtime.metrics.registry.get_sample_value("notellm_queue_tokens", {"queue": "embed"}) != 0)
         seen: list[int] = []
         tokenize = NotePrompt.tokenize
 
@@ -91,15 +88,11 @@ async def test_searches_for_which_there_is_no_room_are_refused(settings_for: Mak
         cold = {"note": {"title": "cold"}}
         asked = [asyncio.create_task(anna.get("/notes/a1/similar")) for _ in range(3)]
         asked.append(asyncio.create_task(anna.post("/notes/similar", json=cold)))
-        async with asyncio.timeout(5):
-            while begun < 4:
-                await asyncio.sleep(0.01)
+        await until(lambda: begun == 4)
         for refused in (await anna.get("/notes/a1/similar"), await anna.post("/notes/similar", json=cold)):
             assert (refused.status_code, problem(refused), refused.headers["Retry-After"]) == (429, "queue-full", "1")
         asked.append(asyncio.create_task(bob.get("/notes/a1/similar")))
-        async with asyncio.timeout(5):
-            while begun < 5:
-                await asyncio.sleep(0.01)
+        await until(lambda: begun == 5)
         assert (await anna.get("/notes/a1")).status_code == 200
         go_on.set()
         assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
@@ -131,10 +124,12 @@ def test_a_clients_share_of_the_searches(most: int, first: int, second: int) -> 
 
 
 async def test_the_bodies_of_all_requests_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.request_context.BODIES_AT_ONCE", 2)
+    monkeypatch.setattr("service.http.body_limit.BODIES_AT_ONCE", 2)
     go_on = asyncio.Event()
+    begun: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope)
         await go_on.wait()
         await JSONResponse(None)(scope, receive, send)
 
@@ -143,8 +138,9 @@ async def test_the_bodies_of_all_requests_have_so_much_room(monkeypatch: pytest.
         body = b'"' + b"x" * 98 + b'"'
         for _ in range(2):
             go_on.clear()
+            begun.clear()
             held = [asyncio.create_task(client.post("/x", content=body)) for _ in range(2)]
-            await asyncio.sleep(0.05)
+            await until(lambda: len(begun) == 2)
             refused = await client.post("/x", content=b"1")
             assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
             go_on.set()

@@ -1,6 +1,5 @@
 """Keys and scopes: who gets in, who does not, and what they are told."""
 
-import asyncio
 import os
 import re
 import subprocess
@@ -24,6 +23,7 @@ from service.security import Scope
 from service.security.keys import hash_key
 from service.serving import Runtime, open_service
 from service.settings import Settings
+from tests.clock import until_now
 from tests.service.calls import NOTES, on_shared_loop
 from tests.service.security.keyed import KEYS, asking, bearer, problem, write_keys
 
@@ -233,7 +233,7 @@ def test_keys_of_a_running_service(tiny_path: Path, tmp_path: Path) -> None:
     file = write_keys(tmp_path / "keys.toml")
     data = tmp_path / "data"
     with running_service(tiny_path, data, NOTELLM_HOST="0.0.0.0", NOTELLM_API_KEYS_FILE=str(file)) as service:
-        http_client = openai.DefaultHttpxClient(trust_env=False)
+        http_client = openai.DefaultHttpxClient(trust_env=False, timeout=60)
         speaking = openai.OpenAI(base_url=f"{service.url}/v1", api_key=KEYS[Scope.READ], max_retries=0, http_client=http_client)
         assert len(speaking.embeddings.create(model="tiny", input="cold brew").data) == 1
         with pytest.raises(openai.AuthenticationError):
@@ -241,15 +241,9 @@ def test_keys_of_a_running_service(tiny_path: Path, tmp_path: Path) -> None:
         with pytest.raises(openai.PermissionDeniedError):
             speaking.with_options(api_key=KEYS[Scope.WRITE]).embeddings.create(model="tiny", input="x")
         file.write_text(f'[other]\nsha256 = ["{hash_key("other-key")}"]\nscopes = ["read"]\n')
-        asyncio.run(_until(lambda: httpx.get(f"{service.url}/model", headers=bearer("read"), trust_env=False), 401))
-        assert httpx.get(f"{service.url}/model", headers={"X-API-Key": "other-key"}, trust_env=False).status_code == 200
+        until_now(lambda: service.get("/model", **bearer("read")).status_code == 401)
+        assert service.get("/model", **{"X-API-Key": "other-key"}).status_code == 200
         speaking.close()
-
-
-async def _until(ask: Callable[[], httpx.Response], status: int) -> None:
-    async with asyncio.timeout(30):
-        while ask().status_code != status:
-            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ async def test_a_hostile_body_is_refused_quickly_and_without_memory(name: str, s
             tracemalloc.reset_peak()
             start = time.process_time()
             response = await shared.post(path, content=body, headers=JSON)
-            assert time.process_time() - start < 2
+            assert time.process_time() - start < 60, "what takes time that grows with the square of the size takes hours"
             assert response.status_code in {400, 422}, response.text
             assert tracemalloc.get_traced_memory()[1] < 12 * SIZE
     finally:

@@ -3,14 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 import uvicorn
 
+from service.caller import MAX_TIMEOUT_SECONDS
 from service.http.app import create_app
 from service.serving import open_service
 from service.settings import Settings
+from tests.clock import LoopTime, until
 from tests.service.calls import NOTES
 from tests.service.gate import Gate
 
@@ -21,10 +24,13 @@ TITLES = [{"id": str(number), "title": f"note {number}"} for number in range(3)]
 async def url(gate: Gate, settings_for: Callable[..., Settings]) -> AsyncIterator[str]:
     settings = settings_for(max_batch_tokens=64)  # one short note a batch
     async with open_service(settings) as runtime:
-        server = uvicorn.Server(uvicorn.Config(create_app(runtime, settings), port=0, log_config=None, lifespan="off"))
+        app = create_app(runtime, settings)
+        # It does not close idle connections when a test puts the clock forward.
+        server = uvicorn.Server(
+            uvicorn.Config(app, port=0, log_config=None, lifespan="off", timeout_keep_alive=MAX_TIMEOUT_SECONDS)
+        )
         serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
+        await until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
         gate.open.set()
@@ -34,7 +40,7 @@ async def url(gate: Gate, settings_for: Callable[..., Settings]) -> AsyncIterato
 
 @pytest.fixture
 async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as speaking:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=None) as speaking:
         yield speaking
 
 
@@ -45,24 +51,41 @@ def embed(http: httpx.AsyncClient, **headers: str) -> "asyncio.Task[httpx.Respon
 
 
 async def occupied(gate: Gate, http: httpx.AsyncClient) -> "asyncio.Task[httpx.Response]":
-    """A request that the engine has begun with and does not end."""
-    running = embed(http)
-    await asyncio.to_thread(gate.entered.wait, 10)
+    """A request that the engine has begun with and does not end. Two of its three notes wait."""
+    running = embed(http, X_Request_Timeout=str(MAX_TIMEOUT_SECONDS))
+    await gate.wait_until_entered()
     return running
 
 
-async def dropped(http: httpx.AsyncClient) -> float:
+async def counted(http: httpx.AsyncClient, name: str) -> float:
     lines = (await http.get("/metrics")).text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith('notellm_queue_dropped_total{queue="embed"}'))
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(f'notellm_queue_{name}{{queue="embed"}}'))
 
 
-async def test_after_its_deadline_a_request_is_answered_and_never_computed(gate: Gate, http: httpx.AsyncClient) -> None:
+@asynccontextmanager
+async def queued(http: httpx.AsyncClient) -> AsyncIterator[None]:
+    """Waits until the request that is sent inside is in the queue, with all of its notes."""
+    before = await counted(http, "tokens")
+    yield
+
+    async def more() -> bool:
+        return await counted(http, "tokens") > before
+
+    await until(more)
+
+
+async def test_after_its_deadline_a_request_is_answered_and_never_computed(
+    gate: Gate, http: httpx.AsyncClient, loop_time: LoopTime
+) -> None:
     running = await occupied(gate, http)
-    late = await embed(http, X_Request_Timeout="0.3")
+    async with queued(http):
+        waiting = embed(http, X_Request_Timeout="600")
+    loop_time.advance(600)
+    late = await waiting
     assert (late.status_code, late.json()["type"]) == (504, "urn:notellm:problem:deadline-exceeded")
     assert "X-Request-Timeout" in late.json()["detail"]
     assert late.headers["X-Request-Id"] == late.json()["request_id"]
-    assert await dropped(http) == 3
+    assert await counted(http, "dropped_total") == 3
     gate.open.set()
     assert (await running).status_code == 200
     assert (await embed(http)).status_code == 200
@@ -77,13 +100,15 @@ async def test_the_work_of_a_client_that_left_is_never_computed(gate: Gate, url:
     head = (
         f"POST /notes/embed HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    writer.write(head.encode() + body)
-    await writer.drain()
-    await asyncio.sleep(0.3)
+    async with queued(http):
+        writer.write(head.encode() + body)
+        await writer.drain()
     writer.close()
-    async with asyncio.timeout(5):
-        while await dropped(http) < 3:
-            await asyncio.sleep(0.02)
+
+    async def dropped() -> bool:
+        return await counted(http, "dropped_total") == 3
+
+    await until(dropped)
     gate.open.set()
     assert (await running).status_code == 200
     assert (await embed(http)).status_code == 200
@@ -95,12 +120,13 @@ async def test_the_work_of_a_client_that_left_is_never_computed(gate: Gate, url:
 async def test_bulk_requests_let_others_go_first(gate: Gate, http: httpx.AsyncClient) -> None:
     running = await occupied(gate, http)
     done: list[str] = []
-    waiting = {"bulk": embed(http, X_Priority="bulk")}
-    await asyncio.sleep(0.2)
-    waiting["interactive"] = embed(http)
+    waiting = {}
+    async with queued(http):
+        waiting["bulk"] = embed(http, X_Priority="bulk")
+    async with queued(http):
+        waiting["interactive"] = embed(http)
     for name, task in waiting.items():
         task.add_done_callback(lambda _, name=name: done.append(name))  # type: ignore[misc]
-    await asyncio.sleep(0.2)
     gate.open.set()
     assert [response.status_code for response in await asyncio.gather(running, *waiting.values())] == [200, 200, 200]
     assert done == ["interactive", "bulk"]
@@ -115,6 +141,7 @@ async def test_a_body_that_is_refused_by_its_length_is_not_asked_for(url: str) -
     await writer.drain()
     assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
     writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.parametrize(

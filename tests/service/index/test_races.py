@@ -1,35 +1,45 @@
-"""Clients of one Qdrant server that write and delete the same note at the same time."""
+"""Clients of one Qdrant server that write and delete the same note, or drop the vectors of a model, at the same time."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from service.index import IndexedNote, NoteIndex, ServerIndex, Tombstone
+from service.index import Description, IndexedNote, ModelVectors, Move, NoteIndex, ServerIndex, Tombstone
 from tests.service.index.backends import BACKENDS, DIMENSIONS, deleted_versions, indexed, open_client
 
-Meanwhile = Callable[[Callable[[], Awaitable[Any]]], None]
+Another = Callable[[], Awaitable[Any]]
+Meanwhile = Callable[..., None]
 # A write of a note by one of two clients, and what it is told.
 Write = Callable[[NoteIndex, int, str], Awaitable[str]]
+OLD = ModelVectors(vector="m-1", dimensions=DIMENSIONS, checkpoint="/checkpoints/1")
+NEW = ModelVectors(vector="m-2", dimensions=4, checkpoint="/checkpoints/2")
+THIRD = ModelVectors(vector="m-3", dimensions=8, checkpoint="/checkpoints/3")
+MOVING = Description(vector=NEW.vector, dimensions=NEW.dimensions, migration=Move(source=OLD, target=NEW))
+LEFT = Description(vector=NEW.vector, dimensions=NEW.dimensions, checkpoint=NEW.checkpoint)
+DROPPING = LEFT.model_copy(update={"dropping": OLD.vector})
 
 
 @pytest.fixture(params=BACKENDS[1:])
 async def racing(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[ServerIndex, Meanwhile]]:
-    """An index, and what another client does as soon as the next read is answered."""
+    """An index, and what another client does as soon as the next read, or another call, is answered."""
     async with open_client(request.param) as client:
-        collection, retrieve = f"test-{uuid.uuid4().hex}", client.retrieve
+        collection = f"test-{uuid.uuid4().hex}"
 
-        def meanwhile(another: Callable[[], Awaitable[Any]]) -> None:
-            async def reading(*arguments: Any, **options: Any) -> Any:
-                found = await retrieve(*arguments, **options)
+        def meanwhile(another: Another, after: str = "retrieve") -> None:
+            call = getattr(client, after)
+
+            async def calling(*arguments: Any, **options: Any) -> Any:
+                answer = await call(*arguments, **options)
                 monkeypatch.undo()
                 await another()
-                return found
+                return answer
 
-            monkeypatch.setattr(client, "retrieve", reading)
+            monkeypatch.setattr(client, after, calling)
 
         yield await ServerIndex.open(client, collection=collection, vector_name="m-1", dimensions=DIMENSIONS), meanwhile
         await client.delete_collection(collection)
@@ -145,3 +155,54 @@ async def test_what_two_clients_are_told_is_true_in_one_order_of_their_writes(
         first_after = [told(await WRITES[second](index, 3, "second")), told(await WRITES[first](index, 3, "first"))][::-1]
         orders = [[*first_before, await visible(index, 2)], [*first_after, await visible(index, 3)]]
         assert raced in orders, (state, first, second)
+
+
+@pytest.fixture
+async def dropping(racing: tuple[ServerIndex, Meanwhile]) -> tuple[ServerIndex, Meanwhile]:
+    """The old model's vectors are on their way out."""
+    index, _ = racing
+    await index.upsert([indexed(1)])
+    for description in (MOVING, DROPPING):
+        await index.describe_as(description)
+    return racing
+
+
+async def test_replicas_may_drop_the_same_vectors_at_the_same_time(dropping: tuple[ServerIndex, Meanwhile]) -> None:
+    index, _ = dropping
+    await asyncio.gather(*(index.drop(OLD.vector) for _ in range(3)))
+    assert await index.describe() == LEFT
+    await index.drop(OLD.vector)
+    assert await index.describe() == LEFT
+
+
+@pytest.mark.parametrize("after", ["get_collection", "delete_vector_name"])
+async def test_a_drop_leaves_a_migration_that_began_meanwhile(after: str, dropping: tuple[ServerIndex, Meanwhile]) -> None:
+    """Another replica has dropped the vectors first, and was told to move to a third model."""
+    index, meanwhile = dropping
+    begun = LEFT.model_copy(update={"migration": Move(source=NEW, target=THIRD), "checkpoint": None})
+
+    async def drop_and_move_on() -> None:
+        await index.drop(OLD.vector)
+        await index.describe_as(begun)
+
+    meanwhile(drop_and_move_on, after)
+    await index.drop(OLD.vector)
+    assert await index.describe() == begun
+
+
+async def test_a_drop_puts_back_the_vectors_of_a_model_that_came_back_meanwhile(
+    dropping: tuple[ServerIndex, Meanwhile],
+) -> None:
+    """Else no note could be stored: the server refuses vectors of a name that it does not have."""
+    index, meanwhile = dropping
+    back = LEFT.model_copy(update={"migration": Move(source=NEW, target=OLD), "checkpoint": None})
+
+    async def drop_and_move_back() -> None:
+        await index.drop(OLD.vector)
+        await index.describe_as(back)
+
+    meanwhile(drop_and_move_back, "get_collection")
+    await index.drop(OLD.vector)
+    assert await index.describe() == back
+    await index.upsert([indexed(1)])
+    assert await index.count(lacking=True) == 0

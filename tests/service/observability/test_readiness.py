@@ -31,6 +31,7 @@ class Counted:
 
 
 async def test_many_probes_are_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "FRESH_SECONDS", 3600)
     index = Counted()
     ready = Readiness(index.count, lambda _: None)
     assert await asyncio.gather(*(ready.failure() for _ in range(50))) == [None] * 50

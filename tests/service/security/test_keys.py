@@ -1,9 +1,7 @@
 """The key file: what it may hold, what is said about what it may not, and that it is read again."""
 
-import asyncio
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from service.errors import StartupError
 from service.observability import Metrics
 from service.security.key_file import KeyFile
 from service.security.keys import KeyRing, Rates, Scope, hash_key, new_key, read_keys
+from tests.clock import until
 
 ZEROS = "0" * 64
 RIGHT = f'[feed]\nsha256 = ["{ZEROS}"]\nscopes = ["read"]\n'
@@ -101,12 +100,6 @@ def sample(metrics: Metrics, name: str) -> float | None:
     return metrics.registry.get_sample_value(name)
 
 
-async def wait_for(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def test_keys_change_while_the_service_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.security.key_file.SECONDS_BETWEEN_READS", 0.02)
     old, new, metrics, file = new_key(), new_key(), Metrics(), tmp_path / "keys.toml"
@@ -115,13 +108,13 @@ async def test_keys_change_while_the_service_runs(tmp_path: Path, monkeypatch: p
         assert keys.ring.find(old)
         assert sample(metrics, "notellm_api_keys") == 1
         file.write_text(entry("feed", old, new))
-        await wait_for(lambda: keys.ring.find(new) is not None)
+        await until(lambda: keys.ring.find(new) is not None)
         assert keys.ring.find(old)
         assert sample(metrics, "notellm_api_keys") == 2
         # As Kubernetes changes a mounted secret: another file takes its place.
         (tmp_path / "next").write_text(entry("feed", new))
         (tmp_path / "next").replace(file)
-        await wait_for(lambda: keys.ring.find(old) is None)
+        await until(lambda: keys.ring.find(old) is None)
         assert keys.ring.find(new)
 
 
@@ -156,11 +149,11 @@ async def test_the_watch_survives_what_nobody_expects(
     async with KeyFile.open(file, metrics) as keys:
         with monkeypatch.context() as patch:
             patch.setattr("service.security.key_file.read_keys", _no_thread)
-            await wait_for(lambda: sample(metrics, "notellm_api_keys_stale") == 1)
+            await until(lambda: sample(metrics, "notellm_api_keys_stale") == 1)
         assert keys.ring.find(old)
         assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
         file.write_text(entry("feed", new))
-        await wait_for(lambda: keys.ring.find(old) is None)
+        await until(lambda: keys.ring.find(old) is None)
         assert sample(metrics, "notellm_api_keys_stale") == 0
 
 

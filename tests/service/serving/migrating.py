@@ -1,6 +1,7 @@
 """A service that is moved to another model, as the tests ask it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from notellm import Checkpoint, Note, NoteEncoder
 from service.http import create_app
 from service.serving.runtime import Runtime, open_service
 from service.settings import Settings
+from tests.clock import PATIENCE_SECONDS
 from tests.service.calls import Json
 
 MANY = [{"id": f"m{number}", "title": f"note {number}", "content": "sour " * (number % 9)} for number in range(90)]
@@ -43,12 +45,14 @@ async def start(client: httpx.AsyncClient, path: Path) -> None:
 
 
 async def reach(client: httpx.AsyncClient, phase: str) -> Json:
-    for _ in range(600):
+    """Waits for a phase of the migration; its whole state then."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
         state: Json = (await client.get("/admin/migration")).json()
         if state["phase"] == phase:
             return state
+        assert time.monotonic() < deadline, state
         await asyncio.sleep(0.05)
-    raise AssertionError(state)
 
 
 async def change(client: httpx.AsyncClient, to: str, **body: object) -> Json:

@@ -17,6 +17,7 @@ from service.index import Description
 from service.notes import NoteService
 from service.serving.runtime import Runtime, open_service
 from service.settings import Settings
+from tests.clock import until
 from tests.service.calls import NOTES, embed
 from tests.service.security.keyed import problem
 from tests.service.serving.migrating import MANY, assert_answers_by, change, reach, serving, start, vectors_by
@@ -88,20 +89,26 @@ async def test_what_the_state_does_not_allow_is_refused(
     await refused("", "is served already", 422, checkpoint=str(tiny_path))
     await refused("", "no such directory", 422, checkpoint=str(tmp_path / "none"))
     await refused("", "share", 422, checkpoint=str(next_path), share=0)
-    async with asyncio.timeout(60):
-        with monkeypatch.context() as patch:
-            patch.setattr(NoteService, "vectors", _failing)
-            await start(client, next_path)
-            await reach(client, "filling")
-            while (await client.get("/admin/migration")).json()["failed"] != len(NOTES):
-                await asyncio.sleep(0.05)
-            await refused("/switch", "4 of them cannot be embedded, and would not be found")
-            await refused("/finish", "does not answer yet")
-            await refused("", "a migration to next", checkpoint=str(tiny_path))
-        await reach(client, "filled")
+
+    async def all_failed() -> bool:
+        return bool((await client.get("/admin/migration")).json()["failed"] == len(NOTES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NoteService, "vectors", _failing)
+        await start(client, next_path)
+        await reach(client, "filling")
+        await until(all_failed)
+        await refused("/switch", "4 of them cannot be embedded, and would not be found")
+        await refused("/finish", "does not answer yet")
+        await refused("", "a migration to next", checkpoint=str(tiny_path))
+    await reach(client, "filled")
     await change(client, "switch")
     await change(client, "switch")
     await refused("/cancel", "answers already")
+
+
+async def _never_ready(_self: NoteService, _notes: object) -> Any:
+    await asyncio.Event().wait()
 
 
 async def _failing(_self: NoteService, _notes: object) -> Any:
@@ -116,21 +123,24 @@ async def test_notes_are_stored_also_where_the_other_model_fails(
     with monkeypatch.context() as patch:
         patch.setattr(NoteService, "vectors", _failing)
         assert [note["status"] for note in await embed(client, NOTES)] == ["stored"] * 4
-        detail = ""
-        async with asyncio.timeout(30):
-            while "4 of them cannot be embedded" not in detail:  # a pass that is under way may not have found them all
-                refused = await client.post("/admin/migration/switch", json={})
-                assert refused.status_code == 409, refused.text
-                detail = refused.json()["detail"]
+
+        async def all_are_known() -> bool:  # a pass that is under way may not have found them all
+            refused = await client.post("/admin/migration/switch", json={})
+            assert refused.status_code == 409, refused.text
+            return "4 of them cannot be embedded" in refused.json()["detail"]
+
+        await until(all_are_known)
         forced = await client.post("/admin/migration/switch", json={"force": True})
         assert forced.status_code == 200
         missing = await client.get("/notes/a1/similar")
         assert missing.status_code == 404
         assert "there is no vector of the served model yet" in missing.json()["detail"]
-    views = runtime.migration.views()
-    async with asyncio.timeout(30):
-        while await views[1].count(lacking=True):
-            await asyncio.sleep(0.05)
+    _, by_target = runtime.migration.views()
+
+    async def complete() -> bool:
+        return await by_target.count(lacking=True) == 0
+
+    await until(complete)
     await assert_answers_by(client, next_path, NOTES)
 
 
@@ -206,12 +216,16 @@ async def test_a_request_under_way_is_finished_by_the_model_that_began_it(
     await assert_answers_by(client, next_path, [*NOTES, late])
 
 
-async def test_a_restart_goes_on_in_every_state(settings_for: Make, tiny_path: Path, next_path: Path) -> None:
+async def test_a_restart_goes_on_in_every_state(
+    settings_for: Make, tiny_path: Path, next_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both = settings_for(), settings_for(checkpoint=next_path)
     async with serving(both[0]) as (_, client):
         await embed(client, MANY)
-        await start(client, next_path)
-        await reach(client, "filling")
+        with monkeypatch.context() as patch:
+            patch.setattr(NoteService, "vectors", _never_ready)
+            await start(client, next_path)
+            await reach(client, "filling")
     for settings in both:  # whichever is set meanwhile
         async with serving(settings) as (_, client):
             await assert_answers_by(client, tiny_path, MANY)

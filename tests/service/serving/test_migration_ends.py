@@ -17,6 +17,7 @@ from service.serving import index_models
 from service.serving.loaded import Loaded, LoadedModels
 from service.serving.runtime import Runtime
 from service.settings import Settings
+from tests.clock import until
 from tests.service.calls import NOTES, embed
 from tests.service.serving.migrating import assert_answers_by, change, reach, serving, start
 from training.model import InitialCheckpoint
@@ -72,10 +73,17 @@ async def test_a_kill_before_the_drop_leaves_no_note_without_a_vector(
             assert move is not None
             await _die_while_finishing(runtime, move.target, move.source)
     async with serving(settings_for(checkpoint=next_path)) as (runtime, client):
-        async with asyncio.timeout(30):
-            while (await runtime.index.describe()).dropping is not None:
-                await asyncio.sleep(0.05)
+        await _dropped(runtime)
         await assert_answers_by(client, next_path, NOTES)
+
+
+async def _dropped(runtime: Runtime) -> None:
+    """Waits until no vectors are on their way out any more."""
+
+    async def nothing_left() -> bool:
+        return (await runtime.index.describe()).dropping is None
+
+    await until(nothing_left)
 
 
 async def _die_while_finishing(runtime: Runtime, keep: ModelVectors, drop: ModelVectors) -> None:
@@ -127,9 +135,7 @@ async def test_a_drop_that_failed_is_tried_again(
         await start(client, next_path)
         await reach(client, "filled")
         assert (await client.post("/admin/migration/cancel")).status_code == 503
-        async with asyncio.timeout(30):
-            while (await runtime.index.describe()).dropping is not None:
-                await asyncio.sleep(0.05)
+        await _dropped(runtime)
         await assert_answers_by(client, tiny_path, NOTES)
 
 

@@ -1,6 +1,5 @@
 """Two models side by side, as metrics show them."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from service.notes import NoteService
 from service.serving import served
 from service.serving.runtime import Runtime
 from service.settings import Settings
+from tests.clock import until
 from tests.service.calls import NOTES, embed
 from tests.service.serving.migrating import MANY, change, reach, serving, start
 
@@ -50,9 +50,7 @@ async def test_nobody_asks_for_the_vectors_of_the_other_model(
     await start(client, next_path)
     await reach(client, "filled")
     await embed(client, NOTES)
-    async with asyncio.timeout(30):
-        while len({seen.client for seen in asking}) < 2:  # the request's and the back-fill
-            await asyncio.sleep(0.05)
+    await until(lambda: len({seen.client for seen in asking}) == 2)  # the request's and the back-fill
     assert all(seen.unasked for seen in asking)
 
 

@@ -1,7 +1,6 @@
 """A batcher in front of a model that the test stops and lets go on."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -9,8 +8,14 @@ import pytest
 
 from service.observability import ForwardHealth, Metrics
 from service.queueing.batcher import Batcher
+from tests.clock import VirtualTime
 
 Start = Callable[..., Batcher[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _virtual(virtual_time: VirtualTime) -> None:
+    """`asyncio.sleep` in these tests says how much time passes, and lets everything happen that can."""
 
 
 class Model:
@@ -18,14 +23,11 @@ class Model:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
-        self.gate = threading.Event()
+        self.gate = asyncio.Event()
         self.gate.set()
 
     async def run(self, works: Sequence[str]) -> list[str]:
-        return await asyncio.to_thread(self.upper, works)
-
-    def upper(self, works: Sequence[str]) -> list[str]:
-        assert self.gate.wait(10)
+        await self.gate.wait()
         self.batches.append(list(works))
         if "poison" in works:
             raise RuntimeError("choked")

@@ -6,11 +6,12 @@ import pytest
 
 from service.errors import ModelFailed
 from service.observability import ForwardHealth, Liveness
+from tests.clock import VirtualTime
 from tests.service.queueing.batcher.conftest import Model, Start
 
 
-async def test_idle_is_healthy_and_so_is_one_poisonous_note(start: Start) -> None:
-    health = ForwardHealth(stall_seconds=0.05)
+async def test_idle_is_healthy_and_so_is_one_poisonous_note(start: Start, virtual_time: VirtualTime) -> None:
+    health = ForwardHealth(stall_seconds=0.05, clock=virtual_time)
     batcher = start(health)
     liveness = Liveness({"test": (health, lambda: batcher.canary("canary"))}, canary_seconds=5)
     await asyncio.sleep(0.1)
@@ -23,8 +24,8 @@ async def test_idle_is_healthy_and_so_is_one_poisonous_note(start: Start) -> Non
     assert not health.doubtful
 
 
-async def test_a_hanging_model_is_noticed(start: Start, model: Model) -> None:
-    health = ForwardHealth(stall_seconds=0.05)
+async def test_a_hanging_model_is_noticed(start: Start, model: Model, virtual_time: VirtualTime) -> None:
+    health = ForwardHealth(stall_seconds=0.05, clock=virtual_time)
     batcher = start(health)
     liveness = Liveness({"embed": (health, lambda: batcher.canary("canary"))}, canary_seconds=0.2)
     model.gate.clear()
@@ -39,8 +40,8 @@ async def test_a_hanging_model_is_noticed(start: Start, model: Model) -> None:
     assert await liveness.failure() is None
 
 
-async def test_a_model_that_only_fails_is_noticed(start: Start) -> None:
-    health = ForwardHealth(stall_seconds=0.05)
+async def test_a_model_that_only_fails_is_noticed(start: Start, virtual_time: VirtualTime) -> None:
+    health = ForwardHealth(stall_seconds=0.05, clock=virtual_time)
     batcher = start(health)
     liveness = Liveness({"embed": (health, lambda: batcher.canary("poison"))}, canary_seconds=5)
     with pytest.raises(ModelFailed):
@@ -49,8 +50,8 @@ async def test_a_model_that_only_fails_is_noticed(start: Start) -> None:
     assert "a canary too (ModelFailed)" in str(await liveness.failure())
 
 
-async def test_a_busy_queue_is_no_illness(start: Start, model: Model) -> None:
-    health = ForwardHealth(stall_seconds=0.0)
+async def test_a_busy_queue_is_no_illness(start: Start, model: Model, virtual_time: VirtualTime) -> None:
+    health = ForwardHealth(stall_seconds=0.0, clock=virtual_time)
     batcher = start(health)
     liveness = Liveness({"embed": (health, lambda: batcher.canary("canary"))}, canary_seconds=5)
     model.gate.clear()
