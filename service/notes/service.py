@@ -83,7 +83,7 @@ class NoteService:
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
         # A request that would be refused with the shortest notes is refused before it is tokenised: under overload most are.
-        self._queues.embeddings.admit([((), self._shortest)] * len(notes))
+        self._queues.embeddings.admit([self._shortest] * len(notes))
         tokenized = await self._tokenize(notes, field=field, strict=strict)
         prompts = [self._prompt.embedding(note) for note in tokenized]
         vectors = await self._embed(prompts)
@@ -105,7 +105,7 @@ class NoteService:
             stored = await self._index.get([note.id for note in notes], with_vectors=True)
         plans = [plan(payload, stored.get(payload["id"])) for payload in payloads]
         wanted = [position for position, (_, kept) in enumerate(plans) if kept is None]
-        self._queues.embeddings.admit([((), self._shortest)] * len(wanted))
+        self._queues.embeddings.admit([self._shortest] * len(wanted))
         tokenized = await self._tokenize(notes, field="notes", strict=strict)
         prompts = [self._prompt.embedding(note) for note in tokenized]
         changed = [note for note, (status, _) in zip(notes, plans, strict=True) if status == "stored"]
@@ -232,8 +232,8 @@ class NoteService:
         to_rank = [(request, request.tokens) for request in rankings]
         to_generate = [(request, request.tokens) for request in generations]
         # Both are asked before either gets work: what is refused is refused before anything is computed.
-        self._queues.rankings.admit(to_rank)
-        self._queues.generations.admit(to_generate)
+        self._queues.rankings.admit([cost for _, cost in to_rank])
+        self._queues.generations.admit([cost for _, cost in to_generate])
         ranking = asyncio.create_task(self._queues.rankings.submit(to_rank))
         generating = asyncio.create_task(self._queues.generations.submit(to_generate))
         try:

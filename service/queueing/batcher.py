@@ -110,7 +110,7 @@ class Batcher(Generic[Work, Result]):
         if not works:
             return []
         with tracing.part(f"queue {self._name}", notes=len(works), tokens=sum(cost for _, cost in works)):
-            self.admit(works)
+            self.admit([cost for _, cost in works])
             return await self._answers(works)
 
     async def _answers(self, works: Sequence[tuple[Work, int]]) -> list[Result]:
@@ -142,19 +142,22 @@ class Batcher(Generic[Work, Result]):
         self._wake.set()
         return await item.answer
 
-    def admit(self, works: Sequence[tuple[Work, int]]) -> None:
+    def admit(self, costs: Sequence[int]) -> None:
         """Refuses what has no room or would not be done in time: better at once than after a wait for nothing.
 
-        `submit` asks for itself; a request with work for several queues asks all of them before it gives any to one.
+        `submit` asks for itself. A request with work for several queues asks all of them before it gives work to any.
+
+        Args:
+            costs: tokens of each piece of work. None are never refused.
 
         Raises:
             QueueFull, ShuttingDown: see `submit`.
         """
-        if not works:
+        if not costs:
             return
         if self._closing:
             raise ShuttingDown("no new work is accepted: send the request to another replica")
-        tokens, asking = sum(cost for _, cost in works), caller.get()
+        tokens, asking = sum(costs), caller.get()
         excess = self._queue.excess(tokens, asking)
         if excess:
             self._refuse(
