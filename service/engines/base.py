@@ -1,7 +1,7 @@
 """`Engine`: what runs the model. It says how its work is to be queued, and knows token ids and vectors, not notes or HTTP."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -117,10 +117,10 @@ class EngineState:
     """What an engine can tell of itself, for metrics.
 
     Attributes:
-        left_alone: whether its server is left alone after failures; None where it has no server.
+        left_alone: for each server that it asks, by its name in metrics: whether it is left alone after failures.
     """
 
-    left_alone: bool | None = None
+    left_alone: Mapping[str, bool] = field(default_factory=dict)
 
 
 class Engine(Protocol):

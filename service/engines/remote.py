@@ -174,7 +174,7 @@ class RemoteEngine:
 
     def state(self) -> EngineState:
         """See `Engine.state`."""
-        return EngineState(left_alone=self._client.left_alone)
+        return EngineState(left_alone={"vllm": self._client.left_alone})
 
     async def close(self) -> None:
         """See `Engine.close`."""
