@@ -6,16 +6,13 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from service.caller import caller
 from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
 from service.observability import ForwardHealth, Metrics, tracing
 from service.queueing.fair_queue import FairQueue
 from service.queueing.forecast import PLANNED, Forecast
-
-if TYPE_CHECKING:
-    from service.observability.spans import OpenSpan
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -34,7 +31,7 @@ class _Waiting(Generic[Work, Result]):
     deadline: float = math.inf
     request: "list[_Waiting[Work, Result]]" = field(default_factory=list, repr=False)
     since: float = field(default_factory=time.perf_counter)
-    span: "OpenSpan | None" = field(default_factory=tracing.open_span.get)
+    span: tracing.OpenSpan | None = field(default_factory=tracing.open_span.get)
 
 
 class Batcher(Generic[Work, Result]):
