@@ -1,27 +1,33 @@
 """Every error that a client can see, as `application/problem+json` (RFC 9457).
 
 ServiceError
-├── InvalidRequest        422  a field breaks a rule; `errors` names each
-├── UnreadableBody        400  the body is not JSON in UTF-8
-├── BodyTooLarge          413  more bytes than the limit
-├── Unauthenticated       401  no API key, or one that is not known
-├── Forbidden             403  the key does not have the scope that the call needs
-├── HeadTooLarge          431  the request's line and headers are longer than the limit
-├── NoteNotFound          404  no note under that id
-├── MigrationConflict     409  a migration is in another state than the call needs
-├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to come back
-├── RateLimited           429  the client asks for more than it may; `Retry-After` says when to come back
-├── ModelFailed           500  the forward pass of this request failed
-├── DeadlineExceeded      504  the request's time was over before its answer was there
-├── ShuttingDown          503  the process is draining
-├── EngineUnavailable     503  the engine that runs the model is not there, and is being started or asked for again
-├── IndexUnavailable      503  the vector index did not answer, or refused; `Retry-After` says when to come back
-└── StorageFull           507  the disk of the embedded index is nearly full; reading goes on
+├── InvalidRequest
+├── UnreadableBody
+├── BodyTooLarge
+├── HeadTooLarge
+├── Unauthenticated
+├── Forbidden
+├── NoteNotFound
+├── MigrationConflict
+├── ModelFailed
+├── Unexpected
+├── DeadlineExceeded
+├── ShuttingDown
+├── StorageFull
+└── RetryLater
+    ├── QueueFull
+    ├── RateLimited
+    └── Unavailable
+        ├── EngineUnavailable
+        └── IndexUnavailable
 
-StartupError is for the operator: the process does not start, and its message says what to change.
-CommandError is for who runs a command beside the service: it ends, and its message says why and how to go on.
+The docstring of each class is also its description in OpenAPI, so it speaks to clients.
+
+StartupError is for operators: the process does not start, and the message says what to change.
+CommandError is for people who run a command beside the service: it ends, and the message says why and how to go on.
 """
 
+import inspect
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -65,6 +71,11 @@ class ServiceError(Exception):
     kind: ClassVar[str]
     title: ClassVar[str]
 
+    @classmethod
+    def description(cls) -> str:
+        """What OpenAPI says of it."""
+        return inspect.getdoc(cls) or ""
+
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -81,7 +92,7 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError):
-    """A field breaks a rule."""
+    """A field breaks a rule; `errors` names each."""
 
     status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request breaks a rule"
 
@@ -98,7 +109,7 @@ class UnreadableBody(ServiceError):
 
 
 class BodyTooLarge(ServiceError):
-    """The body has more bytes than allowed."""
+    """The body is over the limit."""
 
     status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is over the limit"
 
@@ -134,25 +145,25 @@ class Forbidden(ServiceError):
 
 
 class HeadTooLarge(ServiceError):
-    """The request's line and headers are longer than allowed."""
+    """The request's line and headers are longer than the limit."""
 
     status, kind, title = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The head is over the limit"
 
 
 class NoteNotFound(ServiceError):
-    """No note is stored under the id."""
+    """There is no note under the id."""
 
     status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note under this id"
 
 
 class MigrationConflict(ServiceError):
-    """The migration is in another state than the call needs."""
+    """A migration is in another state than the call needs; `detail` says in which."""
 
     status, kind, title = HTTPStatus.CONFLICT, "migration-conflict", "The migration is in another state"
 
 
-class _TooMuch(ServiceError):
-    status = HTTPStatus.TOO_MANY_REQUESTS
+class RetryLater(ServiceError):
+    """The same request may be answered later; come back after `Retry-After` seconds."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -164,22 +175,28 @@ class _TooMuch(ServiceError):
         return {"Retry-After": str(self.retry_after)}
 
 
-class QueueFull(_TooMuch):
-    """More tokens are waiting than allowed."""
+class QueueFull(RetryLater):
+    """Too much work is waiting; come back after `Retry-After` seconds."""
 
-    kind, title = "queue-full", "Too much work is waiting"
+    status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "queue-full", "Too much work is waiting"
 
 
-class RateLimited(_TooMuch):
-    """The client asks for more than it may."""
+class RateLimited(RetryLater):
+    """The client asks for more than it may; come back after `Retry-After` seconds."""
 
-    kind, title = "rate-limited", "The client asks for more than it may"
+    status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "rate-limited", "The client asks for more than it may"
 
 
 class ModelFailed(ServiceError):
-    """The forward pass of this request failed."""
+    """The model failed on this request; other requests are not affected."""
 
     status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "model-failed", "The model failed on this request"
+
+
+class Unexpected(ServiceError):
+    """An error that should not happen; the log has it under the request id."""
+
+    status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected", "Unexpected error"
 
 
 class DeadlineExceeded(ServiceError):
@@ -189,7 +206,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class ShuttingDown(ServiceError):
-    """The process is draining."""
+    """The service is shutting down."""
 
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down"
 
@@ -199,35 +216,29 @@ class ShuttingDown(ServiceError):
         return {"Connection": "close", "Retry-After": "1"}
 
 
-class Unavailable(ServiceError):
-    """Something that the service needs is not there. Base of the two errors below."""
+class Unavailable(RetryLater):
+    """Something that the service needs is not available."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, detail: str, retry_after: int = 5) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come back, in seconds."""
-        return {"Retry-After": str(self.retry_after)}
+        super().__init__(detail, retry_after)
 
 
 class EngineUnavailable(Unavailable):
-    """The engine that runs the model is not there: it ended, is being started, or does not answer."""
+    """The model's engine is being started, or does not answer."""
 
     kind, title = "engine-unavailable", "The model's engine is not available"
 
 
 class IndexUnavailable(Unavailable):
-    """The vector index did not answer, or refused."""
+    """The vector index does not answer, or refuses."""
 
     kind, title = "index-unavailable", "The vector index is not available"
 
 
 class StorageFull(ServiceError):
-    """The disk of the embedded index is nearly full: nothing is written until there is room again."""
+    """The disk of the embedded index is nearly full; nothing was written, and reading goes on."""
 
     status, kind, title = HTTPStatus.INSUFFICIENT_STORAGE, "storage-full", "The disk of the index is full"
 
