@@ -13,12 +13,12 @@ from service.serving import Runtime
 from service.settings import Settings
 
 ALWAYS = [
-    "SecurityHeaders", "RequestContext", "HeadLimit", "Gate", "RefuseWhileDraining", "RequestLifetime", "BodyLimit",
-    "JsonLimits",
+    "SecurityHeaders", "RequestContext", "RequestRecord", "UnexpectedErrors", "HeadLimit", "Gate", "RefuseWhileDraining",
+    "RequestLifetime", "BodyLimit", "JsonLimits",
 ]  # fmt: skip
 EVERYTHING = [
-    "SecurityHeaders", "TracedRequests", "RequestContext", "CORSMiddleware", "HeadLimit", "Gate", "RefuseWhileDraining",
-    "RequestLifetime", "BodyLimit", "JsonLimits",
+    "SecurityHeaders", "TracedRequests", "RequestContext", "RequestRecord", "UnexpectedErrors", "CORSMiddleware", "HeadLimit",
+    "Gate", "RefuseWhileDraining", "RequestLifetime", "BodyLimit", "JsonLimits",
 ]  # fmt: skip
 # Starlette's and FastAPI's own layers around and inside ours.
 FRAMEWORK = {"ServerErrorMiddleware", "ExceptionMiddleware", "AsyncExitStackMiddleware"}
