@@ -16,12 +16,10 @@ from service.http import create_app
 from service.index import ServerIndex
 from service.serving.runtime import open_service
 from service.serving.state_metrics import StateCollector
-from service.settings import Settings
+from service.settings import MIB, Settings
 from tests.service.calls import NOTES, embed
 from tests.service.index.backends import LOCAL_MODE
 from tests.serving import free_port
-
-MIB = 2**20
 
 
 async def scrape(client: httpx.AsyncClient) -> dict[str, float]:
