@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         archived as archived,
     )
     from service.notes.diversity import CANDIDATES as CANDIDATES, Page as Page
+    from service.notes.fields import NoteField as NoteField
     from service.notes.service import NoteService as NoteService
     from service.notes.suggestions import SuggestionPrompts as SuggestionPrompts
 else:
@@ -22,6 +23,7 @@ else:
         {
             ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "Restored", "archived"),
             ".diversity": ("CANDIDATES", "Page"),
+            ".fields": ("NoteField",),
             ".service": ("NoteService",),
             "service.index": ("IndexedNote", "NoteFilter", "ScoredNote", "Vector"),
             ".suggestions": ("SuggestionPrompts",),

@@ -11,11 +11,12 @@ import numpy as np
 
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
-from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from notellm.prompt import NotePrompt, TokenizedNote
 from service.caller import beside, caller
 from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
+from service.notes.fields import NoteField, cut_fields
 from service.notes.storing import StoredResult, plan, refuse_repeated_ids, too_long
 from service.notes.suggestions import SuggestionPrompts, Suggestions
 from service.observability import Metrics
@@ -34,7 +35,7 @@ class EmbeddedText:
 
     vector: Vector
     tokens: int
-    truncated: tuple[FieldName, ...]
+    truncated: tuple[NoteField, ...]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class NoteService:
         prompts = [self._prompt.embedding(note) for note in tokenized]
         vectors = await self._embed(prompts)
         return [
-            EmbeddedText(vector, len(prompt), note.truncated)
+            EmbeddedText(vector, len(prompt), cut_fields(note))
             for vector, prompt, note in zip(vectors, prompts, tokenized, strict=True)
         ]
 
@@ -117,7 +118,7 @@ class NoteService:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)  # asyncio logs whole what nobody has asked for
         results = [
-            StoredResult(status, len(prompt), ids.truncated, fresh[position] if kept is None else kept)
+            StoredResult(status, len(prompt), cut_fields(ids), fresh[position] if kept is None else kept)
             for position, ((status, kept), prompt, ids) in enumerate(zip(plans, prompts, tokenized, strict=True))
         ]
         overtaken = await self._write(

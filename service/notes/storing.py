@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from notellm.note import Note
-from notellm.prompt import FieldName, TokenizedNote
+from notellm.prompt import TokenizedNote
 from service.errors import FieldError, InvalidRequest
 from service.index import IndexedNote, Vector
+from service.notes.fields import NoteField, note_field
 
 Status = Literal["stored", "unchanged", "stale", "embedded"]
 
@@ -18,7 +19,7 @@ class StoredResult:
 
     status: Status
     tokens: int
-    truncated: tuple[FieldName, ...]
+    truncated: tuple[NoteField, ...]
     vector: Vector | None
 
 
@@ -45,7 +46,7 @@ def too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
     """Each field of which the prompt keeps a part only."""
     return [
         FieldError(
-            field=f"{field}[{position}].{'hashtags' if name == 'topic' else name}",
+            field=f"{field}[{position}].{note_field(name)}",
             rule="too_many_tokens",
             message=f"has {note.full_lengths[name]} tokens, {len(getattr(note, name))} are kept",
         )

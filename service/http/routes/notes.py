@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from notellm.note import NoteId, clean_hashtag, hashtag_key
-from notellm.prompt import FieldName
 from service.errors import IndexUnavailable, InvalidRequest, NoteNotFound, QueueFull, StorageFull
 from service.http.problems import describe_problems
 from service.http.routes.common import (
@@ -21,7 +20,6 @@ from service.http.routes.common import (
 )
 from service.http.schemas import (
     EXAMPLE_NOTE,
-    CutField,
     EmbeddedNote,
     EmbedRequest,
     EmbedResponse,
@@ -71,7 +69,7 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
                 id=note.id,
                 status=status,
                 tokens=tokens,
-                truncated=_cut_fields(truncated),
+                truncated=list(truncated),
                 vector=encode_vector(vector, body.encoding_format) if body.vectors and vector is not None else None,
             )
             for note, (status, tokens, truncated, vector) in zip(body.notes, embedded, strict=True)
@@ -120,7 +118,7 @@ async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsD
                 hashtags=[SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence) for tag in note.hashtags],
                 category=SuggestedCategory(category=note.category[0], confidence=note.category[1]) if note.category else None,
                 tokens=note.tokens,
-                truncated=_cut_fields(note.truncated),
+                truncated=list(note.truncated),
             )
             for note in suggested
         ],
@@ -172,11 +170,6 @@ def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = Non
 
 def _page(wanted: NeighbourFilter) -> Page:
     return {"limit": wanted.limit, "offset": wanted.offset, "min_score": wanted.min_score, "diversity": wanted.diversity}
-
-
-def _cut_fields(truncated: Sequence[FieldName]) -> list[CutField]:
-    """The prompt's fields under their names in requests."""
-    return ["hashtags" if name == "topic" else name for name in truncated]
 
 
 def _neighbours(model: str, found: list[ScoredNote], missing: list[str] | None = None) -> SimilarResponse:
