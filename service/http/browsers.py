@@ -1,4 +1,4 @@
-"""What browsers are told: `SecurityHeaders` on every answer, and which pages may ask from another origin."""
+"""What browsers are told: `SecurityHeaders` on every answer, the policies of pages, and what pages of other origins may send and read."""
 
 import re
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Who may call what: the table of scopes, and `Gate`, which reads a request's key before anything else of it."""
+"""Who may call what: the table of scopes, `Gate`, which asks for a key before the body is read, and what OpenAPI says of both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
 """`/notes`: embed, find, suggest, read, forget."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
