@@ -1,6 +1,6 @@
 """`create_app`: routes, middleware and error handling around a running service."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -14,11 +14,9 @@ from service.http.middleware import list_middleware
 from service.http.request_context import API_VERSION
 from service.http.routes import admin, migration, notes, openai, operations
 from service.notes import NoteArchive
+from service.observability.tracing import RequestTracing
 from service.serving import Runtime
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from service.observability.spans import Tracing
 
 TITLE = "NoteLLM"
 OPENAPI_URL, DOCS_URL, OAUTH2_REDIRECT_URL = "/openapi.json", "/docs", "/docs/oauth2-redirect"
@@ -28,7 +26,9 @@ hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
 Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` names each broken rule and its field."""
 
 
-def create_app(runtime: Runtime, settings: Settings, drain: Drain | None = None, tracing: "Tracing | None" = None) -> FastAPI:
+def create_app(
+    runtime: Runtime, settings: Settings, drain: Drain | None = None, tracing: RequestTracing | None = None
+) -> FastAPI:
     """The ASGI application over a service made by `open_service`. `drain` is that of the server, if it has one."""
     drain = drain or Drain()
     policies = {DOCS_URL: docs_policy(OPENAPI_URL, f"{TITLE} - Swagger UI", OAUTH2_REDIRECT_URL)}

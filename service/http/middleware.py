@@ -4,7 +4,6 @@ The answer passes the same list the other way. Each module of a middleware has o
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -20,16 +19,14 @@ from service.http.request_lifetime import RequestLifetime
 from service.http.request_record import RequestRecord
 from service.http.traced_requests import TracedRequests
 from service.http.unexpected_errors import UnexpectedErrors
+from service.observability.tracing import RequestTracing
 from service.security import RateLimits, Rates
 from service.serving import Runtime
 from service.settings import Settings, read_origins
 
-if TYPE_CHECKING:
-    from service.observability.spans import Tracing
-
 
 def list_middleware(
-    runtime: Runtime, settings: Settings, drain: Drain, tracing: "Tracing | None", page_policies: Mapping[str, str]
+    runtime: Runtime, settings: Settings, drain: Drain, tracing: RequestTracing | None, page_policies: Mapping[str, str]
 ) -> list[Middleware]:
     """The middleware of an application.
 
@@ -69,7 +66,7 @@ def list_middleware(
     ]
 
 
-def _tracing(tracing: "Tracing | None") -> list[Middleware]:
+def _tracing(tracing: RequestTracing | None) -> list[Middleware]:
     return [Middleware(TracedRequests, tracing=tracing)] if tracing else []
 
 

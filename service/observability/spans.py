@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
 
@@ -23,8 +22,8 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_i
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
 
-from service.observability.requests import CLIENT_LEFT, METHODS
-from service.observability.tracing import open_span, trace_id
+from service.observability.requests import METHODS
+from service.observability.tracing import Answer, open_span, trace_id
 
 # How long the end of the process may wait for the collector.
 FLUSH_SECONDS = 3
@@ -35,13 +34,6 @@ logger = logging.getLogger(__name__)
 def exporter() -> SpanProcessor:
     """Sends spans from a thread of its own, as OpenTelemetry's variables say; what it cannot get rid of is lost."""
     return BatchSpanProcessor(OTLPSpanExporter())
-
-
-@dataclass
-class Answer:
-    """What became of a request."""
-
-    status: int = CLIENT_LEFT
 
 
 class Tracing:
@@ -66,7 +58,7 @@ class Tracing:
 
     @contextmanager
     def request(self, scope: Scope) -> Iterator[Answer]:
-        """The span of a request, for the length of a `with` block: under that of the caller, if there is one."""
+        """See `RequestTracing.request`."""
         span, answer = self._arrived(scope), Answer()
         traced = trace_id.set(format_trace_id(span.get_span_context().trace_id))
         opened = open_span.set(RecordedSpan(self, span) if span.is_recording() else None)

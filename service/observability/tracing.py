@@ -9,7 +9,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol, Self
+
+from starlette.types import Scope
+
+from service.observability.requests import CLIENT_LEFT
+
+
+@dataclass
+class Answer:
+    """What became of a request."""
+
+    status: int = CLIENT_LEFT
+
+
+class RequestTracing(Protocol):
+    """Makes the spans of requests."""
+
+    def request(self, scope: Scope) -> AbstractContextManager[Answer]:
+        """The span of a request, for the length of a `with` block: under that of the caller, if there is one."""
+        ...
 
 
 class OpenSpan(Protocol):
