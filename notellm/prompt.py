@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # importing it takes seconds, which commands without a model 
     from transformers import PreTrainedTokenizerBase
 
 MIN_HASHTAGS, MAX_HASHTAGS = 1, 10
+# `topic` is the paper's word for the hashtags of a note. Clients of the service say `hashtags`: service/notes/fields.py translates.
 FieldName = Literal["title", "topic", "content"]
 PromptVersion = Literal["paper-en", "paper-zh", "shared-en"]
 

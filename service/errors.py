@@ -1,28 +1,34 @@
 """Every error that a client can see; clients get it as `application/problem+json` (RFC 9457).
 
 ServiceError
-├── InvalidRequest        422  a field breaks a rule; `errors` names each
-├── UnreadableBody        400  the body is not JSON in UTF-8
-├── BodyTooLarge          413  more bytes than the limit
-├── Unauthenticated       401  no API key, or an unknown one
-├── Forbidden             403  the key does not have the scope that the call needs
-├── HeadTooLarge          431  the request's line and headers are longer than the limit
-├── NoteNotFound          404  there is no note with this id
-├── MigrationConflict     409  the migration is not in the state that the call needs
-├── QueueFull             429  more tokens are waiting than the limit; `Retry-After` says when to try again
-├── RateLimited           429  the client is over its rate limit; `Retry-After` says when to try again
-├── ModelFailed           500  the forward pass of this request failed
-├── DeadlineExceeded      504  the deadline passed before the answer was ready
-├── ShuttingDown          503  the process is draining
-├── EngineUnavailable     503  the engine that runs the model is down and being restarted, or does not answer
-├── IndexUnavailable      503  the vector index did not answer, or refused; `Retry-After` says when to try again
-└── StorageFull           507  the disk of the embedded index is nearly full; reads still work
+├── InvalidRequest
+├── UnreadableBody
+├── BodyTooLarge
+├── HeadTooLarge
+├── Unauthenticated
+├── Forbidden
+├── NoteNotFound
+├── MigrationConflict
+├── ModelFailed
+├── Unexpected
+├── DeadlineExceeded
+├── ShuttingDown
+├── StorageFull
+└── RetryLater
+    ├── QueueFull
+    ├── RateLimited
+    └── Unavailable
+        ├── EngineUnavailable
+        └── IndexUnavailable
+
+The docstring of each class is also its description in OpenAPI, so it speaks to clients.
 
 StartupError is for the operator: the process does not start, and the message says what to change.
 CommandError is for the user of a command such as `notellm-serve ingest`: the command stops, and the message says why and how to
 continue.
 """
 
+import inspect
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -68,6 +74,11 @@ class ServiceError(Exception):
     kind: ClassVar[str]
     title: ClassVar[str]
 
+    @classmethod
+    def description(cls) -> str:
+        """What OpenAPI says of it."""
+        return inspect.getdoc(cls) or ""
+
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -84,7 +95,7 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError):
-    """A field breaks a rule."""
+    """A field breaks a rule; `errors` names each."""
 
     status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request breaks a rule"
 
@@ -159,13 +170,13 @@ class NoteNotFound(ServiceError):
 
 
 class MigrationConflict(ServiceError):
-    """The migration is not in the state that the call needs."""
+    """The migration is not in the state that the call needs; `detail` says in which state it is."""
 
     status, kind, title = HTTPStatus.CONFLICT, "migration-conflict", "The migration is not in the state that the call needs"
 
 
-class _TooMuch(ServiceError):
-    status = HTTPStatus.TOO_MANY_REQUESTS
+class RetryLater(ServiceError):
+    """The same request may be answered later; try again after `Retry-After` seconds."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -177,22 +188,28 @@ class _TooMuch(ServiceError):
         return {"Retry-After": str(self.retry_after)}
 
 
-class QueueFull(_TooMuch):
-    """More tokens are waiting than the limit."""
+class QueueFull(RetryLater):
+    """More tokens are waiting than the limit; try again after `Retry-After` seconds."""
 
-    kind, title = "queue-full", "Too much work is waiting"
+    status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "queue-full", "Too much work is waiting"
 
 
-class RateLimited(_TooMuch):
-    """The client is over its rate limit."""
+class RateLimited(RetryLater):
+    """The client is over its rate limit; try again after `Retry-After` seconds."""
 
-    kind, title = "rate-limited", "The client is over its rate limit"
+    status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "rate-limited", "The client is over its rate limit"
 
 
 class ModelFailed(ServiceError):
-    """The forward pass of this request failed."""
+    """The model failed on this request; other requests are not affected."""
 
     status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "model-failed", "The model failed on this request"
+
+
+class Unexpected(ServiceError):
+    """An error that should not happen; the log has it under the request id."""
+
+    status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected", "Unexpected error"
 
 
 class DeadlineExceeded(ServiceError):
@@ -202,7 +219,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class ShuttingDown(ServiceError):
-    """The process is draining."""
+    """The service is shutting down."""
 
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "shutting-down", "The service is shutting down"
 
@@ -212,19 +229,13 @@ class ShuttingDown(ServiceError):
         return {"Connection": "close", "Retry-After": "1"}
 
 
-class Unavailable(ServiceError):
-    """A part that the service needs is not available. Base of the two errors below."""
+class Unavailable(RetryLater):
+    """A part that the service needs is not available."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, detail: str, retry_after: int = 5) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """`Retry-After`: seconds after which to try again."""
-        return {"Retry-After": str(self.retry_after)}
+        super().__init__(detail, retry_after)
 
 
 class EngineUnavailable(Unavailable):
@@ -234,13 +245,13 @@ class EngineUnavailable(Unavailable):
 
 
 class IndexUnavailable(Unavailable):
-    """The vector index did not answer, or refused."""
+    """The vector index does not answer, or refuses."""
 
     kind, title = "index-unavailable", "The vector index is not available"
 
 
 class StorageFull(ServiceError):
-    """The disk of the embedded index is nearly full; the index takes no writes until there is space again."""
+    """The disk of the embedded index is nearly full. Nothing was written; reads still work."""
 
     status, kind, title = HTTPStatus.INSUFFICIENT_STORAGE, "storage-full", "The disk of the index is full"
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -15,7 +16,9 @@ Json = dict[str, Any]
 REQUEST_SECONDS = 600
 _PLACE = re.compile(r"notes\[(\d+)\]")
 _TOGETHER = {"notes", "body"}
-_TOO_LARGE, _OVERLOADED, _UNAVAILABLE = 413, 429, 503
+# The service is busy or on its way out; it says when to come back.
+_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_WANTS_A_KEY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _backoff = wait_exponential_jitter(multiplier=0.5, max=30)
 
 
@@ -33,7 +36,8 @@ class Refused(CommandError):
         self.status = status
         self.reasons: dict[int, str] = {}
         errors = problem.get("errors", [])
-        self.too_many = status == _TOO_LARGE or (bool(errors) and {error["field"] for error in errors} <= _TOGETHER)
+        too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        self.too_many = too_large or (bool(errors) and {error["field"] for error in errors} <= _TOGETHER)
         for error in errors:
             if place := _PLACE.match(error["field"]):
                 field = error["field"][place.end() :].lstrip(".")
@@ -75,6 +79,15 @@ class ServiceClient:
     async def get(self, path: str, **query: str | int) -> Json:
         """See `post`."""
         return await self._ask("GET", path, params=query)
+
+    async def find_note(self, note_id: str) -> Json | None:
+        """A note as it is stored; None if it is not. See `post`."""
+        try:
+            return await self.get(f"/notes/{note_id}")
+        except Refused as refusal:
+            if refusal.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
 
     async def post(self, path: str, body: Json) -> Json:
         """Sends a request until it is answered; returns the answer.
@@ -119,13 +132,13 @@ def _read(response: httpx.Response) -> Json:
         answer: Json = response.json()
         return answer
     problem = _problem(response)
-    if response.status_code in {_OVERLOADED, _UNAVAILABLE}:
+    if response.status_code in _BUSY:
         after = response.headers.get("retry-after", "")
         raise _Busy(
             f"the service answers {response.status_code}: {problem.get('detail', '')}",
             float(after) if after.isdigit() else None,
         )
-    if response.status_code in {401, 403}:
+    if response.status_code in _WANTS_A_KEY:
         raise CommandError(f"the service refuses the API key: {problem.get('detail', '')}. Set NOTELLM_API_KEY")
     raise Refused(response.status_code, problem)
 

@@ -7,7 +7,6 @@ from service.bulk.client import Refused, ServiceClient
 from service.bulk.row import Row
 
 HASHTAG_NOTES = 16
-_NOT_FOUND = 404
 
 
 class IngestJob:
@@ -54,11 +53,7 @@ class IngestJob:
 
     async def _stored_hashtags(self, note: Note) -> list[str]:
         """Those of an earlier run over the same text: suggesting them again would cost the most and change nothing."""
-        try:
-            stored = await self._client.get(f"/notes/{note.id}")
-        except Refused as refusal:
-            if refusal.status != _NOT_FOUND:
-                raise
+        stored = await self._client.find_note(note.id)
+        if stored is None or (stored["title"], stored["content"]) != (note.title, note.content):
             return []
-        same = (stored["title"], stored["content"]) == (note.title, note.content)
-        return list(stored["hashtags"]) if same else []
+        return list(stored["hashtags"])

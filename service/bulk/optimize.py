@@ -6,9 +6,7 @@ from typing import Annotated
 import typer
 
 from service.errors import CommandError
-from service.settings import load_settings
-
-MIB = 2**20
+from service.settings import MIB, load_settings
 
 
 def optimize(

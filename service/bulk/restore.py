@@ -14,7 +14,6 @@ from service.errors import CommandError
 from service.notes import ArchivedNote, Deletion
 
 NoteT = TypeVar("NoteT", ArchivedNote, Note)
-_NOT_FOUND = 404
 
 
 class _BackupJob(ABC, Generic[NoteT]):
@@ -105,11 +104,7 @@ class EmbedJob(_BackupJob[Note]):
 
         The rule is that of `NoteArchive.restore`, which has the last word on all others.
         """
-        try:
-            stored = await self._client.get(f"/notes/{note.id}")
-        except Refused as refusal:
-            if refusal.status != _NOT_FOUND:
-                raise
+        if (stored := await self._client.find_note(note.id)) is None:
             return None
         version = stored.get("version")
         payload = {name: value for name, value in note.payload().items() if value is not None}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         EngineState as EngineState,
         Generation as Generation,
         GenerationRequest as GenerationRequest,
+        QueuePolicy as QueuePolicy,
         RankingRequest as RankingRequest,
     )
     from service.engines.cores import usable_cores as usable_cores
@@ -22,7 +23,15 @@ else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
-            ".base": ("BlockingEngine", "Engine", "EngineState", "Generation", "GenerationRequest", "RankingRequest"),
+            ".base": (
+                "BlockingEngine",
+                "Engine",
+                "EngineState",
+                "Generation",
+                "GenerationRequest",
+                "QueuePolicy",
+                "RankingRequest",
+            ),
             ".cores": ("usable_cores",),
             ".local": ("LocalEngine",),
             ".opening": ("open_engine",),

@@ -1,7 +1,7 @@
-"""`Engine`: what runs the model. It knows token ids and vectors, not notes, queues or HTTP."""
+"""`Engine`: what runs the model. It says how its work is to be queued, and knows token ids and vectors, not notes or HTTP."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -94,14 +94,33 @@ class BlockingEngine(Protocol):
 
 
 @dataclass(frozen=True)
+class QueuePolicy:
+    """How an engine wants its work queued. Every engine embeds one batch after another, beside all other work.
+
+    Attributes:
+        generation_lanes: calls of `generate` that may run at the same time.
+        ranking_lanes: calls of `rank` that may run at the same time, beside those of `generate`; None where rankings share the
+            lanes of generation, so that the two take turns.
+        merges: whether the engine merges concurrent calls of `generate` itself, so that each call brings one request. If it does
+            not, a call brings all requests that wait, up to the operator's limit.
+        abandons: whether a cancelled call of `generate` or `rank` frees the engine. If it does not, cancelling gains nothing.
+    """
+
+    generation_lanes: int
+    ranking_lanes: int | None
+    merges: bool
+    abandons: bool
+
+
+@dataclass(frozen=True)
 class EngineState:
     """What an engine can tell of itself, for metrics.
 
     Attributes:
-        left_alone: whether its server is left alone after failures; None where it has no server.
+        left_alone: for each server that it asks, by its name in metrics: whether it is left alone after failures.
     """
 
-    left_alone: bool | None = None
+    left_alone: Mapping[str, bool] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -109,14 +128,11 @@ class Engine(Protocol):
 
     Attributes:
         name: in metrics and in `/model`.
-        lanes: how many generations it takes at the same time, each by itself; with 1 it takes batches, one after another, and
-            ranking takes turns with them.
-        rank_lanes: the same of rankings, where they take no turns with generations.
+        queue_policy: how its work is to be queued.
     """
 
     name: str
-    lanes: int
-    rank_lanes: int
+    queue_policy: QueuePolicy
 
     async def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
         """See `BlockingEngine.embed`.
@@ -127,7 +143,7 @@ class Engine(Protocol):
         ...
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """See `BlockingEngine.generate`. With several lanes, a cancelled call leaves the engine."""
+        """See `BlockingEngine.generate`."""
         ...
 
     async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:

@@ -11,11 +11,9 @@ from service.engines import Engine, LocalEngine, ThreadedEngine
 from service.engines.cores import usable_cores
 from service.engines.threaded import in_passing_thread
 from service.errors import EngineUnavailable, StartupError
-from service.settings import Settings
+from service.settings import MIB, Settings
 
 logger = logging.getLogger(__name__)
-
-MIB = 2**20
 
 
 async def open_engine(

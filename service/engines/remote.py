@@ -11,7 +11,7 @@ import numpy.typing as npt
 from notellm.checkpoint import Checkpoint
 from notellm.prompt import NotePrompt
 from notellm.ranking import ChoiceSearch, Likeliest, RankedChoice
-from service.engines.base import EngineState, Generation, GenerationRequest, RankingRequest
+from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
 from service.engines.completions import Completion, CompletionsClient, Refused
 from service.engines.local import LocalEngine
 from service.engines.pieces import bare_space_ids, read_generation
@@ -41,7 +41,7 @@ class RemoteEngine:
         prompt: its prompt builder.
         local: embeds.
         client: of the server.
-        lanes: requests at the same time.
+        lanes: generations at the same time, and as many rankings beside them.
     """
 
     name = "remote"
@@ -49,7 +49,7 @@ class RemoteEngine:
     def __init__(
         self, checkpoint: Checkpoint, prompt: NotePrompt, local: LocalEngine, client: CompletionsClient, *, lanes: int
     ) -> None:
-        self.lanes = self.rank_lanes = lanes
+        self.queue_policy = QueuePolicy(generation_lanes=lanes, ranking_lanes=lanes, merges=True, abandons=True)
         self._checkpoint = checkpoint
         self._tokenizer = checkpoint.tokenizer
         self._prompt = prompt
@@ -174,7 +174,7 @@ class RemoteEngine:
 
     def state(self) -> EngineState:
         """See `Engine.state`."""
-        return EngineState(left_alone=self._client.left_alone)
+        return EngineState(left_alone={"vllm": self._client.left_alone})
 
     async def close(self) -> None:
         """See `Engine.close`."""

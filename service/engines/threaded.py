@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from notellm.ranking import RankedChoice
-from service.engines.base import BlockingEngine, EngineState, Generation, GenerationRequest, RankingRequest
+from service.engines.base import BlockingEngine, EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -39,7 +39,8 @@ class ThreadedEngine:
         engine: what computes.
     """
 
-    lanes = rank_lanes = 1
+    # More threads would share the same cores, and a thread that computes cannot be stopped.
+    queue_policy = QueuePolicy(generation_lanes=1, ranking_lanes=None, merges=False, abandons=False)
 
     def __init__(self, engine: BlockingEngine) -> None:
         self.name = engine.name

@@ -19,7 +19,7 @@ from notellm.forward import token_batches
 from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
-from service.engines.base import EngineState, Generation, GenerationRequest, RankingRequest
+from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
 from service.engines.pieces import bare_space_ids, read_generation
 from service.engines.supervisor import Supervisor
 from service.engines.throughput import Throughput
@@ -51,7 +51,6 @@ class VllmEngine:
     """
 
     name = "vllm"
-    rank_lanes = 1  # they run in the worker, one after another
 
     def __init__(
         self,
@@ -63,7 +62,8 @@ class VllmEngine:
         stall_seconds: float,
         restarted: Callable[[], None] = lambda: None,
     ) -> None:
-        self.lanes = options.lanes
+        # The worker runs one ranking after another, with steps of generation between their passes.
+        self.queue_policy = QueuePolicy(generation_lanes=options.lanes, ranking_lanes=1, merges=True, abandons=True)
         self._tokenizer = checkpoint.tokenizer
         self._dimensions = checkpoint.manifest.dimensions
         self._max_batch_tokens = max_batch_tokens

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, schemas, middleware, error documents."""
+"""The ASGI application (routes, schemas, middleware, error documents), and how its server treats connections and ends."""
 
 from typing import TYPE_CHECKING
 

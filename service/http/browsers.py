@@ -1,7 +1,8 @@
-"""What browsers are told: `SecurityHeaders` on every answer, and which pages may ask from another origin."""
+"""What browsers are told: `SecurityHeaders` on every answer, the policies of pages, and what pages of other origins may send and read."""
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ class SecurityHeaders:
         pages: policies of pages that are more than data, by path.
     """
 
-    def __init__(self, app: ASGIApp, pages: dict[str, str]) -> None:
+    def __init__(self, app: ASGIApp, pages: Mapping[str, str]) -> None:
         self._app = app
         self._pages = pages
 

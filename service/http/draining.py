@@ -1,4 +1,4 @@
-"""`Drain`: the orderly end of a process. Requests that are there are answered, new ones are sent to another replica."""
+"""`Drain`: the orderly end of a process. `RefuseWhileDraining` refuses new requests, `DrainingServer` waits for the others."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""`handle_errors`: every exception of a request becomes a problem document."""
+"""`handle_errors`: what routes and the framework raise becomes a problem document. `UnexpectedErrors` answers for anything else."""
 
 from collections.abc import Sequence
 from http import HTTPStatus

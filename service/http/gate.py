@@ -1,6 +1,6 @@
-"""Who may call what: the table of scopes, and `Gate`, which reads a request's key before anything else of it."""
+"""Who may call what: the table of scopes, `Gate`, which asks for a key before the body is read, and what OpenAPI says of both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,8 +8,8 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.caller import client_address
-from service.errors import Forbidden, ServiceError, Unauthenticated
-from service.http.problems import problem_response
+from service.errors import Forbidden, RateLimited, ServiceError, Unauthenticated
+from service.http.problems import describe_problems, problem_response
 from service.observability import OPERATIONS
 from service.security import ApiKey, KeyRing, RateLimits, Rates, Scope as KeyScope
 
@@ -128,14 +128,6 @@ def _find_key(ring: KeyRing, headers: Mapping[bytes, bytes]) -> ApiKey:
     return key
 
 
-_DESCRIPTIONS = {
-    "401": "No key, or one that is not known.",
-    "403": "The key does not have the scope that the call needs.",
-    "429": "Too much work is waiting, or more was asked for than the client may; come back after `Retry-After` seconds.",
-}
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-
-
 def describe_access(schema: dict[str, Any], *, keyed: bool, limited: bool) -> None:
     """Adds keys and limits to an OpenAPI description, as far as there are any."""
     if keyed:
@@ -143,10 +135,15 @@ def describe_access(schema: dict[str, Any], *, keyed: bool, limited: bool) -> No
     for path, item in schema["paths"].items():
         for method, operation in item.items():
             needed = needed_scope(method.upper(), path)
-            statuses = ["401", "403"] if keyed and needed else []
+            refusals: list[type[ServiceError]] = [Unauthenticated, Forbidden] if keyed and needed else []
             if limited and needed and path not in OPERATIONS:
-                statuses.append("429")
+                refusals.append(RateLimited)
             if keyed and needed:
                 operation["security"] = [{"key": [needed.value]}]
-            for status in statuses:
-                operation["responses"][status] = {"description": _DESCRIPTIONS[status], "content": _PROBLEM}
+            _add_problems(operation["responses"], refusals)
+
+
+def _add_problems(responses: dict[str, Any], errors: Sequence[type[ServiceError]]) -> None:
+    for status, added in describe_problems(*errors).items():
+        texts = [response["description"] for response in (responses.get(str(status)), added) if response]
+        responses[str(status)] = {**added, "description": " ".join(texts)}

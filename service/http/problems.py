@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457) as HTTP responses."""
+"""Problem documents (RFC 9457): as the response to a request, and as a call's error responses in OpenAPI."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,3 +27,14 @@ def document_response(document: dict[str, Any], scope: Scope, headers: Mapping[s
         }
         document = document | {"error": error}
     return JSONResponse(document, status_code=document["status"], headers=dict(headers or {}), media_type=PROBLEM_JSON)
+
+
+def describe_problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The responses, by status, with which a call may answer instead of its own. Errors of one status share a response."""
+    descriptions: dict[int, list[str]] = {}
+    for error in sorted(errors, key=lambda error: error.status):
+        descriptions.setdefault(int(error.status), []).append(error.description())
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": " ".join(dict.fromkeys(texts)), "content": content} for status, texts in descriptions.items()
+    }

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, Strict
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
-from service.notes import CANDIDATES
+from service.notes import CANDIDATES, NoteField
 from service.settings import MAX_NOTES
 
 MAX_LIMIT = 100
@@ -14,7 +14,6 @@ MAX_OFFSET = 10_000
 MAX_HISTORY = 100
 
 Encoding = Literal["float", "base64"]
-CutField = Literal["title", "hashtags", "content"]
 Vector = Annotated[
     list[float] | str,
     Field(description="Unit vector: numbers, or with `base64` the little-endian float32 bytes.", examples=[[0.6, 0.8]]),
@@ -72,7 +71,7 @@ class EmbeddedNote(_Model):
         description="Tokens of the prompt that was embedded for this answer, after the cut; 0 if nothing had to be embedded.",
         examples=[72],
     )
-    truncated: list[CutField] = Field(
+    truncated: list[NoteField] = Field(
         description="Fields that were too long for that prompt and lost their end.", examples=[["content"]]
     )
     vector: Vector | None = None
@@ -199,7 +198,7 @@ class HashtaggedNote(_Model):
     hashtags: list[SuggestedHashtag] = Field(description="May be empty: none is a valid answer.")
     category: SuggestedCategory | None = Field(default=None, description="Missing when the checkpoint lists no categories.")
     tokens: int = Field(ge=1, description="Length of the hashtag prompt, after the cut.")
-    truncated: list[CutField]
+    truncated: list[NoteField]
 
 
 class HashtagsResponse(_Model):

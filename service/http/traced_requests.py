@@ -1,13 +1,9 @@
 """`TracedRequests`: ASGI middleware that makes a span for each request."""
 
-from typing import TYPE_CHECKING
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.observability import OPERATIONS
-
-if TYPE_CHECKING:
-    from service.observability.spans import Tracing
+from service.observability.tracing import RequestTracing
 
 
 class TracedRequests:
@@ -18,7 +14,7 @@ class TracedRequests:
         tracing: makes the spans.
     """
 
-    def __init__(self, app: ASGIApp, tracing: "Tracing") -> None:
+    def __init__(self, app: ASGIApp, tracing: RequestTracing) -> None:
         self._app = app
         self._tracing = tracing
 

@@ -114,12 +114,12 @@ class IndexState:
     Attributes:
         free_bytes: of the disk of an embedded index; None where it is on a server, or the disk cannot be asked.
         reserved_bytes: with less free than this it takes no writes.
-        left_alone: whether its server is left alone after failures; None where it has no server.
+        left_alone: for each server that it asks, by its name in metrics: whether it is left alone after failures.
     """
 
     free_bytes: int | None = None
     reserved_bytes: int | None = None
-    left_alone: bool | None = None
+    left_alone: Mapping[str, bool] = field(default_factory=dict)
 
 
 class NoteIndex(Protocol):

@@ -8,9 +8,7 @@ from service.index import EdgeIndex, NoteIndex, ServerIndex
 from service.index.description import AnotherModel
 from service.index.server.collection import CollectionSettings
 from service.index.server.connection import ServerAddress, connect
-from service.settings import Settings
-
-MIB = 2**20
+from service.settings import MIB, Settings
 
 
 async def open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         archived as archived,
     )
     from service.notes.diversity import CANDIDATES as CANDIDATES, Page as Page
+    from service.notes.fields import NoteField as NoteField
     from service.notes.service import NoteService as NoteService
     from service.notes.suggestions import SuggestionPrompts as SuggestionPrompts
     from service.notes.vectors import vector_from_base64 as vector_from_base64, vector_to_base64 as vector_to_base64
@@ -28,6 +29,7 @@ else:
         {
             ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "archived"),
             ".diversity": ("CANDIDATES", "Page"),
+            ".fields": ("NoteField",),
             ".service": ("NoteService",),
             "service.index": ("IndexedNote", "NoteFilter", "Restored", "ScoredNote", "Vector"),
             ".suggestions": ("SuggestionPrompts",),

@@ -11,11 +11,12 @@ import numpy as np
 
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
-from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from notellm.prompt import NotePrompt, TokenizedNote
 from service.caller import beside, caller
 from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import Entry, IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
+from service.notes.fields import NoteField, cut_fields
 from service.notes.storing import StoredResult, plan, refuse_repeated_ids, to_write, too_long
 from service.notes.suggestions import SuggestionPrompts, Suggestions
 from service.observability import Metrics
@@ -34,7 +35,7 @@ class EmbeddedText:
 
     vector: Vector
     tokens: int
-    truncated: tuple[FieldName, ...]
+    truncated: tuple[NoteField, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class NoteService:
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
         # A request that would be refused with the shortest notes is refused before it is tokenised: under overload most are.
-        self._queues.embeddings.admit([((), self._shortest)] * len(notes))
+        self._queues.embeddings.admit([self._shortest] * len(notes))
         return await self._embed_tokenized(await self._tokenize(notes, field=field, strict=strict))
 
     async def store(self, notes: Sequence[Note], *, strict: bool = False) -> list[StoredResult]:
@@ -115,7 +116,7 @@ class NoteService:
             What became of these, and the vectors of the other model, both by the notes' ids.
         """
         wanted = [note for note in notes if planned[note.id].lacks_vector]
-        self._queues.embeddings.admit([((), self._shortest)] * len(wanted))
+        self._queues.embeddings.admit([self._shortest] * len(wanted))
         read = notes if strict else wanted
         tokenized = await self._tokenize(read, field="notes", strict=strict)
         by_id = {note.id: ids for note, ids in zip(read, tokenized, strict=True)}
@@ -223,8 +224,8 @@ class NoteService:
         to_rank = [(request, request.tokens) for request in rankings]
         to_generate = [(request, request.tokens) for request in generations]
         # Both are asked before either gets work: what is refused is refused before anything is computed.
-        self._queues.rankings.admit(to_rank)
-        self._queues.generations.admit(to_generate)
+        self._queues.rankings.admit([cost for _, cost in to_rank])
+        self._queues.generations.admit([cost for _, cost in to_generate])
         ranking = asyncio.create_task(self._queues.rankings.submit(to_rank))
         generating = asyncio.create_task(self._queues.generations.submit(to_generate))
         try:
@@ -269,7 +270,7 @@ class NoteService:
         prompts = [self._prompt.embedding(note) for note in notes]
         vectors = await self._embed(prompts)
         return [
-            EmbeddedText(vector, len(prompt), note.truncated)
+            EmbeddedText(vector, len(prompt), cut_fields(note))
             for vector, prompt, note in zip(vectors, prompts, notes, strict=True)
         ]
 

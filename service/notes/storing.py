@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from notellm.note import Note
-from notellm.prompt import FieldName, TokenizedNote
+from notellm.prompt import TokenizedNote
 from service.errors import FieldError, InvalidRequest
 from service.index import Entry, IndexedNote, Tombstone, Vector
 from service.index.outcomes import upserted
+from service.notes.fields import NoteField, note_field
 
 Status = Literal["stored", "unchanged", "stale", "embedded"]
 
@@ -27,7 +28,7 @@ class StoredResult:
     status: Status
     vector: Vector | None = None
     tokens: int = 0
-    truncated: tuple[FieldName, ...] = ()
+    truncated: tuple[NoteField, ...] = ()
 
     @property
     def lacks_vector(self) -> bool:
@@ -70,7 +71,7 @@ def too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
     """Each field of which the prompt keeps a part only."""
     return [
         FieldError(
-            field=f"{field}[{position}].{'hashtags' if name == 'topic' else name}",
+            field=f"{field}[{position}].{note_field(name)}",
             rule="too_many_tokens",
             message=f"has {note.full_lengths[name]} tokens, {len(getattr(note, name))} are kept",
         )

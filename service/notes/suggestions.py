@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from notellm.checkpoint import Manifest
 from notellm.hashtags import HashtagRules, HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
 from notellm.note import NoteText
-from notellm.prompt import FieldName, NotePrompt, TokenizedNote
+from notellm.prompt import NotePrompt, TokenizedNote
 from notellm.ranking import RankedChoice
 from notellm.vocabulary import HashtagVocabulary
 from service.engines import Generation, GenerationRequest, RankingRequest
+from service.notes.fields import NoteField, cut_fields
 
 # The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
 TOKENS_PER_HASHTAG = 8
@@ -23,7 +24,7 @@ class Suggestions:
     hashtags: list[HashtagSuggestion]
     category: tuple[str, float] | None
     tokens: int
-    truncated: tuple[FieldName, ...]
+    truncated: tuple[NoteField, ...]
 
 
 class SuggestionPrompts:
@@ -110,7 +111,7 @@ class SuggestionPrompts:
             hashtags = [known.suggestions(best) for best in ranked] or [[] for _ in notes]
         categories = [self._category(choice) for choice in generated] or [None] * len(notes)
         return [
-            Suggestions(self._rules.apply(tags), chosen, len(self._hashtag_prompt(ids, count)), ids.truncated)
+            Suggestions(self._rules.apply(tags), chosen, len(self._hashtag_prompt(ids, count)), cut_fields(ids))
             for tags, chosen, ids in zip(hashtags, categories, tokenized, strict=True)
         ]
 

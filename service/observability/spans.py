@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 
 from opentelemetry.context import Context
@@ -22,12 +22,11 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_i
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
 
-from service.observability.requests import CLIENT_LEFT, METHODS
-from service.observability.tracing import open_span, trace_id
+from service.observability.requests import METHODS
+from service.observability.tracing import Answer, open_span, trace_id
 
 # How long the end of the process may wait for the collector.
 FLUSH_SECONDS = 3
-_SERVER_ERROR = 500
 _HEADERS = ("traceparent", "tracestate")
 logger = logging.getLogger(__name__)
 
@@ -35,13 +34,6 @@ logger = logging.getLogger(__name__)
 def exporter() -> SpanProcessor:
     """Sends spans from a thread of its own, as OpenTelemetry's variables say; what it cannot get rid of is lost."""
     return BatchSpanProcessor(OTLPSpanExporter())
-
-
-@dataclass
-class Answer:
-    """What became of a request."""
-
-    status: int = CLIENT_LEFT
 
 
 class Tracing:
@@ -66,10 +58,10 @@ class Tracing:
 
     @contextmanager
     def request(self, scope: Scope) -> Iterator[Answer]:
-        """The span of a request, for the length of a `with` block: under that of the caller, if there is one."""
+        """See `RequestTracing.request`."""
         span, answer = self._arrived(scope), Answer()
         traced = trace_id.set(format_trace_id(span.get_span_context().trace_id))
-        opened = open_span.set(OpenSpan(self, span) if span.is_recording() else None)
+        opened = open_span.set(RecordedSpan(self, span) if span.is_recording() else None)
         try:
             with _ending(span):
                 try:
@@ -88,8 +80,8 @@ class Tracing:
         )
 
     @contextmanager
-    def batch(self, queue: str, notes: Mapping["OpenSpan", int], tokens: int) -> Iterator[None]:
-        """See `service.observability.tracing.batch`; `notes` says how many of the batch each request has."""
+    def batch(self, queue: str, notes: Mapping["RecordedSpan", int], tokens: int) -> Iterator[None]:
+        """See `service.observability.tracing.batch`; `notes` says how many notes of the batch were queued under each span."""
         now = time.time_ns()
         whole = self._batches.start_span(
             f"batch {queue}", Context(), links=[span.link for span in notes], start_time=now,
@@ -112,8 +104,8 @@ class Tracing:
             logger.warning("the collector of traces did not take the last spans in time: they are lost")
 
 
-class OpenSpan:
-    """A span of a request that has not ended.
+class RecordedSpan:
+    """See `service.observability.tracing.OpenSpan`.
 
     Attributes:
         tracing: who makes others under it.
@@ -137,14 +129,18 @@ class OpenSpan:
 
     @contextmanager
     def part(self, name: str, facts: Mapping[str, int]) -> Iterator[None]:
-        """A new span under it, for the length of a `with` block, in which it is the open one."""
+        """See `OpenSpan.part`."""
         span = self.child(name, facts)
-        reset = open_span.set(OpenSpan(self.tracing, span))
+        reset = open_span.set(RecordedSpan(self.tracing, span))
         try:
             with _ending(span):
                 yield
         finally:
             open_span.reset(reset)
+
+    def batch(self, queue: str, notes: Mapping["RecordedSpan", int], tokens: int) -> AbstractContextManager[None]:
+        """See `OpenSpan.batch`."""
+        return self.tracing.batch(queue, notes, tokens)
 
 
 def _describe(span: Span, scope: Scope, status: int) -> None:
@@ -154,7 +150,7 @@ def _describe(span: Span, scope: Scope, status: int) -> None:
         span.set_attribute("http.route", route)
         if scope["method"] in METHODS:
             span.update_name(f"{scope['method']} {route}")
-    if status >= _SERVER_ERROR:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _fail(span, str(status))
 
 

@@ -5,16 +5,13 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from service.caller import caller
 from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
 from service.observability import ForwardHealth, Metrics, tracing
 from service.queueing.fair_queue import FairQueue
 from service.queueing.forecast import PLANNED, Forecast
-
-if TYPE_CHECKING:
-    from service.observability.spans import OpenSpan
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -38,7 +35,7 @@ class _Waiting(Generic[Work, Result]):
     deadline: float = math.inf
     request: "list[_Waiting[Work, Result]]" = field(default_factory=list, repr=False)
     since: float = field(default_factory=_now)
-    span: "OpenSpan | None" = field(default_factory=tracing.open_span.get)
+    span: tracing.OpenSpan | None = field(default_factory=tracing.open_span.get)
 
 
 class Batcher(Generic[Work, Result]):
@@ -114,7 +111,7 @@ class Batcher(Generic[Work, Result]):
         if not works:
             return []
         with tracing.part(f"queue {self._name}", notes=len(works), tokens=sum(cost for _, cost in works)):
-            self.admit(works)
+            self.admit([cost for _, cost in works])
             return await self._answers(works)
 
     async def _answers(self, works: Sequence[tuple[Work, int]]) -> list[Result]:
@@ -146,19 +143,22 @@ class Batcher(Generic[Work, Result]):
         self._wake.set()
         return await item.answer
 
-    def admit(self, works: Sequence[tuple[Work, int]]) -> None:
+    def admit(self, costs: Sequence[int]) -> None:
         """Refuses what has no room or would not be done in time: better at once than after a wait for nothing.
 
-        `submit` asks for itself; a request with work for several queues asks all of them before it gives any to one.
+        `submit` asks for itself. A request with work for several queues asks all of them before it gives work to any.
+
+        Args:
+            costs: tokens of each piece of work. None are never refused.
 
         Raises:
             QueueFull, ShuttingDown: see `submit`.
         """
-        if not works:
+        if not costs:
             return
         if self._closing:
             raise ShuttingDown("no new work is accepted: send the request to another replica")
-        tokens, asking = sum(cost for _, cost in works), caller.get()
+        tokens, asking = sum(costs), caller.get()
         excess = self._queue.excess(tokens, asking)
         if excess:
             self._refuse(

@@ -32,7 +32,7 @@ class EngineQueues:
 
 @asynccontextmanager
 async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, metrics: Metrics) -> AsyncIterator[EngineQueues]:
-    """Starts the queues; on leaving, they finish what they have accepted."""
+    """Starts the queues, as the engine's `queue_policy` asks; on leaving, they finish what they have accepted."""
 
     async def embed(prompts: Sequence[Ids]) -> Sequence[Vector]:
         return list(await engine.embed(prompts))
@@ -44,19 +44,20 @@ async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, me
             max_batch_tokens=settings.max_batch_tokens, max_batch_size=settings.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
-        # An engine of one lane generates and ranks in one thread: they take turns. One of several merges requests itself.
-        several = engine.lanes > 1
-        generate_turn = asyncio.Semaphore(engine.lanes)
+        policy = engine.queue_policy
+        generate_turn = asyncio.Semaphore(policy.generation_lanes)
+        rank_lanes = policy.ranking_lanes or policy.generation_lanes
+        rank_turn = asyncio.Semaphore(rank_lanes) if policy.ranking_lanes else generate_turn
         generations = Batcher[GenerationRequest, Generation](
             "generate", engine.generate, metrics=metrics, health=generate_health, turn=generate_turn,
-            lanes=engine.lanes, abandons=several, max_batch_tokens=settings.max_queue_tokens,
-            max_batch_size=1 if several else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
+            lanes=policy.generation_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
+            max_batch_size=1 if policy.merges else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
-        # Note by note, since a batch is no faster: so that generation need not wait for long.
+        # One request a call: a generation that takes turns with rankings then waits for one of them only.
         rankings = Batcher[RankingRequest, Ranking](
-            "rank", engine.rank, metrics=metrics, health=rank_health,
-            turn=asyncio.Semaphore(engine.rank_lanes) if several else generate_turn, lanes=engine.rank_lanes, abandons=several,
-            max_batch_tokens=settings.max_queue_tokens, max_batch_size=1, max_queue_tokens=settings.max_queue_tokens,
+            "rank", engine.rank, metrics=metrics, health=rank_health, turn=rank_turn,
+            lanes=rank_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
+            max_batch_size=1, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         ids, generation, ranking = _canaries(prompt)
         watched = {

@@ -36,7 +36,6 @@ class StateCollector(Collector):
         breakers = GaugeMetricFamily(
             "notellm_breaker_open", "1 while a server is left alone after failures.", labels=["server"]
         )
-        for server, left_alone in (("qdrant", index.left_alone), ("vllm", engine.left_alone)):
-            if left_alone is not None:
-                breakers.add_metric([server], left_alone)
+        for server, left_alone in (*index.left_alone.items(), *engine.left_alone.items()):
+            breakers.add_metric([server], left_alone)
         yield breakers

@@ -13,6 +13,7 @@ from service.settings.exposure import check_exposure, read_origins
 
 PREFIX = "NOTELLM_"
 MAX_NOTES = 256
+MIB = 2**20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -178,7 +179,7 @@ class Settings(BaseSettings):
         description="How long a request may take that has no `X-Request-Timeout` header; then it is a 504, and what of it has not "
         "reached the model yet never does.",
     )
-    max_body_bytes: int = Field(default=4 * 2**20, ge=1024, le=2**30, description="Largest request body; more is a 413.")
+    max_body_bytes: int = Field(default=4 * MIB, ge=1024, le=2**30, description="Largest request body; more is a 413.")
     max_notes_per_request: int = Field(
         default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Most notes of one embed request; more is a 422."
     )

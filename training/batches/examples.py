@@ -8,7 +8,6 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -168,8 +167,3 @@ def _take_disjoint(waiting: deque[tuple[str, str]], count: int) -> tuple[tuple[s
             passed.append(pair)
     waiting.extendleft(reversed(passed))
     return tuple(batch)
-
-
-def note_ids(batches: Sequence[GlobalBatch]) -> set[str]:
-    """Every note that takes part in the batches."""
-    return {asked.note for batch in batches for asked in chain(batch.first, batch.second)}

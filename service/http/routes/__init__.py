@@ -1,1 +1,1 @@
-"""HTTP: requests in, responses out, nothing else."""
+"""The calls of the API, a module for each group: they read requests and write responses, nothing else."""

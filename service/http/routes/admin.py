@@ -8,12 +8,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from notellm.note import Note
-from service.http.routes.common import check_caller, problems
+from service.errors import IndexUnavailable, StorageFull
+from service.http.problems import describe_problems
+from service.http.routes.common import EVERY_CALL, READS_BODY, check_caller
 from service.http.schemas import EXAMPLE_NOTE
 from service.notes import ArchivedNote, Deletion, NoteArchive, Restored, archived
 from service.settings import MAX_NOTES
 
 MAX_NAME_CHARS = 300
+WRITES = describe_problems(*EVERY_CALL, *READS_BODY, IndexUnavailable, StorageFull)
 router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(check_caller)])
 
 
@@ -91,7 +94,7 @@ async def get_archive(request: Request) -> NoteArchive:
 ArchiveDep = Annotated[NoteArchive, Depends(get_archive)]
 
 
-@router.get("/notes", responses=problems(422, 503, 504), response_model_exclude_none=True)
+@router.get("/notes", responses=describe_problems(*EVERY_CALL, IndexUnavailable), response_model_exclude_none=True)
 async def export_notes(
     archive: ArchiveDep,
     start: Annotated[UUID | None, Query(description="`next` of the page before; the first page without.")] = None,
@@ -122,13 +125,13 @@ async def export_notes(
     )
 
 
-@router.post("/notes", responses=problems(400, 413, 422, 429, 503, 504, 507))
+@router.post("/notes", responses=WRITES)
 async def import_notes(body: RestoreRequest, archive: ArchiveDep) -> RestoreResponse:
     """Stores notes with the vectors that they bring, without embedding them. Never replaces what may be newer."""
     return _response(body.notes, await archive.restore(body.notes, body.vector_name))
 
 
-@router.post("/notes/deleted", responses=problems(400, 413, 422, 429, 503, 504, 507))
+@router.post("/notes/deleted", responses=WRITES)
 async def import_deleted(body: DeletedRequest, archive: ArchiveDep) -> RestoreResponse:
     """Deletes notes that were deleted where the backup was made, so that a late write does not bring them back."""
     return _response(body.notes, await archive.bury(body.notes))

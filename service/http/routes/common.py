@@ -1,15 +1,29 @@
-"""What the routes share: the running service, and how vectors and errors are written."""
+"""What the routes share: the running service, the headers of every call, how vectors are written, and which errors may come."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
 from service.caller import MAX_TIMEOUT_SECONDS, Priority
-from service.errors import PROBLEM_JSON
+from service.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelFailed,
+    QueueFull,
+    ShuttingDown,
+    UnreadableBody,
+)
 from service.http.schemas import Encoding
 from service.notes import Vector, vector_to_base64
 from service.serving import Runtime, ServedModel
 from service.settings import Settings
+
+# The errors of calls, by what a call does. Keys and rates add theirs in `describe_access`.
+EVERY_CALL = (InvalidRequest, ShuttingDown, DeadlineExceeded)
+READS_BODY = (UnreadableBody, BodyTooLarge, QueueFull)
+RUNS_MODEL = (QueueFull, ModelFailed, EngineUnavailable)
 
 
 # Dependencies are coroutines although they wait for nothing: FastAPI hands plain functions to a thread, one after another.
@@ -57,23 +71,3 @@ def encode_vector(vector: Vector, encoding: Encoding) -> list[float] | str:
     if encoding == "base64":
         return vector_to_base64(vector)
     return [float(value) for value in vector]
-
-
-_DESCRIPTIONS = {
-    400: "The body is not JSON in UTF-8.",
-    404: "There is no note under the id.",
-    409: "A migration is in another state; `detail` says in which.",
-    413: "The body is over the limit.",
-    422: "A field breaks a rule; `errors` names each.",
-    429: "Too much work is waiting; come back after `Retry-After` seconds.",
-    500: "The model failed on this request.",
-    503: "The index or the model's engine does not answer, or the service is shutting down.",
-    504: "The time of the request was over before its answer was there.",
-    507: "The disk of the embedded index is nearly full; nothing was written.",
-}
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error responses of a call, for its OpenAPI description."""
-    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _DESCRIPTIONS[status], "content": content} for status in statuses}

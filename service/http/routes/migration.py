@@ -6,10 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.http.routes.common import RuntimeDep, check_caller, problems
+from service.errors import IndexUnavailable, MigrationConflict, StorageFull
+from service.http.problems import describe_problems
+from service.http.routes.common import EVERY_CALL, READS_BODY, RuntimeDep, check_caller
 from service.serving import DEFAULT_SHARE, ModelVectors, Phase, Runtime, neighbour_overlap
 
 router = APIRouter(prefix="/admin/migration", tags=["admin"], dependencies=[Depends(check_caller)])
+CHANGES = describe_problems(*EVERY_CALL, *READS_BODY, MigrationConflict, IndexUnavailable, StorageFull)
 EXAMPLE_PATH = "/checkpoints/2026-12"
 
 
@@ -71,20 +74,24 @@ async def _info(runtime: Runtime) -> MigrationInfo:
     )
 
 
-@router.get("", responses=problems(422, 503, 504), response_model_exclude_none=True)
+@router.get("", responses=describe_problems(*EVERY_CALL, IndexUnavailable), response_model_exclude_none=True)
 async def migration(runtime: RuntimeDep) -> MigrationInfo:
     """Returns where the migration stands."""
     return await _info(runtime)
 
 
-@router.post("", responses=problems(400, 409, 413, 422, 429, 503, 504), response_model_exclude_none=True)
+@router.post(
+    "",
+    responses=describe_problems(*EVERY_CALL, *READS_BODY, MigrationConflict, IndexUnavailable),
+    response_model_exclude_none=True,
+)
 async def start(body: StartRequest, runtime: RuntimeDep) -> MigrationInfo:
     """Begins to move to another model, or goes on. It is loaded and fills in its vectors after the answer."""
     await runtime.migration.start(body.checkpoint, body.share)
     return await _info(runtime)
 
 
-@router.get("/overlap", responses=problems(409, 422, 503, 504))
+@router.get("/overlap", responses=describe_problems(*EVERY_CALL, MigrationConflict, IndexUnavailable))
 async def overlap(
     runtime: RuntimeDep,
     sample: Annotated[int, Query(ge=1, le=1000, description="Notes to compare.")] = 50,
@@ -95,28 +102,28 @@ async def overlap(
     return OverlapInfo(notes=found.notes, k=found.k, mean=found.mean)
 
 
-@router.post("/switch", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/switch", responses=CHANGES, response_model_exclude_none=True)
 async def switch(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
     """Lets the new model answer. The old one is kept up to date, so that `rollback` is possible."""
     await runtime.migration.switch(force=body.force)
     return await _info(runtime)
 
 
-@router.post("/rollback", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/rollback", responses=CHANGES, response_model_exclude_none=True)
 async def rollback(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
     """Lets the old model answer again."""
     await runtime.migration.roll_back(force=body.force)
     return await _info(runtime)
 
 
-@router.post("/finish", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/finish", responses=CHANGES, response_model_exclude_none=True)
 async def finish(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the old model and its vectors, after the switch. There is no way back."""
     await runtime.migration.finish()
     return await _info(runtime)
 
 
-@router.post("/cancel", responses=problems(400, 409, 413, 422, 429, 503, 504, 507), response_model_exclude_none=True)
+@router.post("/cancel", responses=CHANGES, response_model_exclude_none=True)
 async def cancel(runtime: RuntimeDep) -> MigrationInfo:
     """Drops the new model and its vectors, before the switch."""
     await runtime.migration.cancel()

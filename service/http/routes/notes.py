@@ -1,17 +1,24 @@
 """`/notes`: embed, find, suggest, read, forget."""
 
-from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from notellm.note import NoteId, clean_hashtag, hashtag_key
-from notellm.prompt import FieldName
-from service.errors import InvalidRequest
-from service.http.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
+from service.errors import IndexUnavailable, InvalidRequest, NoteNotFound, QueueFull, StorageFull
+from service.http.problems import describe_problems
+from service.http.routes.common import (
+    EVERY_CALL,
+    READS_BODY,
+    RUNS_MODEL,
+    ServedDep,
+    SettingsDep,
+    check_caller,
+    encode_vector,
+)
 from service.http.schemas import (
     EXAMPLE_NOTE,
-    CutField,
     EmbeddedNote,
     EmbedRequest,
     EmbedResponse,
@@ -34,7 +41,11 @@ router = APIRouter(prefix="/notes", tags=["notes"], dependencies=[Depends(check_
 PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]
 
 
-@router.post("/embed", responses=problems(400, 413, 422, 429, 500, 503, 504, 507), response_model_exclude_none=True)
+@router.post(
+    "/embed",
+    responses=describe_problems(*EVERY_CALL, *READS_BODY, *RUNS_MODEL, IndexUnavailable, StorageFull),
+    response_model_exclude_none=True,
+)
 async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) -> EmbedResponse:
     """Embeds notes and stores them under their ids.
 
@@ -57,7 +68,7 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
                 id=note.id,
                 status=status,
                 tokens=tokens,
-                truncated=_cut_fields(truncated),
+                truncated=list(truncated),
                 vector=encode_vector(vector, body.encoding_format) if body.vectors and vector is not None else None,
             )
             for note, (status, tokens, truncated, vector) in zip(body.notes, embedded, strict=True)
@@ -65,14 +76,22 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
     )
 
 
-@router.get("/{note_id}/similar", responses=problems(404, 422, 429, 503, 504), response_model_exclude_none=True)
+@router.get(
+    "/{note_id}/similar",
+    responses=describe_problems(*EVERY_CALL, NoteNotFound, QueueFull, IndexUnavailable),
+    response_model_exclude_none=True,
+)
 async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], served: ServedDep) -> SimilarResponse:
     """Finds the notes nearest to a stored one, which is not among them."""
     neighbours = await served.notes.similar_to_stored([note_id], _filter(query, "query"), **_page(query))
     return _neighbours(served.notes.manifest.name, neighbours.found)
 
 
-@router.post("/similar", responses=problems(400, 404, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
+@router.post(
+    "/similar",
+    responses=describe_problems(*EVERY_CALL, *READS_BODY, *RUNS_MODEL, NoteNotFound, IndexUnavailable),
+    response_model_exclude_none=True,
+)
 async def similar_to(body: SimilarRequest, served: ServedDep) -> SimilarResponse:
     """Finds the notes nearest to one that is not stored (cold start), or to several stored ones, such as a user's last reads.
 
@@ -86,7 +105,7 @@ async def similar_to(body: SimilarRequest, served: ServedDep) -> SimilarResponse
     return _neighbours(served.notes.manifest.name, neighbours.found, neighbours.missing if body.skip_missing else None)
 
 
-@router.post("/hashtags", responses=problems(400, 413, 422, 429, 500, 503, 504), response_model_exclude_none=True)
+@router.post("/hashtags", responses=describe_problems(*EVERY_CALL, *READS_BODY, *RUNS_MODEL), response_model_exclude_none=True)
 async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsDep) -> HashtagsResponse:
     """Suggests hashtags that a note does not have yet, and a category out of the checkpoint's list. Nothing is stored."""
     _check_count(len(body.notes), settings.max_hashtag_notes_per_request)
@@ -98,14 +117,16 @@ async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsD
                 hashtags=[SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence) for tag in note.hashtags],
                 category=SuggestedCategory(category=note.category[0], confidence=note.category[1]) if note.category else None,
                 tokens=note.tokens,
-                truncated=_cut_fields(note.truncated),
+                truncated=list(note.truncated),
             )
             for note in suggested
         ],
     )
 
 
-@router.get("/{note_id}", responses=problems(404, 422, 503, 504), response_model_exclude_none=True)
+@router.get(
+    "/{note_id}", responses=describe_problems(*EVERY_CALL, NoteNotFound, IndexUnavailable), response_model_exclude_none=True
+)
 async def read(
     note_id: PathId,
     served: ServedDep,
@@ -119,11 +140,15 @@ async def read(
     )
 
 
-@router.delete("/{note_id}", status_code=204, responses=problems(404, 422, 503, 504, 507))
+@router.delete(
+    "/{note_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=describe_problems(*EVERY_CALL, NoteNotFound, IndexUnavailable, StorageFull),
+)
 async def forget(note_id: PathId, served: ServedDep) -> Response:
     """Forgets a note. It is durably gone from every answer when this one arrives; its bytes may stay in files until overwritten."""
     await served.notes.delete(note_id)
-    return Response(status_code=204)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 def _check_count(count: int, limit: int) -> None:
@@ -144,11 +169,6 @@ def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = Non
 
 def _page(wanted: NeighbourFilter) -> Page:
     return {"limit": wanted.limit, "offset": wanted.offset, "min_score": wanted.min_score, "diversity": wanted.diversity}
-
-
-def _cut_fields(truncated: Sequence[FieldName]) -> list[CutField]:
-    """The prompt's fields under their names in requests."""
-    return ["hashtags" if name == "topic" else name for name in truncated]
 
 
 def _neighbours(model: str, found: list[ScoredNote], missing: list[str] | None = None) -> SimilarResponse:

@@ -5,13 +5,22 @@ from fastapi import APIRouter, Depends
 from notellm.errors import NoteError
 from notellm.note import MAX_CONTENT_CHARS, NoteText
 from service.errors import InvalidRequest
-from service.http.routes.common import ServedDep, SettingsDep, check_caller, encode_vector, problems
+from service.http.problems import describe_problems
+from service.http.routes.common import (
+    EVERY_CALL,
+    READS_BODY,
+    RUNS_MODEL,
+    ServedDep,
+    SettingsDep,
+    check_caller,
+    encode_vector,
+)
 from service.http.schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], dependencies=[Depends(check_caller)])
 
 
-@router.post("/embeddings", responses=problems(400, 413, 422, 429, 500, 503, 504))
+@router.post("/embeddings", responses=describe_problems(*EVERY_CALL, *READS_BODY, *RUNS_MODEL))
 async def embeddings(body: OpenAIEmbeddingsRequest, served: ServedDep, settings: SettingsDep) -> OpenAIEmbeddingsResponse:
     """Embeds texts, each as the content of a note without title. Nothing is stored.
 

@@ -1,13 +1,19 @@
 """Health, metrics and what is served."""
 
+from http import HTTPStatus
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.http.routes.common import RuntimeDep, ServedDep, SettingsDep, problems
+from service.errors import DeadlineExceeded, IndexUnavailable, ShuttingDown
+from service.http.problems import describe_problems
+from service.http.routes.common import RuntimeDep, ServedDep, SettingsDep
 from service.http.schemas import Health, ModelInfo
 
 router = APIRouter(tags=["operations"])
+# What probes and load balancers act on.
+FAILING = HTTPStatus.SERVICE_UNAVAILABLE
 ENDING = "the process is ending: accepted requests are answered, new ones refused"
 OUT_OF_STEP = "another model should answer, and cannot be loaded here: `notellm-serve migrate --status` has the reason"
 
@@ -20,21 +26,21 @@ async def start_page() -> RedirectResponse:
 
 @router.get(
     "/health/live",
-    responses={503: {"model": Health, "description": "Restart the process."}},
+    responses={FAILING: {"model": Health, "description": "Restart the process."}},
     response_model_exclude_none=True,
 )
 async def live(runtime: RuntimeDep, response: Response) -> Health:
     """Whether the model can still run. Idle is healthy; after a stall, a canary forward pass decides."""
     failure = await runtime.liveness.failure()
     if failure:
-        response.status_code = 503
+        response.status_code = FAILING
         return Health(status="failing", detail=failure)
     return Health(status="ok")
 
 
 @router.get(
     "/health/ready",
-    responses={503: {"model": Health, "description": "Send no traffic."}},
+    responses={FAILING: {"model": Health, "description": "Send no traffic."}},
     response_model_exclude_none=True,
 )
 async def ready(runtime: RuntimeDep, request: Request, response: Response) -> Health:
@@ -45,7 +51,7 @@ async def ready(runtime: RuntimeDep, request: Request, response: Response) -> He
     unfit = OUT_OF_STEP if runtime.migration.unfit else None
     ending = ENDING if request.app.state.drain.begun else None
     if failure := ending or unfit or runtime.engine.failure() or await runtime.readiness.failure():
-        response.status_code = 503
+        response.status_code = FAILING
         return Health(status="failing", detail=failure)
     return Health(status="ok")
 
@@ -53,14 +59,16 @@ async def ready(runtime: RuntimeDep, request: Request, response: Response) -> He
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+    responses={HTTPStatus.OK: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
 )
 async def metrics(runtime: RuntimeDep) -> Response:
     """Metrics in Prometheus' text format."""
     return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/model", responses=problems(503, 504), response_model_exclude_none=True)
+@router.get(
+    "/model", responses=describe_problems(ShuttingDown, IndexUnavailable, DeadlineExceeded), response_model_exclude_none=True
+)
 async def model(runtime: RuntimeDep, served: ServedDep, settings: SettingsDep) -> ModelInfo:
     """What is served: checkpoint, prompt, engine and index."""
     manifest = served.checkpoint.manifest

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from service.errors import StartupError, StorageFull
+from service.settings import MIB
 
-MIB = 2**20
 # Opening an index touches the files that it maps, and lays out a new piece of the write-ahead log.
 OPENING_BYTES = 64 * MIB
 

@@ -22,13 +22,13 @@ import numpy as np
 import qdrant_edge as edge
 
 from service.errors import CommandError
-from service.index.edge.disk import MIB
 from service.index.edge.files import DescriptionFile
 from service.index.edge.filters import tombstones
 from service.index.edge.index import EdgeIndex
 from service.index.edge.integrity import Ledger, count, failed
 from service.index.edge.swap import OPTIMIZING, SHARD, replace
 from service.index.edge.vectors import notes_in_graph
+from service.settings import MIB
 
 # The copy, and twice as much again while the library rewrites it: it refuses to begin with less.
 COPIES = 3

@@ -174,7 +174,7 @@ class ServerIndex:
 
     def state(self) -> IndexState:
         """See `NoteIndex.state`."""
-        return IndexState(left_alone=self._calls.left_alone)
+        return IndexState(left_alone={"qdrant": self._calls.left_alone})
 
     def size_warning(self, count: int, limit: int) -> str | None:
         """See `NoteIndex.size_warning`. A server builds its graphs itself."""

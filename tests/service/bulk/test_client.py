@@ -60,6 +60,18 @@ async def test_it_waits_as_long_as_it_is_told_and_comes_back() -> None:
     assert b"x-request-timeout: 600" in requests[0].lower()
 
 
+async def test_a_note_that_is_not_stored_is_found_as_none() -> None:
+    async with answering([(404, {}, {"detail": "not stored: a1"}), (200, {}, {"id": "a1"}), (422, {}, {})]) as (
+        client,
+        requests,
+    ):
+        assert await client.find_note("a1") is None
+        assert await client.find_note("a1") == {"id": "a1"}
+        with pytest.raises(Refused, match="answers 422"):
+            await client.find_note("a1")
+    assert [request.split(b"\r\n", 1)[0] for request in requests] == [b"GET /notes/a1 HTTP/1.1"] * 3
+
+
 async def test_its_patience_ends() -> None:
     async with answering([(503, {"retry-after": "0"}, {"detail": "starting"})], patience=0.3) as (client, _):
         with pytest.raises(

@@ -7,15 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
 
 from notellm.prompt import NotePrompt
 from service.caller import Caller, Priority, caller
 from service.errors import QueueFull
 from service.http.app import create_app
-from service.http.body_limit import BodyLimit
-from service.http.json_limits import JsonLimits
 from service.index import EdgeIndex
 from service.observability import Metrics
 from service.queueing import SearchLimit
@@ -121,28 +117,3 @@ def test_a_clients_share_of_the_searches(most: int, first: int, second: int) -> 
         assert (places(room, "anna", kept), places(room, "bob", kept)) == (first, second)
     with ExitStack() as kept:
         assert places(room, "anna", kept, Priority.BULK) == max(most // 2, 1)
-
-
-async def test_the_bodies_of_all_requests_have_so_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.body_limit.BODIES_AT_ONCE", 2)
-    go_on = asyncio.Event()
-    begun: list[Scope] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        begun.append(scope)
-        await go_on.wait()
-        await JSONResponse(None)(scope, receive, send)
-
-    transport = httpx.ASGITransport(BodyLimit(JsonLimits(app), 100))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        body = b'"' + b"x" * 98 + b'"'
-        for _ in range(2):
-            go_on.clear()
-            begun.clear()
-            held = [asyncio.create_task(client.post("/x", content=body)) for _ in range(2)]
-            await until(lambda: len(begun) == 2)
-            refused = await client.post("/x", content=b"1")
-            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-            go_on.set()
-            assert [answer.status_code for answer in await asyncio.gather(*held)] == [200, 200]
-            assert (await client.post("/x", content=body)).status_code == 200

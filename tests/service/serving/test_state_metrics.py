@@ -5,17 +5,21 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from qdrant_client import AsyncQdrantClient
 
 from harness.service import free_port
+from notellm import Checkpoint
+from service.engines import LocalEngine
 from service.engines.completions import CompletionsClient
+from service.engines.remote import RemoteEngine
 from service.errors import EngineUnavailable
 from service.http import create_app
+from service.index import ServerIndex
 from service.serving.runtime import open_service
 from service.serving.state_metrics import StateCollector
-from service.settings import Settings
+from service.settings import MIB, Settings
 from tests.service.calls import NOTES, embed
-
-MIB = 2**20
+from tests.service.index.backends import LOCAL_MODE
 
 
 async def scrape(client: httpx.AsyncClient) -> dict[str, float]:
@@ -35,6 +39,7 @@ async def test_an_embedded_index_tells_its_disk_and_its_notes(settings_for: Call
             free = shutil.disk_usage(settings.data_dir).free
             assert metrics["notellm_index_free_disk_bytes"] == pytest.approx(free, rel=0.2)
             assert (metrics["notellm_engine_up"], metrics["notellm_engine_restarts_total"]) == (1, 0)
+            assert not [series for series in metrics if series.startswith("notellm_breaker_open")], "there is no server"
             assert metrics["notellm_index_notes"] == 0
             await embed(client, NOTES)
             await client.get("/health/ready")
@@ -71,12 +76,23 @@ async def test_what_is_counted_begins_at_zero(client: httpx.AsyncClient) -> None
     assert metrics['notellm_rate_limited_total{limit="tokens"}'] == 0
 
 
-async def test_a_remote_engine_tells_that_its_server_is_left_alone() -> None:
+@LOCAL_MODE
+async def test_each_server_that_may_be_left_alone_is_named(tiny: Checkpoint) -> None:
     client = CompletionsClient(f"http://127.0.0.1:{free_port()}", None, timeout_seconds=5, connections=1)
-    states = [client.left_alone]
+    local = LocalEngine(tiny, tiny.prompt(), max_batch_tokens=2048, threads=None)
+    engine = RemoteEngine(tiny, tiny.prompt(), local, client, lanes=1)
+    index = await ServerIndex.open(AsyncQdrantClient(":memory:"), collection="notes", vector_name="m", dimensions=4)
+
+    def breakers() -> dict[str, float]:
+        families = StateCollector(lambda: engine, index).collect()
+        samples = [sample for family in families for sample in family.samples if sample.name == "notellm_breaker_open"]
+        return {sample.labels["server"]: sample.value for sample in samples}
+
+    states = [breakers()]
     for _ in range(5):
         with pytest.raises(EngineUnavailable):
             await client.models()
-        states.append(client.left_alone)
-    await client.close()
-    assert states == [False] * 5 + [True]
+        states.append(breakers())
+    await engine.close()
+    await index.close()
+    assert states == [{"qdrant": 0, "vllm": 0}] * 5 + [{"qdrant": 0, "vllm": 1}]

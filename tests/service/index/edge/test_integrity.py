@@ -13,8 +13,8 @@ import pytest
 from service.errors import StartupError, StorageFull
 from service.index import EdgeIndex, IndexedNote
 from service.index.base import NoteFilter
-from service.index.edge.disk import MIB
 from service.index.edge.integrity import Ledger
+from service.settings import MIB
 from tests.service.index.notes import DIMENSIONS, indexed_notes
 
 NAME = "tiny-0"

@@ -134,9 +134,28 @@ async def test_a_refusal_counts_where_it_is_a_requests(start: Start, asking: Cal
     assert metrics.registry.get_sample_value("notellm_queue_refused_total", {"queue": "test"}) == counted
 
 
+async def test_costs_alone_are_refused_as_their_work_would_be(start: Start, model: Model) -> None:
+    metrics = Metrics()
+    batcher = start(metrics=metrics)
+    model.gate.clear()
+    waiting = submit(batcher, [("running", 1), ("waiting", 60)], Caller("anna"))
+    async with asyncio.timeout(10):
+        while metrics.registry.get_sample_value("notellm_queue_tokens", {"queue": "test"}) != 60:
+            await asyncio.sleep(0.01)
+    batcher.admit([10, 10])
+    with pytest.raises(QueueFull, match="60 tokens are waiting and the request has 50: the limit is 100"):
+        batcher.admit([25, 25])
+    model.gate.set()
+    await waiting
+    await batcher.close()
+    with pytest.raises(ShuttingDown):
+        batcher.admit([1])
+
+
 async def test_nothing_to_do_is_never_refused(start: Start) -> None:
     batcher = start()
     await batcher.close()
+    batcher.admit([])
     assert await batcher.submit([]) == []
 
 
