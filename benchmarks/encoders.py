@@ -123,8 +123,8 @@ def markdown(content: Content) -> str:
     """See `benchmarks.speed.Section`."""
     head = (
         f"{content['threads']} threads, float32. {content['prefix']} tokens of each prompt are the same for all notes. Every way "
-        f"gave our vectors (largest difference of a component below {PARITY:g}; the run stops otherwise). Batches: ours up to as "
-        "many tokens, the others up to as many notes, as is fastest here; sentence-transformers sorts by length itself."
+        f"gave our vectors (no component differs by {PARITY:g} or more; otherwise the run stops). Each way has the batch size that "
+        "is fastest here, in tokens for ours and in notes for the others; sentence-transformers sorts by length itself."
     )
     parts = [head]
     for name, found in content["workloads"].items():
@@ -133,8 +133,8 @@ def markdown(content: Content) -> str:
         peak = Spread.of(found["peak"]).median / 1e9
         parts.append(
             f"**{name}**: {found['prompts']} prompts of {found['tokens']:.0f} tokens, {len(ours)} rounds. Ours runs at "
-            f"{share.median:.0%} ({share.least:.0%} to {share.most:.0%}) of the float32 matrix peak of {peak:.0f} GFLOP/s, counting "
-            "the matrix products of the tokens that must be computed.\n\n"
+            f"{share.median:.0%} ({share.least:.0%} to {share.most:.0%}) of the float32 matrix peak of {peak:.0f} GFLOP/s, "
+            "counting only the matrix products of the tokens that must be computed.\n\n"
             "| way | batch | notes/s | ours is faster by |\n|---|---|---|---|\n"
             + "\n".join(
                 f"| {way} | {settings.get(way, '')} | {Spread.of([found['prompts'] / s for s in taken]).text(1)} "

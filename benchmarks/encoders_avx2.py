@@ -21,7 +21,7 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
 def markdown(content: Content) -> str:
     """See `benchmarks.speed.Section`."""
     said = " ".join(f"`{name}={value}`" for name, value in ENVIRONMENT.items())
-    return f"With {said}, which vLLM's own kernels (not its matrix products) do not heed.\n\n{encoders.markdown(content)}"
+    return f"With {said}. vLLM's own kernels ignore these variables; its matrix products follow them.\n\n{encoders.markdown(content)}"
 
 
 def figures(content: Content) -> dict[str, Any]:

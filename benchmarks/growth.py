@@ -46,8 +46,8 @@ def markdown(content: Content) -> str:
         tokens = Spread.of([int(length) * notes / s for s in taken])
         rows.append(f"| {length} | {notes} | {rate.text(1)} | {tokens.text(0)} |")
     return (
-        f"Real text cut to length; the tokens stand behind the {content['prefix']} shared ones, which are computed once. What a token "
-        "costs stays nearly the same: attention, which grows with the square of the length, is a small part of so short a text.\n\n"
+        f"Real text, cut to length. The tokens follow the {content['prefix']} shared ones, which are computed once. The cost of a token "
+        "stays nearly the same: attention grows with the square of the length, but it is a small part of so short a text.\n\n"
         "| tokens of a note | notes | notes/s | tokens/s |\n|---|---|---|---|\n" + "\n".join(rows)
     )
 

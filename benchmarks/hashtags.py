@@ -115,21 +115,22 @@ def markdown(content: Content) -> str:
 
 def _introduction(content: Content) -> str:
     rounds = [len(cell["seconds_a_note"]) for cell in content["cells"]]
-    return f"""Each engine stands behind the service's queues, with the service's settings, on the same {content["threads"]} cores
+    return f"""Each engine works behind the service's queues, with the service's settings, on the same {content["threads"]} cores,
 while the others wait: `transformers` in this process, one vLLM inside the service (`NOTELLM_ENGINE=vllm`), and a `vllm serve`
-beside it (`remote`). Clients ask for one note at a time, so that notes and requests are the same number; a note gets
-{content["count"]} hashtags and a category. *First hashtag*: engines answer with whole lists, so for written hashtags it is the time
-to answer when one hashtag and no category is asked for, and for ranked ones, which come all at once, the time until they are
-there. All engines get the same notes, in each round others; {max(rounds)} rounds, of the most notes at a time {min(rounds)}."""
+beside it (`remote`). Clients ask for one note at a time, so there are as many requests as notes. Each note gets
+{content["count"]} hashtags and a category. *First hashtag*: engines answer with whole lists. For written hashtags it is the time of a
+request for one hashtag without a category. Ranked hashtags come all at once; for them it is the time until they are there. In a
+round all engines get the same notes, and each round has other notes. There are up to {max(rounds)} rounds, and {min(rounds)} with the
+most notes at a time."""
 
 
 def _table(kind: str, cells: Sequence[Cell]) -> str:
     reference = {cell.concurrency: cell for cell in cells if cell.engine == TRANSFORMERS}
     best = fastest(cells)
-    heads = {WRITTEN: "Hashtags that the model writes, greedily", RANKED: "Hashtags ranked out of the checkpoint's vocabulary"}
+    heads = {WRITTEN: "Hashtags that the model writes, greedily", RANKED: "Hashtags ranked within the checkpoint's vocabulary"}
     lines = [
         f"**{heads[kind]}**\n",
-        "| notes at a time | engine | notes/s | as fast as transformers × | answered (s) | first hashtag (s) |",
+        "| notes at a time | engine | notes/s | speed, transformers = 1 | answered (s) | first hashtag (s) |",
         "|---|---|---|---|---|---|",
     ]
     for cell in cells:

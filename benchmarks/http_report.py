@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def markdown(content: Content) -> str:
     """See `benchmarks.speed.Section`."""
     head = (
-        f"`notellm-serve` and the load generator are processes of their own; the bare `NoteEncoder` runs in a third, while the "
-        f"others rest. Notes of {content['tokens']:.0f} prompt tokens on average, {content['threads']} threads; `POST /notes/embed` "
+        f"`notellm-serve` and the load generator are separate processes; the bare `NoteEncoder` runs in a third one, while the "
+        f"others rest. Notes have {content['tokens']:.0f} prompt tokens on average; {content['threads']} threads; `POST /notes/embed` "
         "with `store=false`."
     )
     parts = (_idle(content["idle"]), _saturation(content["saturation"]), _latencies(content["latencies"]))
@@ -31,15 +31,16 @@ def _idle(idle: Content) -> str:
     parts, bare = idle["parts"], statistics.mean(idle["bare"])
     rows = [
         ("bare encoder", bare),
-        ("its batch in the server, over the bare encoder", parts["batch"] - bare),
+        ("the server's batch, beyond the bare encoder", parts["batch"] - bare),
         ("waiting in the queue", parts["queue"]),
         ("reading, checking, tokenising and answering in the server", parts["request"] - parts["queue"] - parts["batch"]),
         ("HTTP server and client around it", statistics.mean(idle["http"]) - parts["request"]),
     ]
     return _table(
-        f"**Idle**, one note at a time, {len(idle['http'])} of each way in turn: p50 over HTTP "
-        f"{_ms(percentile(idle['http'], 50))}, of the bare encoder {_ms(percentile(idle['bare'], 50))}; HTTP and queue add "
-        f"**{_ms(idle['added'])}**. The event loop's processor time is {_ms(idle['loop_cpu'])} a request. Means of the parts:",
+        f"**Idle**, one note at a time, {len(idle['http'])} notes each way in turn: the p50 is "
+        f"{_ms(percentile(idle['http'], 50))} over HTTP and {_ms(percentile(idle['bare'], 50))} with the bare encoder, so HTTP and "
+        f"queue add **{_ms(idle['added'])}**. The event loop takes {_ms(idle['loop_cpu'])} of processor time per request. Means of the "
+        "parts:",
         ("part", "time"),
         [(name, _ms(value)) for name, value in rows],
     )
@@ -49,8 +50,8 @@ def _saturation(saturation: Content) -> str:
     notes, taken = saturation["notes"], saturation["seconds"]
     names = {
         "bare": "bare encoder",
-        "several": f"HTTP, {saturation['several']} notes a request, {saturation['several_clients']} clients",
-        "single": f"HTTP, one note a request, {saturation['single_clients']} clients",
+        "several": f"HTTP, {saturation['several']} notes per request, {saturation['several_clients']} clients",
+        "single": f"HTTP, one note per request, {saturation['single_clients']} clients",
     }
     rows = [
         (name, Spread.of([notes / value for value in taken[way]]).text(), ratios(taken["bare"], taken[way]).text())
@@ -61,8 +62,8 @@ def _saturation(saturation: Content) -> str:
         f"{_ms(saturation['other_cpu'])} in its other threads (the forward pass) and {_ms(saturation['client_cpu'])} in the load "
         "generator."
     )
-    title = f"**Saturation**, {notes} notes a round, {len(taken['bare'])} rounds:"
-    return _table(title, ("way", "notes/s", "of the bare encoder"), rows) + "\n\n" + end
+    title = f"**Saturation**, {notes} notes per round, {len(taken['bare'])} rounds:"
+    return _table(title, ("way", "notes/s", "share of the bare encoder's rate"), rows) + "\n\n" + end
 
 
 def _latencies(latencies: Sequence[Content]) -> str:
@@ -71,7 +72,7 @@ def _latencies(latencies: Sequence[Content]) -> str:
          f"{one['notes_per_second']:.2f}")
         for one in latencies
     ]  # fmt: skip
-    title = "**Latency** of one note when each client sends the next request behind the answer to the last:"
+    title = "**Latency** of one note, if each client sends its next request after the answer to the last one:"
     return _table(title, ("clients", "requests", "p50", "p95", "p99", "notes/s"), rows)
 
 
@@ -87,10 +88,10 @@ def _overload(overload: Content) -> str:
     kept = ratios([one["goodput"] for one in most], [one["goodput"] for one in least])
     missing = sum(one["no_retry_after"] for rounds in overload["rounds"].values() for one in rounds)
     title = (
-        f"**Overload**: Poisson arrivals of single notes at the capacity of {overload['capacity']:.1f} notes/s and at four times as "
-        f"much, in turn, each with a deadline of {overload['deadline']:g} s. Goodput is what was answered in time; at 4× it is "
-        f"**{kept.text()}** of that at 1×. Refusals without `Retry-After`: {missing}. p50 and p99 are those of the notes that got "
-        "their vector; the last columns are shares of one core."
+        f"**Overload**: Poisson arrivals of single notes at the capacity of {overload['capacity']:.1f} notes/s and at four times the "
+        f"capacity, in turn. Each request has a deadline of {overload['deadline']:g} s. Goodput is the rate of answers in time; at 4× "
+        f"it is **{kept.text()}** of the goodput at 1×. Refusals without `Retry-After`: {missing}. p50 and p99 are those of the "
+        "notes that got their vector; the last two columns are shares of one core."
     )
     return _table(
         title, ("load", "goodput, notes/s", "200", "429", "504", "other", "p50", "p99", "event loop", "load generator"), rows

@@ -62,9 +62,9 @@ def markdown(content: Content) -> str:
     recalls = [f"| {k} | {content['recall']['float32'][str(k)]:.4f} | {content['recall']['int8'][str(k)]:.4f} |" for k in CUTS]
     cosines = content["cosines"]
     return (
-        "`NOTELLM_EMBEDDING_INT8=true`; off by default, and used only where the processor turns out faster with it at start.\n\n"
+        "`NOTELLM_EMBEDDING_INT8=true` is off by default. The service only uses it if a measurement at start finds it faster.\n\n"
         "| notes | float32, notes/s | int8, notes/s | int8 is faster by |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"Of the {content['notes']} held-out notes, the cosine of the two vectors is at least {cosines['least']:.4f} and "
+        f"Over the {content['notes']} held-out notes, the cosine of the two vectors is at least {cosines['least']:.4f} and "
         f"{cosines['mean']:.4f} on average; {content['shared']:.1%} of the ten nearest notes are the same. Recall over "
         f"{content['pairs']} held-out pairs:\n\n| k | float32 | int8 |\n|---|---|---|\n" + "\n".join(recalls)
     )

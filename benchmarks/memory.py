@@ -110,9 +110,9 @@ def markdown(content: Content) -> str:
     samples = content["samples"]
     sizes = [size / 2**20 for _, size in samples]
     return (
-        f"`POST /notes/embed` without storing, {A_REQUEST} notes a request, {CLIENTS} clients, notes of 1 to 100 words: "
-        f"{samples[-1][0]:,} notes. Resident memory of the service: {sizes[0]:.0f} MiB at the start, {sizes[-1]:.0f} MiB at the "
-        f"end. After the first {WARM:.0%} of the notes the most and the least differ by {growth(samples):.1%} (bound: 5%)."
+        f"`POST /notes/embed` without storing: {samples[-1][0]:,} notes of 1 to 100 words, {A_REQUEST} notes per request, "
+        f"{CLIENTS} clients. Resident memory of the service: {sizes[0]:.0f} MiB at the start, {sizes[-1]:.0f} MiB at the end. "
+        f"After the first {WARM:.0%} of the notes its lowest and its highest value differ by {growth(samples):.1%} (bound: 5%)."
     )
 
 

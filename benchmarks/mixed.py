@@ -156,13 +156,13 @@ def markdown(content: Content) -> str:
     """See `Section.markdown`."""
     clients, notes = content["clients"], content["notes a request"]
     lines = [
-        f"""Requests over HTTP on {content["threads"]} cores: {clients[EMBED]} clients that have {notes[EMBED]} notes a request embedded,
-{clients[GENERATE]} that want {content["count"]} written hashtags and a category for one note, each asking again when it is answered;
-{content["rounds"]} rounds of {content["seconds"]:.0f} s, the systems taking turns. One engine: the service over one vLLM, in which our
-forward pass embeds. Two engines: the service embeds with a copy of its own, a `vllm serve` on the same cores generates. Memory is
-the proportional set size of all processes of the system, vLLM's caches of {CACHE_MIB} MiB included.
+        f"""Requests over HTTP on {content["threads"]} cores: {clients[EMBED]} clients embed {notes[EMBED]} notes per request, and
+{clients[GENERATE]} clients want {content["count"]} written hashtags and a category for one note. Each client asks again when it has its
+answer. There are {content["rounds"]} rounds of {content["seconds"]:.0f} s, and the systems take turns. One engine: the service over one
+vLLM, in which our forward pass embeds. Two engines: the service embeds with its own copy of the weights, and a `vllm serve` on the same
+cores generates. Memory is the proportional set size of all processes of the system, including vLLM's caches of {CACHE_MIB} MiB.
 """,
-        "| | embedded notes/s | beside hashtags | share kept | suggested for, notes/s | beside embedding | share kept | MiB |",
+        "| | embedding: notes/s | with hashtags beside | share kept | hashtags: notes/s | with embedding beside | share kept | MiB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for system, rates in content["rates"].items():

@@ -11,9 +11,9 @@ from benchmarks.measure import Content
 
 HEAD = """# Speed
 
-Made by `make bench` (`python -m benchmarks.speed`); [performance](../performance.md) says what is behind the figures. Everything
-in a section was measured in one run, on one checkpoint, with the same notes and threads, the ways taking turns; figures are
-medians with the least and the most of all rounds. Machines drift: read ratios, not rates.
+`make bench` (`python -m benchmarks.speed`) writes this page; [performance](../performance.md) explains the figures. Each section was
+measured in one run, on one checkpoint, with the same notes and threads, and the ways took turns. A figure is the median of all rounds,
+with the lowest and the highest in brackets. A machine's speed changes with time: read ratios, not rates.
 """
 
 

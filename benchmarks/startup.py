@@ -42,10 +42,10 @@ def markdown(content: Content) -> str:
     rows = "\n".join(f"| {name} | {seconds:.2f} | {seconds / total:.0%} |" for name, seconds in phases.items())
     most = max(phases, key=lambda name: phases[name])
     return (
-        f"From the start of the process to the first 200 of `/health/ready`, `engine=local`, the checkpoint's "
-        f"{content['megabytes']:.0f} MB in the disk cache, an empty index; starts measured: {len(content['ready'])}; "
-        f"**{Spread.of(content['ready']).text(1)} s**.\n\nThe same steps by themselves, one behind the other in a process that "
-        f"measures them; most of the time goes into: {most}.\n\n| step | seconds | share |\n|---|---|---|\n{rows}"
+        f"From the start of the process to the first 200 of `/health/ready`: **{Spread.of(content['ready']).text(1)} s** "
+        f"(starts measured: {len(content['ready'])}; `engine=local`, the checkpoint's {content['megabytes']:.0f} MB in the disk cache, an "
+        "empty index).\n\nThe table has the same steps, run one after the other in a process that measures them. Most of the time goes "
+        f"into: {most}.\n\n| step | seconds | share |\n|---|---|---|\n{rows}"
     )
 
 

@@ -102,7 +102,7 @@ def markdown(content: Content) -> str:
         rows.append(f"| {step} | " + " | ".join(cells) + " |")
     head = "| step | " + " | ".join(f"{name}, notes/s | faster by" for name in found) + " |"
     return (
-        "Each step contains those above it, but for the number of tokens a pass, which is tried for the last one.\n\n"
+        "Each step includes the steps above it. The last step is then tried with other numbers of tokens per pass.\n\n"
         + "\n".join([head, "|---" * (1 + 2 * len(found)) + "|", *rows])
     )
 

@@ -6,10 +6,10 @@ from service.settings.settings import PREFIX, Settings
 
 HEAD = """# Configuration
 
-`notellm-serve` reads environment variables. An unknown `NOTELLM_*` variable is refused, so a misspelt one is noticed.
-Keys may come from files instead: `NOTELLM_SECRETS_DIR`, see [security](security.md#secrets-in-files).
-Traces are set by OpenTelemetry's own variables: [operations](operations.md#traces).
-This page is made from `service/settings/settings.py`: run `make docs` after a change.
+`notellm-serve` reads its settings from environment variables. It refuses unknown `NOTELLM_*` variables, so you notice a typing error.
+Keys may come from files instead: see `NOTELLM_SECRETS_DIR` and [security](security.md#secrets-in-files).
+OpenTelemetry's own variables configure traces: see [operations](operations.md#traces).
+This page is generated from `service/settings/settings.py`: run `make docs` after a change.
 
 """
 

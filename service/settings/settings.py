@@ -31,74 +31,74 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=1024,
-        description="Threads of a forward pass; as many as the process may use cores if not set.",
+        description="Threads of a forward pass. If not set, as many as the process may use cores.",
     )
     embedding_int8: bool = Field(
         default=False,
-        description="Whether to embed by weights rounded to 8 bits where this processor is faster with them, which is measured at "
-        "start. Vectors change a little (docs/performance.md); hashtags do not. Not with `engine=vllm` or on a GPU.",
+        description="Whether to embed with weights rounded to 8 bits, if a measurement at start finds that faster on this processor. "
+        "Vectors change a little (docs/performance.md); hashtags do not. Not with `engine=vllm` or on a GPU.",
     )
     engine: Literal["auto", "local", "vllm", "remote"] = Field(
         default="auto",
-        description="What runs the model: `local` all of it in this process, by transformers and our forward pass; `vllm` all of it "
-        "in one vLLM, with one copy of the weights; `remote` hashtags by a `vllm serve` at `remote_url`, embedding as with `local`. "
-        "`auto` is `remote` with a `remote_url`, else `vllm` on a GPU where a release is installed that this one was tested with "
-        "(and `embedding_int8` is off), else `local`.",
+        description="What runs the model. `local`: this process runs all of it, with transformers and our forward pass. `vllm`: one vLLM "
+        "runs all of it, with one copy of the weights. `remote`: a `vllm serve` at `remote_url` makes the hashtags, and embedding "
+        "works as with `local`. `auto`: `remote` if there is a `remote_url`; otherwise `vllm` on a GPU, if a tested release of it is "
+        "installed and `embedding_int8` is off; otherwise `local`.",
     )
     vllm_cache_mib: int = Field(
         default=1024,
         ge=16,
         le=2**20,
-        description="Memory of vLLM's key-value cache, on each GPU or of a CPU; with `engine=vllm`.",
+        description="Memory for vLLM's key-value cache, on each GPU or on a CPU; with `engine=vllm`.",
     )
     vllm_tensor_parallel: int = Field(default=1, ge=1, le=64, description="GPUs that share the layers, with `engine=vllm`.")
     vllm_stall_seconds: float = Field(
         default=0.25,
         gt=0,
         le=60,
-        description="Longest time for which embedding may hold up generation at once, as far as it can be divided: a note is not.",
+        description="Longest time for which embedding may hold up generation; a single note is not divided and may take longer.",
     )
     vllm_untested: bool = Field(
-        default=False, description="Whether to use another release of vLLM than those that this release was tested with."
+        default=False, description="Whether to use a release of vLLM that this release was not tested with."
     )
     remote_url: str | None = Field(
         default=None, description="Address of a `vllm serve` of the same checkpoint (`http://host:8000`), with `engine=remote`."
     )
     remote_model: str | None = Field(
-        default=None, description="Name of the model at `remote_url`; need not be set where the server has only one."
+        default=None, description="Name of the model at `remote_url`; not needed if the server has only one."
     )
     remote_api_key: SecretStr | None = Field(default=None, description="API key of `remote_url`.")
-    remote_timeout_seconds: float = Field(default=60, gt=0, le=3600, description="Longest wait for an answer of `remote_url`.")
+    remote_timeout_seconds: float = Field(default=60, gt=0, le=3600, description="Longest wait for `remote_url` to answer.")
 
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on. One that other machines reach needs `api_keys_file`, or `allow_anonymous`.",
+        description="Address to listen on. An address that other machines can reach needs `api_keys_file` or `allow_anonymous`.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     trusted_proxies: str = Field(
         default="",
-        description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` is believed. Clients share the "
-        "queues fairly by address: behind a proxy that is not named here all are one.",
+        description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` the service believes. Clients share "
+        "the queues fairly by address; behind a proxy that is not named here, they all count as one client.",
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="File of the API keys that are accepted, in TOML, by their hashes; `notellm-serve keygen` makes one, "
-        "docs/security.md describes it. It is read again when it changes. Without it everybody may do everything.",
+        description="File of the accepted API keys, in TOML, by their hashes. `notellm-serve keygen` makes a key, docs/security.md "
+        "describes the file. The service reads it again when it changes. Without a file everybody may do everything.",
     )
     allow_anonymous: bool = Field(
         default=False,
-        description="Whether to listen without API keys on an address that other machines reach: only where something else "
-        "decides who reaches it.",
+        description="Whether to listen without API keys on an address that other machines can reach. Only set it if something else "
+        "decides who reaches the service.",
     )
     requests_per_second: float | None = Field(
         default=None,
         gt=0,
         le=1e9,
-        description="Requests a second of a client: of each key that has no limit of its own or, without keys, of each address. "
-        "Ten seconds' worth may come at once; more is a 429.",
+        description="Requests per second of a client: of each key without a limit of its own or, without keys, of each address. Ten "
+        "seconds' worth may come at once; more gets a 429.",
     )
     tokens_per_second: float | None = Field(
-        default=None, gt=0, le=1e9, description="Prompt tokens a second that a client gives the model, in the same way."
+        default=None, gt=0, le=1e9, description="Prompt tokens per second of a client, counted in the same way."
     )
     cors_origins: str = Field(
         default="",
@@ -107,10 +107,10 @@ class Settings(BaseSettings):
     secrets_dir: Path | None = Field(
         default=None,
         description="Directory of files that each hold a secret, such as a container's `/run/secrets`: `notellm_qdrant_api_key` and "
-        "`notellm_remote_api_key` stand for the variables of these names. They are read at start.",
+        "`notellm_remote_api_key` replace the variables of these names. They are read at start.",
     )
     shutdown_seconds: int = Field(
-        default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM."
+        default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM, in seconds."
     )
 
     data_dir: Path = Field(default=Path("data"), description="Where the embedded index lives. Not used with `qdrant_url`.")
@@ -118,14 +118,14 @@ class Settings(BaseSettings):
         default=256,
         ge=0,
         le=2**30,
-        description="With less free on its disk, the embedded index takes no writes (507) and goes on reading. A disk that runs full "
-        "under it ends the process; it adds files of 32 MiB at a time.",
+        description="With less than this free on its disk, the embedded index refuses writes (507) and goes on reading. If the disk runs "
+        "full, the process ends; the index adds files of 32 MiB at a time.",
     )
     embedded_index_notes: int = Field(
         default=100_000,
         ge=1,
-        description="Notes outside a graph (`notellm-serve optimize`) above which the embedded index is too slow for its way, a scan of "
-        "all their vectors: there is a warning in the log and in `/model` then.",
+        description="How many notes outside a graph (`notellm-serve optimize`) the embedded index may hold before there is a warning in "
+        "the log and in `/model`: it scans the vectors of all of them, which becomes too slow.",
     )
     qdrant_url: str | None = Field(
         default=None,
@@ -133,11 +133,11 @@ class Settings(BaseSettings):
         description="Address of a Qdrant server (`http://host:6333`, or `https://` for TLS). The embedded index is used if not set.",
     )
     qdrant_api_key: SecretStr | None = Field(
-        default=None, description="API key of the Qdrant server. Without TLS it is sent to this machine only."
+        default=None, description="API key of the Qdrant server. Without TLS it is sent only to this machine."
     )
     qdrant_plain_api_key: bool = Field(
         default=False,
-        description="Whether to send the key without TLS to another machine, too: on a network that others cannot read.",
+        description="Whether to send the key without TLS to another machine, too. Only set it on a network that others cannot read.",
     )
     qdrant_ca_file: Path | None = Field(
         default=None,
@@ -147,19 +147,19 @@ class Settings(BaseSettings):
         default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; all calls go there."
     )
     qdrant_timeout_seconds: int = Field(
-        default=10, ge=1, le=600, description="Longest wait for an answer of the Qdrant server, over all tries."
+        default=10, ge=1, le=600, description="Longest wait for an answer from the Qdrant server, over all tries."
     )
     qdrant_collection: str = Field(
         default="notes",
         pattern=r"^[A-Za-z0-9_-]{1,128}$",
-        description="Collection of the Qdrant server; made if missing, by the settings below, which do not change one that exists.",
+        description="Collection on the Qdrant server. It is created if missing, with the settings below; an existing one is not changed.",
     )
     qdrant_quantization: Literal["none", "int8"] = Field(
         default="none",
-        description="`int8` keeps a copy of the vectors in memory, a byte a component; what it selects is ranked by the vectors.",
+        description="`int8` keeps a copy of the vectors in memory, one byte per component; the original vectors rank what it selects.",
     )
     qdrant_vectors_on_disk: bool = Field(
-        default=False, description="Whether vectors stay on disk, for collections that memory does not hold; with `int8`."
+        default=False, description="Whether vectors stay on disk, for collections that do not fit into memory; with `int8`."
     )
     qdrant_payload_on_disk: bool = Field(
         default=True, description="Whether the notes' texts stay on disk. What filters need is in memory in any case."
@@ -169,60 +169,60 @@ class Settings(BaseSettings):
         default=1, ge=1, le=16, description="Copies that must have a write before it is acknowledged."
     )
     qdrant_shards: int | None = Field(
-        default=None, ge=1, le=1024, description="Shards of the collection; as many as there are nodes if not set."
+        default=None, ge=1, le=1024, description="Shards of the collection. If not set, as many as there are nodes."
     )
 
     request_timeout_seconds: float = Field(
         default=120,
         gt=0,
         le=MAX_TIMEOUT_SECONDS,
-        description="How long a request may take that has no `X-Request-Timeout` header; then it is a 504, and what of it has not "
-        "reached the model yet never does.",
+        description="How long a request without an `X-Request-Timeout` header may take. After that it gets a 504, and the part of it "
+        "that has not reached the model never does.",
     )
-    max_body_bytes: int = Field(default=4 * MIB, ge=1024, le=2**30, description="Largest request body; more is a 413.")
+    max_body_bytes: int = Field(default=4 * MIB, ge=1024, le=2**30, description="Largest request body; more gets a 413.")
     max_notes_per_request: int = Field(
-        default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Most notes of one embed request; more is a 422."
+        default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Most notes in one embed request; more get a 422."
     )
     max_hashtag_notes_per_request: int = Field(
         default=32,
         ge=1,
         le=MAX_NOTES,
-        description="Most notes of one hashtag request, which costs far more than an embedding.",
+        description="Most notes in one hashtag request, which costs far more than an embed request.",
     )
     max_batch_tokens: int = Field(
         default=1024,
         ge=64,
         le=2**20,
-        description="Tokens of one forward pass. More fills a processor better, less answers sooner; a GPU wants 8,192 or more.",
+        description="Tokens of one forward pass. More use the processor better, fewer bring answers sooner; a GPU needs 8,192 or more.",
     )
     max_generation_notes: int = Field(
-        default=16, ge=1, le=1024, description="Prompts that are generated from at the same time."
+        default=16, ge=1, le=1024, description="Prompts for which the model generates at the same time."
     )
     hashtag_vocabulary: int = Field(
         default=50_000,
         ge=0,
         le=500_000,
-        description="How many of the checkpoint's hashtags, the most frequent ones, may be suggested; a thousand take about a "
-        "megabyte. With 0, or where the checkpoint lists none, hashtags are what the model writes.",
+        description="How many of the checkpoint's hashtags may be suggested, the most frequent ones first; a thousand take about a "
+        "megabyte. With 0, or if the checkpoint lists none, the model writes hashtags freely.",
     )
     hashtag_blocklist: Path | None = Field(
-        default=None, description="File of hashtags that are never suggested, one a line, in any spelling; in UTF-8."
+        default=None, description="File of hashtags that are never suggested, one hashtag per line, in any spelling, in UTF-8."
     )
     hashtag_min_confidence: float = Field(
-        default=0.0, ge=0, le=1, description="Hashtags of less confidence are not suggested; a note may get none then."
+        default=0.0, ge=0, le=1, description="Hashtags with less confidence are dropped; a note may then get none."
     )
     max_queue_tokens: int = Field(
         default=131_072,
         ge=64,
         le=2**30,
-        description="Tokens that may wait for the model, of all clients; a request beyond that, or beyond its client's share, gets a 429.",
+        description="Tokens of all clients that may wait for the model. A request beyond that, or beyond its client's share, gets a 429.",
     )
 
     max_searches: int = Field(
         default=256,
         ge=1,
         le=100_000,
-        description="Searches that may run and wait at once; more, or more than a client's share, is a 429.",
+        description="Searches that may run and wait at once. A search beyond that, or beyond its client's share, gets a 429.",
     )
     max_connections: int = Field(
         default=1024, ge=1, le=10**6, description="Connections at once; one more takes the place of an idle one."
@@ -232,14 +232,14 @@ class Settings(BaseSettings):
         default=120,
         gt=0,
         le=86_400,
-        description="After this long without a success while work is waiting or failing, a canary forward pass decides about liveness.",
+        description="If no pass succeeds for this long while work waits or fails, a canary forward pass decides about liveness.",
     )
     canary_seconds: float = Field(
         default=30, gt=0, le=3600, description="How long the canary may take before liveness turns red."
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level that is logged.")
-    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or text for a terminal.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Lowest level that is logged.")
+    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object per line, or text for a terminal.")
 
     @field_validator("remote_url", "qdrant_url")
     @classmethod

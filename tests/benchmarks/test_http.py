@@ -84,9 +84,9 @@ CONTENT: Content = {
 def test_the_report_says_what_was_measured() -> None:
     text = http.markdown(CONTENT)
     assert "HTTP and queue add **3.0 ms**" in text
-    assert "| HTTP, one note a request, 32 clients | 8.80 (8.00 to 9.60) | 0.80 (0.80 to 0.80) |" in text
+    assert "| HTTP, one note per request, 32 clients | 8.80 (8.00 to 9.60) | 0.80 (0.80 to 0.80) |" in text
     assert "| 8 | 99 | 800.0 ms | 1600.0 ms | 2400.0 ms | 9.50 |" in text
-    assert "at 4× it is **1.00 (0.90 to 1.10)** of that at 1×" in text
+    assert "at 4× it is **1.00 (0.90 to 1.10)** of the goodput at 1×" in text
     assert "| 4× | 8.45 (8.10 to 8.80) | 20 | 150 | 2 | 0 |" in text
 
 
@@ -112,5 +112,5 @@ STARTS: Content = {
 def test_the_report_of_the_start_names_what_takes_longest() -> None:
     text = startup.markdown(STARTS)
     assert "**8.0 (7.0 to 9.0) s**" in text
-    assert "most of the time goes into: imports" in text
+    assert "Most of the time goes into: imports" in text
     assert "| imports | 5.00 | 98% |" in text

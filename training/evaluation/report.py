@@ -68,10 +68,10 @@ def _head(results: Results, title: str, command: str) -> Iterator[str]:
     pool = results.pool
     yield f"# {title}"
     yield (
-        f"{len(pool.notes):,} test notes, none of which training has seen in any role; {len(pool.sources):,} directed related "
-        f"pairs of {len(set(pool.sources.tolist())):,} asking notes. Every note of the pool but the asking one is ranked; ties "
-        "count half. Intervals are 95% percentile intervals of a bootstrap over asking notes (1,000 draws; over notes where no "
-        "pairs are involved), differences are on the same draws. Numbers with all digits: `metrics.json`."
+        f"There are {len(pool.notes):,} test notes, none of which training has seen in any role, and {len(pool.sources):,} directed "
+        f"related pairs of {len(set(pool.sources.tolist())):,} asking notes. Every note of the pool except the asking one is ranked; ties "
+        "count half. Intervals are 95% percentile intervals of a bootstrap with 1,000 draws of asking notes (of notes, if no pairs are "
+        "involved). Differences use the same draws. `metrics.json` has the numbers with all digits."
     )
     yield f"Last command: `{command}` (data and pool {pool.fingerprint})."
     yield "\n".join(f"- **{name}**: {one.about}" for name, one in results.measurements.items())
@@ -109,8 +109,8 @@ def _shares(results: Results) -> Iterator[str]:
         return
     yield "## Neighbours of the same category"
     yield (
-        "Share of a note's first ten neighbours that have its category, hashtags left out of all notes: mean over categories of "
-        "the mean over their notes."
+        "The share of a note's first ten neighbours that have its category, with hashtags removed from all notes. It is the mean over "
+        "categories of the mean over their notes."
     )
     yield _table(["method", "share"], ([name, _interval(one)] for name, one in comparison.estimates().items()))
 
@@ -122,9 +122,9 @@ def _hashtags(results: Results) -> Iterator[str]:
     counted = results.hashtag_scores
     notes = len(next(iter(counted.values())).metrics["f1@3"])
     yield "## Hashtags"
-    yield f"Suggested for {notes:,} notes out of title and content, compared with the notes' own."
+    yield f"Hashtags suggested for {notes:,} notes from title and content, compared with the notes' own hashtags."
     if any(one.ranked_hashtags for one in results.measurements.values()):
-        yield "*Ranked*: not a generated list, but those of the training notes' hashtags that the model finds likeliest (beam search)."
+        yield "*Ranked*: the hashtags of the training notes that the model finds likeliest (beam search), instead of a generated list."
     rows = ([name, *(_interval(column[name]) for column in columns.values()), f"{counted[name].bleu:.2f}"] for name in counted)
     yield _table(["method", *columns, "BLEU"], rows)
     comparison = results.hashtags("f1@3")
@@ -138,7 +138,7 @@ def _categories(results: Results) -> Iterator[str]:
     if not columns:
         return
     yield "## Categories"
-    yield "An illusion is a generated category that is not in the list. Held to the list there are none, by construction."
+    yield "An illusion is a generated category that is not in the list. A model that is held to the list cannot have any."
     first = next(iter(columns.values()))
     yield _table(["method", *columns], ([name, *(_interval(column[name]) for column in columns.values())] for name in first))
 
@@ -147,9 +147,10 @@ def _throughput(results: Results) -> Iterator[str]:
     timed = [one for one in results.measurements.values() if one.notes_per_second]
     if timed:
         yield "## Throughput"
-        yield "Embedding the pool, the model loaded and warm, once; other work may have run on the machine."
+        yield "Embedding the pool once, with the model loaded and warm. Other work may have run on the machine."
         yield _table(
-            ["method", "notes a second", "on"], ([one.method, f"{one.notes_per_second:.1f}", str(one.machine)] for one in timed)
+            ["method", "notes per second", "on"],
+            ([one.method, f"{one.notes_per_second:.1f}", str(one.machine)] for one in timed),
         )
 
 
