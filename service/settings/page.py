@@ -1,4 +1,4 @@
-"""docs/configuration.md, made from the fields of `Settings`: `python -m service.settings.page > docs/configuration.md`."""
+"""Makes docs/configuration.md from the fields of `Settings`: `python -m service.settings.page > docs/configuration.md`."""
 
 import sys
 
@@ -6,16 +6,16 @@ from service.settings.settings import PREFIX, Settings
 
 HEAD = """# Configuration
 
-`notellm-serve` reads environment variables. An unknown `NOTELLM_*` variable is refused, so a misspelt one is noticed.
-Keys may come from files instead: `NOTELLM_SECRETS_DIR`, see [security](security.md#secrets-in-files).
-Traces are set by OpenTelemetry's own variables: [operations](operations.md#traces).
-This page is made from `service/settings/settings.py`: run `make docs` after a change.
+`notellm-serve` reads its settings from environment variables. It refuses unknown `NOTELLM_*` variables, so you notice a misspelt one.
+API keys can come from files instead: set `NOTELLM_SECRETS_DIR`, see [security](security.md#secrets-in-files).
+OpenTelemetry's own variables configure traces: see [operations](operations.md#traces).
+This page is generated from `service/settings/settings.py`: run `make docs` after a change.
 
 """
 
 
 def as_markdown() -> str:
-    """The table, a row a setting."""
+    """Returns the table, one row per setting."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else f"`{field.default}`" if field.default is not None else "not set"
