@@ -257,7 +257,7 @@ async def test_a_server_with_another_model_is_refused(
     monkeypatch.setattr(local, "log_probabilities", lambda prompt, tokens: [math.log(0.2)] * len(tokens))
     with pytest.raises(StartupError, match=r"is not the model of .*: start the server with that checkpoint"):
         await engine.open(None)
-    with pytest.raises(StartupError, match="has no other, but notellm"):
+    with pytest.raises(StartupError, match="does not have other; it has notellm"):
         await engine.open("other")
     await engine.close()
 

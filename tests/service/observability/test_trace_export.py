@@ -77,7 +77,7 @@ async def test_a_collector_that_is_silent_does_not_hold_up_the_end(
     ("variables", "told"),
     [
         ([("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")], "OTEL_EXPORTER_OTLP_ENDPOINT: must begin with http://"),
-        ([ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "OTEL_EXPORTER_OTLP_PROTOCOL: grpc is not supported; supported: http/protobuf"),
+        ([ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "PROTOCOL: grpc is not supported; supported: http/protobuf"),
         ([ENDPOINT, ("OTEL_TRACES_EXPORTER", "zipkin")], "OTEL_TRACES_EXPORTER: zipkin"),
         ([ENDPOINT, ("OTEL_TRACES_SAMPLER", "half")], "OTEL_TRACES_SAMPLER: half"),
         ([ENDPOINT, ("OTEL_BSP_MAX_QUEUE_SIZE", "1")], "an OTEL_ variable is wrong: max_export_batch_size"),
