@@ -13,7 +13,8 @@ from service.errors import CommandError
 Json = dict[str, Any]
 REQUEST_SECONDS = 600
 _PLACE = re.compile(r"notes\[(\d+)\]")
-_TOGETHER = {"notes", "body"}
+# Fields of errors that are about the notes of a request together.
+_ALL_NOTES = {"notes", "body"}
 _TOO_LARGE, _OVERLOADED, _UNAVAILABLE = 413, 429, 503
 _backoff = wait_exponential_jitter(multiplier=0.5, max=30)
 
@@ -32,7 +33,7 @@ class Refused(CommandError):
         self.status = status
         self.reasons: dict[int, str] = {}
         errors = problem.get("errors", [])
-        self.too_many = status == _TOO_LARGE or (bool(errors) and {error["field"] for error in errors} <= _TOGETHER)
+        self.too_many = status == _TOO_LARGE or (bool(errors) and {error["field"] for error in errors} <= _ALL_NOTES)
         for error in errors:
             if place := _PLACE.match(error["field"]):
                 field = error["field"][place.end() :].lstrip(".")

@@ -1,4 +1,4 @@
-"""`GuidedLogits`: makes every row of a batch match its own regular expression, by llguidance."""
+"""`GuidedLogits`: makes every row of a batch match its own regular expression, with llguidance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`LocalEngine`: embeds by our encoder and generates by transformers, with one copy of the weights in this process."""
+"""`LocalEngine`: embeds with our encoder and generates with transformers, with one copy of the weights in this process."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`RemoteEngine`: generates hashtags and categories by a remote `vllm serve`, and embeds by our encoder in this process."""
+"""`RemoteEngine`: generates hashtags and categories with a remote `vllm serve`, and embeds with our encoder in this process."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ FLAGS = (
 
 
 class RemoteEngine:
-    """Generates and ranks by a server. Sends it token ids, not text: text could spell special tokens or be tokenised differently.
+    """Generates and ranks with a server. Sends it token ids, not text: text could spell special tokens or be tokenised differently.
 
     Args:
         checkpoint: the checkpoint that the server serves, too.

@@ -1,4 +1,4 @@
-"""Logging: one JSON object per line, with the request's id. No level logs texts or ids of notes, or keys."""
+"""Logging: one JSON object per line, with the request's id. Texts of notes, their ids, and keys are never logged."""
 
 import logging
 import logging.config

@@ -1,4 +1,4 @@
-"""Tracebacks for the log, without the messages of foreign exceptions: a message may quote the text or key that caused it."""
+"""Tracebacks for the log, without the messages of other libraries' exceptions, which may quote a text or key."""
 
 import traceback
 
