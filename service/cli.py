@@ -98,7 +98,7 @@ def freeze_garbage_collector() -> None:
     """Excludes all existing objects from garbage collection. Call it when the process is about to serve.
 
     Half a million objects of torch and transformers live until the process ends. A full collection would visit each of them, which
-    blocks the event loop for half a second, and Python would not start one until a quarter as many new objects exist.
+    would block the event loop for half a second, and Python would not start one until a quarter as many new objects exist.
     """
     gc.collect()
     gc.freeze()

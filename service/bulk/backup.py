@@ -56,21 +56,21 @@ async def export(client: ServiceClient, path: Path) -> Footer:
     Raises:
         CommandError: the file cannot be written, or the service has stopped answering or has dropped the model.
     """
-    count, total, deleted, without = 0, 0, 0, 0
-    with _whole(path) as stream, Report("export") as report:
+    count, total, deleted, without_vector = 0, 0, 0, 0
+    with _atomic_writer(path) as stream, Report("export") as report:
         async for page in _pages(client):
             if "total" in page:
                 total = page["total"]
                 _write(stream, Header(vector_name=page["vector_name"], dimensions=page["dimensions"]).model_dump())
             for note in page["notes"]:
                 _write(stream, note)
-                without += note.get("vector") is None
-            for left in page.get("deleted", []):  # earlier releases of the service do not send this field
-                _write(stream, {"deleted": left})
+                without_vector += note.get("vector") is None
+            for deletion in page.get("deleted", []):  # earlier releases of the service do not send this field
+                _write(stream, {"deleted": deletion})
                 deleted += 1
             count += len(page["notes"])
             report.advance(len(page["notes"]), min(count / max(total, 1), 1.0))
-        footer = Footer(notes=count, deleted=deleted, without_vector=without)
+        footer = Footer(notes=count, deleted=deleted, without_vector=without_vector)
         _write(stream, footer.model_dump())
     return footer
 
@@ -130,7 +130,7 @@ def _write(stream: IO[bytes], line: Json) -> None:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def _atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """Opens a stream to a file that gets its name only when all of its content is on disk."""
     partial = path.with_name(f"{path.name}.partial")
     try:

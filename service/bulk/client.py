@@ -15,7 +15,8 @@ from service.errors import CommandError
 Json = dict[str, Any]
 REQUEST_SECONDS = 600
 _PLACE = re.compile(r"notes\[(\d+)\]")
-_TOGETHER = {"notes", "body"}
+# Fields of errors that are about the notes of a request together.
+_ALL_NOTES = {"notes", "body"}
 # The service is busy or on its way out; it says when to come back.
 _BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _WANTS_A_KEY = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
@@ -37,7 +38,7 @@ class Refused(CommandError):
         self.reasons: dict[int, str] = {}
         errors = problem.get("errors", [])
         too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        self.too_many = too_large or (bool(errors) and {error["field"] for error in errors} <= _TOGETHER)
+        self.too_many = too_large or (bool(errors) and {error["field"] for error in errors} <= _ALL_NOTES)
         for error in errors:
             if place := _PLACE.match(error["field"]):
                 field = error["field"][place.end() :].lstrip(".")

@@ -24,7 +24,7 @@ IN_FLIGHT = 2
 # If the service fails on this many notes in a row, each sent on its own, the notes are not the cause.
 MAX_FAILURES_IN_A_ROW = 10
 # A single note may cause these errors, so the rest of a batch may succeed without it.
-_MAY_BE_A_NOTE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT}
+_MAYBE_CAUSED_BY_A_NOTE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 class Job(Protocol[ItemT]):
@@ -99,8 +99,8 @@ class BulkRun(Generic[ItemT]):
             reading = self._batches(rows)
             try:
                 while batch := await asyncio.to_thread(next, reading, None):
-                    twice = any(batch.ids & earlier.ids for earlier, _ in sending)
-                    while len(sending) >= IN_FLIGHT or (twice and sending):
+                    same_note = any(batch.ids & earlier.ids for earlier, _ in sending)
+                    while len(sending) >= IN_FLIGHT or (same_note and sending):
                         await self._commit(sending, rows, report)
                     sending.append((batch, asyncio.create_task(self._outcome(batch))))
                 while sending:
@@ -138,7 +138,7 @@ class BulkRun(Generic[ItemT]):
         except Refused as refusal:
             if refusal.reasons:
                 return await self._without(items, refusal.reasons)
-            if not refusal.too_many and refusal.status not in _MAY_BE_A_NOTE:
+            if not refusal.too_many and refusal.status not in _MAYBE_CAUSED_BY_A_NOTE:
                 raise CommandError(
                     f"{refusal}. The rows before that are stored: run the same command again to continue"
                 ) from refusal

@@ -1,4 +1,4 @@
-"""What runs the model."""
+"""Engines: they run the model."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`CompletionsClient`: asks the `/v1/completions` of a `vllm serve` by token ids, patiently and for a limited time."""
+"""`CompletionsClient`: sends token ids to `/v1/completions` of a `vllm serve`, with retries and a time limit."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3
 LONGEST_PAUSE_SECONDS = 2.0
 CONNECT_SECONDS = 5.0
-# The server is busy or on its way out: another try may be answered.
+# The server is busy or shutting down: another try may succeed.
 PASSING = {
     HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT,
@@ -26,17 +26,17 @@ PASSING = {
 
 
 class Refused(Exception):
-    """The server understood the request and does not do it; a second try would not help."""
+    """The server refuses the request or gives a wrong answer; another try would not help."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a server has written.
+    """A completion by the server.
 
     Attributes:
-        ids: tokens, the end of sequence included.
-        log_probabilities: of each.
-        likeliest: log-probabilities of the tokens that were asked for, at each position.
+        ids: token ids, the end of sequence included.
+        log_probabilities: log-probability of each token in `ids`.
+        likeliest: for each position, the log-probabilities of the requested tokens, by token id.
     """
 
     ids: tuple[int, ...]
@@ -45,13 +45,13 @@ class Completion:
 
 
 class CompletionsClient:
-    """One server. Requests are greedy, so that asking again is harmless.
+    """A client of one server. Requests are greedy, so it is safe to repeat them.
 
     Args:
-        url: of the server, without `/v1`.
-        api_key: sent as a bearer token.
+        url: address of the server, with or without `/v1`.
+        api_key: sent as a bearer token; None sends no key.
         timeout_seconds: longest wait for an answer.
-        connections: most requests at the same time; connections are kept.
+        connections: limit of simultaneous requests. The connections are kept open.
     """
 
     def __init__(self, url: str, api_key: str | None, *, timeout_seconds: float, connections: int) -> None:
@@ -65,30 +65,30 @@ class CompletionsClient:
         self._breaker = CircuitBreaker(self._url, EngineUnavailable, failures=5, pause_seconds=5)
 
     async def models(self) -> list[str]:
-        """The names under which the server knows its models.
+        """Returns the names of the server's models.
 
         Raises:
-            EngineUnavailable: it does not answer.
-            Refused: it answers something else.
+            EngineUnavailable: the server does not answer.
+            Refused: the answer is not a list of models.
         """
         answer = await self._send("GET", "models")
         try:
             return [str(model["id"]) for model in answer["data"]]
         except (KeyError, TypeError) as error:
-            raise Refused(f"{self._url}/v1/models gives no list of models") from error
+            raise Refused(f"{self._url}/v1/models does not return a list of models") from error
 
     async def complete(self, model: str, prompt: Sequence[int], max_tokens: int, **options: object) -> Completion:
         """Continues a prompt, greedily.
 
         Args:
-            model: its name at the server.
+            model: name of the model at the server.
             prompt: token ids.
-            max_tokens: most new ones.
+            max_tokens: limit of new tokens.
             options: further fields of the request.
 
         Raises:
-            EngineUnavailable: the server does not answer, even after a few tries.
-            Refused: it does not do it.
+            EngineUnavailable: the server does not answer, even after several tries.
+            Refused: the server refuses the request or gives a wrong answer.
         """
         body = {
             "model": model, "prompt": list(prompt), "max_tokens": max_tokens, "temperature": 0, "logprobs": 0,
@@ -102,7 +102,7 @@ class CompletionsClient:
 
     @property
     def left_alone(self) -> bool:
-        """Whether requests are refused at once after failures; it stays so until one is answered."""
+        """Whether requests are refused at once after failures of the server. This lasts until the server answers a request."""
         return self._breaker.open
 
     async def close(self) -> None:

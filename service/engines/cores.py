@@ -1,4 +1,4 @@
-"""How many cores this process may use: its affinity, and the share that a container's control group leaves it."""
+"""`usable_cores`: how many cores this process may use, by its CPU affinity and the CPU quota of its control group."""
 
 import math
 import os
@@ -8,10 +8,12 @@ GROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cores(groups: Path = GROUPS) -> int:
-    """At least 1. More threads than that only wait for each other, and a container's are stopped together when its share is used.
+    """Returns how many cores this process may use, at least 1.
+
+    More threads than cores only wait for each other, and a container that has used up its quota has all its threads stopped at once.
 
     Args:
-        groups: where the control groups are. A container sees its own there.
+        groups: directory of the control groups. A container sees its own group there.
     """
     allowed = len(os.sched_getaffinity(0))
     try:
@@ -22,7 +24,7 @@ def usable_cores(groups: Path = GROUPS) -> int:
 
 
 def _quota(groups: Path) -> tuple[int, int]:
-    """Microseconds of computing, and in how many: of control groups of version 2 or, where there are none, of version 1."""
+    """Returns the microseconds of CPU time per period and the period in microseconds, by cgroup version 2 or else version 1."""
     if (unified := groups / "cpu.max").exists():
         quota, period = unified.read_text(encoding="ascii").split()
     else:

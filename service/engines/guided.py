@@ -1,4 +1,4 @@
-"""`GuidedLogits`: keeps every row of a batch within its own regular expression, by llguidance."""
+"""`GuidedLogits`: makes every row of a batch match its own regular expression, with llguidance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from service.engines.pieces import bare_space_ids
 
 
 class Guide:
-    """Compiles patterns for one tokenizer, each once.
+    """Compiles patterns for one tokenizer, and each pattern only once.
 
     Args:
         tokenizer: a fast tokenizer.
@@ -28,10 +28,10 @@ class Guide:
         self.bare_space_ids = bare_space_ids(tokenizer)
 
     def matcher(self, pattern: str) -> llguidance.LLMatcher:
-        """A fresh matcher of `pattern`.
+        """Returns a new matcher of `pattern`.
 
         Raises:
-            ValueError: the pattern is not understood.
+            ValueError: llguidance cannot compile the pattern.
         """
         if pattern not in self._matchers:
             matcher = llguidance.LLMatcher(self._tokenizer, llguidance.LLMatcher.grammar_from_regex(pattern))
@@ -43,7 +43,13 @@ class Guide:
 
 @dataclass
 class GuidedRow:
-    """One row of a batch: its pattern, the most tokens it may have, and whether tokens may be a space only."""
+    """One row of a batch.
+
+    Attributes:
+        matcher: matcher of the row's pattern.
+        limit: limit of new tokens.
+        bare_spaces: whether a token may consist of spaces only.
+    """
 
     matcher: llguidance.LLMatcher
     limit: int
@@ -51,13 +57,13 @@ class GuidedRow:
 
 
 class GuidedLogits(LogitsProcessor):
-    """Sets the logits of tokens that a row's pattern does not allow to -inf; after its end or limit only eos is left.
+    """Sets the logits of all tokens that a row's pattern does not allow to -inf. After the end or limit of a row, only eos is allowed.
 
     Args:
         rows: one for each row of the batch.
-        guide: what made the matchers.
-        prompt_length: columns of the prompt, the same for every row.
-        eos_token_id: what ends a row.
+        guide: the guide that made the matchers.
+        prompt_length: length of the padded prompts, the same for every row.
+        eos_token_id: token that ends a row.
     """
 
     def __init__(self, rows: Sequence[GuidedRow], guide: Guide, prompt_length: int, eos_token_id: int) -> None:
@@ -66,7 +72,7 @@ class GuidedLogits(LogitsProcessor):
         self._prompt_length = prompt_length
         self._eos = eos_token_id
         self.probabilities: list[list[float]] = []
-        """Of the token that greedy search takes, among those allowed: for each step, one for each row."""
+        """For each step and each row: the probability of the token that greedy search takes, among the allowed tokens."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """See `LogitsProcessor`."""
@@ -78,7 +84,7 @@ class GuidedLogits(LogitsProcessor):
         return guided
 
     def _allowed(self, row: GuidedRow, ids: list[int], vocabulary: int) -> Tensor:
-        """Which tokens may come next in a row, (vocabulary,)."""
+        """Returns which tokens may come next in a row: booleans, (vocabulary,)."""
         generated = len(ids) - self._prompt_length
         if generated and not row.matcher.is_stopped():
             row.matcher.consume_token(ids[-1])

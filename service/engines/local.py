@@ -1,4 +1,4 @@
-"""`LocalEngine`: our encoder, and greedy generation by transformers, over one copy of the weights in this process."""
+"""`LocalEngine`: embeds with our encoder and generates with transformers, with one copy of the weights in this process."""
 
 import logging
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ from service.engines.pieces import read_generation
 
 logger = logging.getLogger(__name__)
 
-# Of the pass by which int8 and float32 are compared at load.
+# Size of the forward pass that compares int8 with float32 at load.
 PROBE_TOKENS = 512
-# Below it rounding has made another model of it.
+# Least cosine between the int8 and the float32 vector of a note; below it, rounding has changed the model too much.
 LEAST_COSINE = 0.95
 
 
 class LocalEngine:
-    """The embedded engine.
+    """The engine inside this process.
 
     Args:
         checkpoint: loaded in float32 on a CPU and in bfloat16 on a GPU.
         prompt: the checkpoint's prompt builder.
-        max_batch_tokens: tokens of one embedding pass.
-        threads: of a forward pass; the cores that the process may use if None.
-        int8: embed by weights rounded to 8 bits, if that is faster here; hashtags and categories stay as they are.
+        max_batch_tokens: limit of tokens per embedding pass.
+        threads: threads per forward pass; None means one per usable core.
+        int8: embed with weights rounded to 8 bits if that is faster on this machine. Hashtags and categories do not change.
     """
 
     name = "local"
@@ -60,10 +60,10 @@ class LocalEngine:
 
     def _fastest_encoder(self, prompt: NotePrompt, max_batch_tokens: int) -> NoteEncoder:
         if self._model.device.type != "cpu":
-            logger.warning("int8 is for CPUs: embedding stays in half precision")
+            logger.warning("int8 is only for CPUs: embedding stays in half precision")
             return self._encoder
         if not self._encoder.packed:
-            logger.warning("int8 needs the packed forward pass: embedding stays as it is")
+            logger.warning("int8 needs the packed forward pass, which this model does not use: embedding stays in float32")
             return self._encoder
         prefix = prompt.embedding_prefix
         probe = [[*prefix, *prefix]] * max(1, PROBE_TOKENS // len(prefix))
@@ -75,10 +75,14 @@ class LocalEngine:
             logger.warning("embedding stays in float32: %s", error)
             return self._encoder
         if not cosine >= LEAST_COSINE:
-            logger.warning("this model does not bear rounding to int8: float32 is used", extra={"cosine": cosine})
+            logger.warning(
+                "rounding to int8 changes the vectors too much: embedding stays in float32", extra={"cosine": cosine}
+            )
             return self._encoder
         if gain <= 1:
-            logger.warning("int8 is slower than float32 on this processor: float32 is used", extra={"times_faster": gain})
+            logger.warning(
+                "int8 is slower than float32 on this processor: embedding stays in float32", extra={"times_faster": gain}
+            )
             return self._encoder
         logger.info("embedding in int8", extra={"times_faster": gain})
         return rounded
@@ -89,7 +93,7 @@ class LocalEngine:
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """See `BlockingEngine.generate`: one batch, padded on the left."""
+        """See `BlockingEngine.generate`. Runs one batch, padded on the left."""
         pad, eos = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
         width = max(len(request.prompt) for request in requests)
         rows = [(width - len(request.prompt), list(request.prompt)) for request in requests]
@@ -120,5 +124,5 @@ class LocalEngine:
         return [self._ranker.rank(one.prompt, one.choices, one.count, exclude=one.exclude) for one in requests]
 
     def log_probabilities(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        """Of tokens after a prompt, to compare another engine's model with this one."""
+        """Returns the log-probability of each token as the next one after a prompt, to compare another engine's model with this one."""
         return log_probabilities(self._model.layers, prompt, tokens)

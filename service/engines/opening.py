@@ -1,4 +1,4 @@
-"""`open_engine`: the engine that the settings ask for, ready for work."""
+"""`open_engine`: starts the engine that the settings ask for."""
 
 import logging
 from collections.abc import Callable
@@ -19,11 +19,17 @@ logger = logging.getLogger(__name__)
 async def open_engine(
     settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None] = lambda: None
 ) -> Engine:
-    """Starts it. Only the chosen engine's libraries are imported. `restarted` is called each time that vLLM is started again.
+    """Starts the engine that the settings ask for. Imports only the libraries of this engine.
+
+    Args:
+        settings: the service's settings.
+        checkpoint: the checkpoint to load.
+        prompt: the checkpoint's prompt builder.
+        restarted: called each time that vLLM is started again.
 
     Raises:
         CheckpointError: the weights cannot be loaded.
-        StartupError: vLLM was asked for and does not start, or a remote server lacks something or does not answer.
+        StartupError: the settings ask for vLLM and it does not start, or the remote server is unsuitable or does not answer.
     """
     if settings.engine == "vllm":
         return await _open_vllm(settings, checkpoint, prompt, restarted)
@@ -31,7 +37,7 @@ async def open_engine(
         try:
             return await _open_vllm(settings, checkpoint, prompt, restarted)
         except StartupError as error:
-            logger.warning("vLLM is installed and cannot be used, the local engine is: %s", error)
+            logger.warning("vLLM is installed but cannot be used; using the local engine: %s", error)
     local = await in_passing_thread(
         LocalEngine, checkpoint, prompt, max_batch_tokens=settings.max_batch_tokens, threads=settings.threads,
         int8=settings.embedding_int8,
@@ -42,7 +48,10 @@ async def open_engine(
 
 
 def _vllm_suits(settings: Settings) -> bool:
-    """Whether to take it unasked: on a GPU. On a CPU the local engine is as fast or faster (docs/results/speed.md), and smaller."""
+    """Whether `engine=auto` chooses vLLM: only on a GPU, since on a CPU the local engine is at least as fast, and smaller.
+
+    Source: docs/results/speed.md.
+    """
     from service.engines.vllm_process import TESTED, installed_release
 
     release = installed_release()

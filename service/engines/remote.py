@@ -1,4 +1,4 @@
-"""`RemoteEngine`: hashtags and categories by a `vllm serve` elsewhere, embedding by our encoder in this process."""
+"""`RemoteEngine`: generates hashtags and categories with a remote `vllm serve`, and embeds with our encoder in this process."""
 
 import asyncio
 import logging
@@ -20,12 +20,12 @@ from service.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-# vLLM's limits: tokens whose log-probabilities can be asked for by id, and the least that its bias can make of one.
+# vLLM's limits: the number of token ids per request for log-probabilities, and the lowest value of a logit bias.
 MOST_ASKED_IDS = 128
 FORBID = -100
-# Where more tokens may follow than so many requests can ask for, the likeliest of all are asked for first.
+# If more tokens may follow than this number of requests can ask for by id, we first ask for this number of likeliest tokens.
 MOST_REQUESTS, MOST_ASKED_LIKELIEST = 8, 256
-# Largest difference of a log-probability between the server's model and ours: half precision there, float32 here.
+# Largest difference in log-probability that counts as the same model: the server may use half precision, and we use float32.
 SAME_MODEL = 0.5
 FLAGS = (
     "start it with `vllm serve <checkpoint> --runner generate --max-logprobs 256 --logprobs-mode processed_logprobs "
@@ -34,14 +34,14 @@ FLAGS = (
 
 
 class RemoteEngine:
-    """Generates and ranks by requests of token ids: text could spell special tokens, and would be tokenised differently.
+    """Generates and ranks with a server. Sends it token ids, not text: text could spell special tokens or be tokenised differently.
 
     Args:
-        checkpoint: that the server serves, too.
-        prompt: its prompt builder.
-        local: embeds.
-        client: of the server.
-        lanes: generations at the same time, and as many rankings beside them.
+        checkpoint: the checkpoint that the server serves, too.
+        prompt: the checkpoint's prompt builder.
+        local: the engine that embeds.
+        client: client of the server.
+        lanes: number of simultaneous generations, and of rankings beside them.
     """
 
     name = "remote"
@@ -60,43 +60,43 @@ class RemoteEngine:
         self._forbidden = {str(token): FORBID for token in bare_space_ids(self._tokenizer)}
 
     async def open(self, model: str | None) -> None:
-        """Finds out whether the server does what is needed, with the same model.
+        """Checks that the server serves the same model and can do what we need.
 
         Args:
-            model: its name at the server; where the server has only one, it need not be given.
+            model: name of the model at the server; None if the server has only one.
 
         Raises:
-            StartupError: says what is missing, and how to start the server.
+            StartupError: the server is unsuitable. The message says what is missing and how to start the server.
             EngineUnavailable: the server does not answer.
         """
         try:
             names = await self._client.models()
             if model is None and len(names) != 1:
-                raise StartupError(f"NOTELLM_REMOTE_MODEL: the server has {', '.join(names)}: name one of them")
+                raise StartupError(f"NOTELLM_REMOTE_MODEL: the server has {', '.join(names)}: set it to one of them")
             self._model = model or names[0]
             if self._model not in names:
-                raise StartupError(f"NOTELLM_REMOTE_MODEL: the server has no {model}, but {', '.join(names)}")
+                raise StartupError(f"NOTELLM_REMOTE_MODEL: the server does not have {model}; it has {', '.join(names)}")
             await self._probe_patterns()
             await self._probe_model()
         except Refused as error:
             raise StartupError(f"NOTELLM_REMOTE_URL: {error}; {FLAGS}") from error
 
     async def _probe_patterns(self) -> None:
-        """Token ids, structured outputs, and log-probabilities as they are after the pattern and the bias."""
+        """Checks token ids, structured outputs, and that log-probabilities take the pattern and the bias into account."""
         likelier, forced = (self._prompt.output(text)[0] for text in ("a", "b"))
         request = GenerationRequest(tuple(self._prompt.embedding_prefix), r" ?(?:a|b)", 4)
         for favoured, other in ((likelier, forced), (forced, likelier)):
             completion = await self._complete(request, logit_bias={str(favoured): 100, str(other): FORBID})
             if completion.ids[0] != favoured or math.exp(completion.log_probabilities[0]) < 1 / 2:
-                raise Refused("it does not keep to a pattern, or tells log-probabilities from before the pattern")
-        # Enough of the likeliest, and tokens by their ids.
+                raise Refused("the server ignores patterns, or its log-probabilities do not take the pattern into account")
+        # Check that it returns enough of the likeliest tokens, and tokens by their ids.
         prefix, tokens = list(self._prompt.embedding_prefix), list(range(MOST_ASKED_IDS))
         likeliest = (await self._client.complete(self._model, prefix, 1, logprobs=MOST_ASKED_LIKELIEST)).likeliest[0]
         by_id = (await self._client.complete(self._model, prefix, 1, logprobs=len(tokens), logprob_token_ids=tokens)).likeliest[
             0
         ]
         if len(likeliest) < MOST_ASKED_LIKELIEST or not by_id.keys() >= set(tokens):
-            raise Refused("it does not tell the log-probabilities that are asked for")
+            raise Refused("the server does not return all log-probabilities that we ask for")
 
     async def _probe_model(self) -> None:
         prefix = list(self._prompt.embedding_prefix)
@@ -106,8 +106,8 @@ class RemoteEngine:
         difference = max(abs(own - theirs[token]) for token, own in zip(tokens, ours, strict=True))
         if difference > SAME_MODEL:
             raise StartupError(
-                f"NOTELLM_REMOTE_URL: the server's model {self._model} is another one than {self._checkpoint.path} "
-                f"(log-probabilities differ by {difference:.2g}): let it serve that checkpoint"
+                f"NOTELLM_REMOTE_URL: the server's model {self._model} is not the model of {self._checkpoint.path} "
+                f"(log-probabilities differ by {difference:.2g}): start the server with that checkpoint"
             )
         logger.info("the server has the same model", extra={"largest_difference": difference, "model": self._model})
 
@@ -135,7 +135,7 @@ class RemoteEngine:
         return list(await asyncio.gather(*map(self._rank, requests)))
 
     async def _rank(self, request: RankingRequest) -> list[RankedChoice]:
-        """The same search as everywhere; a request of one token for each beginning that it follows."""
+        """Runs the same search as the other engines, with one-token requests for each sequence that the search follows."""
         search = ChoiceSearch(request.choices, request.count, exclude=request.exclude)
         while search.live:
             asked = (
@@ -145,7 +145,7 @@ class RemoteEngine:
         return search.found
 
     async def _likeliest(self, prompt: Sequence[int], following: Sequence[int], wanted: int) -> Likeliest:
-        """The `wanted` likeliest of the tokens that may follow."""
+        """Returns the `wanted` likeliest of the tokens in `following`."""
         if len(following) > MOST_REQUESTS * MOST_ASKED_IDS:
             found = await self._among_the_likeliest(prompt, frozenset(following), wanted)
             if found is not None:
@@ -158,9 +158,9 @@ class RemoteEngine:
         return _best(everything, following, wanted)
 
     async def _among_the_likeliest(self, prompt: Sequence[int], allowed: frozenset[int], wanted: int) -> Likeliest | None:
-        """The likeliest allowed tokens, if the likeliest of all hold enough of them; those are the likeliest allowed then.
+        """Returns the likeliest allowed tokens if enough of them are among the likeliest of all tokens, else None.
 
-        vLLM 0.32 loses most of such an answer when it runs beside a request for tokens by their ids: none then.
+        Also returns None for an incomplete answer: vLLM 0.32 loses most of it if a request for tokens by id runs at the same time.
         """
         asked = await self._client.complete(self._model, prompt, 1, logprobs=MOST_ASKED_LIKELIEST)
         likeliest = asked.likeliest[0]
@@ -169,7 +169,7 @@ class RemoteEngine:
         return _best(likeliest, found, wanted) if whole and len(found) >= wanted else None
 
     def failure(self) -> str | None:
-        """Embedding and search go on without the server; requests for hashtags are refused meanwhile."""
+        """Always None: without the server, embedding and search still work, and only requests for hashtags are refused."""
         return None
 
     def state(self) -> EngineState:

@@ -1,4 +1,4 @@
-"""`Supervisor`: keeps something running that may end by itself, and starts it again with growing pauses."""
+"""`Supervisor`: watches an engine that may end by itself and starts it again, with growing pauses between the tries."""
 
 import asyncio
 import logging
@@ -14,15 +14,15 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 
 class Supervisor(Generic[Running]):
-    """Owns what runs.
+    """Owns a running engine.
 
     Args:
-        name: in messages.
-        start: starts it, ready for work.
-        stop: ends it, and does not mind if it has ended already.
-        alive: whether it still runs.
-        restarted: called each time that it is about to be started again.
-        check_seconds: how often it is looked after.
+        name: name of the engine, for messages.
+        start: starts the engine and returns it when it is ready for work.
+        stop: ends the engine; must accept one that has already ended.
+        alive: whether the engine still runs.
+        restarted: called each time that the engine is about to be started again.
+        check_seconds: seconds between two checks.
     """
 
     def __init__(
@@ -46,28 +46,28 @@ class Supervisor(Generic[Running]):
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Starts it for the first time; what goes wrong is the caller's to handle."""
+        """Starts the engine for the first time. Errors of `start` go to the caller."""
         self._running = await self._start()
         self._failure = "ended by itself and is about to be started again"
         self._task = asyncio.create_task(self._look_after(), name=f"supervisor-{self._name}")
 
     @property
     def failure(self) -> str | None:
-        """Why it does not run, or None."""
+        """Why the engine does not run, or None if it runs."""
         return None if self._running is not None and self._alive(self._running) else f"{self._name} {self._failure}"
 
     def get(self) -> Running:
-        """What runs.
+        """Returns the running engine.
 
         Raises:
-            EngineUnavailable: it does not.
+            EngineUnavailable: the engine does not run.
         """
         if self._running is None or not self._alive(self._running):
             raise EngineUnavailable(f"{self._name} {self._failure}: try again")
         return self._running
 
     async def close(self) -> None:
-        """Ends it, and does not start it again."""
+        """Ends the engine and does not start it again."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -84,8 +84,8 @@ class Supervisor(Generic[Running]):
                 ended, self._running = self._running, None
                 try:
                     await self._stop(ended)
-                except Exception:  # what has ended need not end well: it is started again all the same
-                    logger.exception("did not end well", extra={"engine": self._name})
+                except Exception:  # a failed clean-up must not prevent the restart
+                    logger.exception("could not be cleaned up after its end", extra={"engine": self._name})
                 self._running = await self._start_again()
                 self._failure = "ended by itself and is about to be started again"
 
@@ -96,7 +96,7 @@ class Supervisor(Generic[Running]):
             try:
                 return await self._start()
             except Exception as error:
-                logger.exception("cannot be started", extra={"engine": self._name, "next_try_seconds": pause})
+                logger.exception("could not be started again", extra={"engine": self._name, "next_try_seconds": pause})
                 self._failure = (
                     f"ended by itself and could not be started again ({type(error).__name__}), next try in {pause:g} s"
                 )

@@ -1,26 +1,29 @@
-"""`Throughput`: how many tokens a second an engine gets through when it is busy, as measured."""
+"""`Throughput`: the measured rate of a busy engine, in tokens per second."""
 
-# Of what was measured before, this much still counts after a batch: the rate follows a change within two or three of them.
+# Weight of all earlier measurements after each new batch: the rate follows a change within two or three batches.
 FADING = 0.5
 
 
 class Throughput:
-    """Learns from batches that left work behind: a small one takes nearly as long, and would make the engine look slow."""
+    """Measures the rate from batches that left work waiting.
+
+    A batch that empties the queue may be small. It takes nearly as long as a full one and would make the engine look slow.
+    """
 
     def __init__(self) -> None:
         self._tokens = self._seconds = 0.0
 
     def learn(self, tokens: int, seconds: float) -> None:
-        """Adds a batch that ended well while more was waiting."""
+        """Adds a successful batch. Call it only if more work was waiting."""
         self._tokens = FADING * self._tokens + tokens
         self._seconds = FADING * self._seconds + seconds
 
     def pace(self, tokens: int, seconds: float) -> float:
-        """How many times longer work would take than now, had a batch just ended; 0 as long as nothing was measured.
+        """Returns by which factor `seconds()` would change if this batch were added; 0 if nothing has been measured yet.
 
         Args:
-            tokens: of the batch.
-            seconds: that it took.
+            tokens: tokens of the batch.
+            seconds: how long the batch took.
         """
         if not self._tokens:
             return 0.0
@@ -28,5 +31,5 @@ class Throughput:
         return learnt * self._tokens / self._seconds
 
     def seconds(self, tokens: int) -> float:
-        """How long tokens take; 0 as long as nothing was measured."""
+        """Returns how long this number of tokens takes; 0 if nothing has been measured yet."""
         return tokens * self._seconds / self._tokens if self._tokens else 0.0

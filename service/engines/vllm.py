@@ -1,4 +1,4 @@
-"""`VllmEngine`: one vLLM for everything, with one copy of the weights: it generates, and our forward pass embeds in its worker."""
+"""`VllmEngine`: one vLLM with one copy of the weights for everything. vLLM generates; our forward pass embeds in its worker."""
 
 import asyncio
 import importlib
@@ -28,25 +28,25 @@ from service.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
 
-# Enough to keep a token from being chosen, unless it is the only one that the pattern allows.
+# Logit bias that keeps a token from being chosen unless it is the only one that the pattern allows.
 FORBID = -100.0
-# More than a ranking has: one for each token of the longest choice.
+# More steps than any ranking has: it has one for each token of the longest choice.
 ALL_STEPS = 1_000_000
 
 
 class VllmEngine:
-    """The engine over one `AsyncLLM`, which is started again when it ends.
+    """The engine over one `AsyncLLM`, which it starts again when it ends by itself.
 
-    Embedding, ranking and generation take turns in vLLM's worker. While something is generated, embedding comes in portions that
-    take no longer than `stall_seconds` by the rate measured so far, and ranking in single forward passes, with a step of generation
-    after each.
+    Embedding, ranking and generation take turns in vLLM's worker. While vLLM generates, embedding runs in portions of at most
+    `stall_seconds` by the rate measured so far, and ranking runs in single forward passes. A step of generation follows each of
+    them.
 
     Args:
-        checkpoint: loaded in float32 on a CPU and in bfloat16 on a GPU, by vLLM.
+        checkpoint: vLLM loads it in float32 on a CPU and in bfloat16 on a GPU.
         prompt: the checkpoint's prompt builder.
-        options: how vLLM is run.
-        max_batch_tokens: tokens of one embedding pass.
-        stall_seconds: see above; one note is not divided.
+        options: how to run vLLM.
+        max_batch_tokens: limit of tokens per embedding pass.
+        stall_seconds: longest time for which embedding may hold up generation. A single note is not divided and may take longer.
         restarted: called each time that vLLM is about to be started again.
     """
 
@@ -95,7 +95,7 @@ class VllmEngine:
         lengths = [len(prompt) for prompt in prompts]
         waiting = list(range(len(prompts)))
         while waiting:
-            # The rate and what else is going on are looked at before each portion.
+            # The size of each portion depends on the latest rate and on whether vLLM generates now.
             portion = next(token_batches([lengths[index] for index in waiting], self._portion_tokens()))
             indices = [waiting[position] for position in portion]
             done = frozenset(indices)
@@ -153,7 +153,7 @@ class VllmEngine:
         return [RankedChoice(tuple(ids), log_probability) for ids, log_probability in ranked]
 
     async def _vocabulary(self, choices: TokenTrie) -> int:
-        """The key under which the running worker keeps the choices."""
+        """Returns the key under which the running worker keeps the choices; sends them first if the worker lacks them."""
         llm = self._supervisor.get()
         known = self._vocabularies.get(choices)
         if known is not None and known[0] is llm:

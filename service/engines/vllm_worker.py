@@ -1,8 +1,8 @@
 """`NoteLLMWorker`: our forward pass inside vLLM's worker, over vLLM's own layers and weights.
 
-vLLM mixes the class into its worker (`worker_extension_cls`) and calls its methods by name (`collective_rpc`) between two of
-its own steps. Every rank of a tensor-parallel engine runs the same calls: its layers hold its share of the heads, and join
-their results themselves. What crosses the process boundary is token ids one way, and vectors and choices the other.
+vLLM mixes the class into its worker (`worker_extension_cls`) and calls its methods by name (`collective_rpc`) between two of its
+own steps. Every rank of a tensor-parallel engine runs the same calls: its layers hold its share of the heads and combine the
+results across ranks themselves. Token ids go into the worker process; vectors and choices come out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,19 +20,20 @@ from notellm.forward import log_probabilities
 from notellm.ranking import ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 
-# Besides the vocabulary there are the canary's choices.
+# There are at least two: the hashtag vocabulary and the canary's choices.
 MOST_VOCABULARIES = 8
 MOST_RANKINGS = 8
 
 
 class VllmLayers:
-    """`Layers` of vLLM's LLaMA. Heads are those of this rank.
+    """`Layers` of vLLM's LLaMA, with the heads of this rank only.
 
     Args:
         causal_lm: vLLM's `LlamaForCausalLM`.
+        device: device of the weights.
 
     Raises:
-        TypeError: it is another class, or its layers are spread over several pipeline stages.
+        TypeError: `causal_lm` is of another class, or its layers are spread over several pipeline stages.
     """
 
     def __init__(self, causal_lm: Any, device: torch.device) -> None:
@@ -55,7 +56,7 @@ class VllmLayers:
         return states
 
     def rotation(self, positions: Tensor) -> Tensor:
-        """VLLM's layers rotate by positions themselves."""
+        """Returns the positions: vLLM's layers apply the rotation themselves."""
         return positions
 
     def query_key_value(self, layer: int, states: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,7 +88,7 @@ class VllmLayers:
 
 
 class VllmNoteLLM:
-    """What `NoteLLM` is elsewhere: vLLM's layers and the checkpoint's projection."""
+    """The counterpart of `NoteLLM` inside vLLM: vLLM's layers and the checkpoint's projection."""
 
     def __init__(self, layers: VllmLayers, projection: nn.Linear, dtype: torch.dtype) -> None:
         self.layers = layers
@@ -103,13 +104,13 @@ class VllmNoteLLM:
 class NoteLLMWorker:
     """The methods that the engine calls. Their names must not be those of vLLM's worker."""
 
-    # What vLLM's worker has.
+    # Attributes of vLLM's worker.
     model_runner: Any
     device: torch.device
     rank: int
 
     def notellm_load(self, checkpoint: str, prefix_ids: list[int], max_batch_tokens: int) -> int:
-        """Prepares the rest: the dimensions of the vectors.
+        """Prepares the other methods; returns the dimensions of the vectors.
 
         Raises:
             TypeError: see `VllmLayers`.
@@ -118,7 +119,7 @@ class NoteLLMWorker:
         layers = self._notellm_layers
         dtype = next(self.model_runner.get_model().parameters()).dtype
         model = VllmNoteLLM(layers, Checkpoint.open(checkpoint, verify="size").load_projection(), dtype)
-        # One pass at a time: where ranks share the layers, they talk to each other in the order of their calls.
+        # One pass at a time: ranks that share the layers communicate, and must do so in the same order on every rank.
         self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens, lanes=False)
         self._notellm_ranker = ChoiceRanker(layers)
         self._notellm_vocabularies: dict[int, TokenTrie] = {}
@@ -126,31 +127,31 @@ class NoteLLMWorker:
         return model.dimensions
 
     def notellm_embed(self, prompts: list[list[int]]) -> bytes:
-        """Unit float32 vectors one after another; of the first rank only."""
+        """Embeds prompts; the first rank returns the bytes of unit float32 vectors, (prompts, dimensions), other ranks nothing."""
         vectors = self._notellm_encoder.encode(prompts)
         return b"" if self.rank else vectors.tobytes()
 
     def notellm_vocabulary(self, key: int, sequences: list[list[int]], eos_token_id: int) -> None:
-        """Keeps choices under a key."""
+        """Stores choices under a key; drops the oldest ones if there are too many."""
         while len(self._notellm_vocabularies) >= MOST_VOCABULARIES:
             self._notellm_vocabularies.pop(next(iter(self._notellm_vocabularies)))
         self._notellm_vocabularies[key] = TokenTrie(sequences, eos_token_id)
 
     def notellm_begin_ranking(self, ranking: int, prompt: list[int], key: int, count: int, exclude: list[list[int]]) -> bool:
-        """Prepares a ranking under its number, computing nothing yet; false when no choices are kept under the key."""
+        """Prepares a ranking under a number, but computes nothing yet; returns false if there are no choices under the key."""
         choices = self._notellm_vocabularies.get(key)
         if choices is None:
             return False
-        while len(self._notellm_rankings) >= MOST_RANKINGS:  # left by calls that were given up
+        while len(self._notellm_rankings) >= MOST_RANKINGS:  # abandoned calls leave rankings behind
             self._notellm_rankings.pop(next(iter(self._notellm_rankings)))
         search = ChoiceSearch(choices, count, exclude=frozenset(map(tuple, exclude)))
         self._notellm_rankings[ranking] = search, self._notellm_ranker.steps(prompt, search)
         return True
 
     def notellm_go_on_ranking(self, ranking: int, steps: int) -> list[tuple[list[int], float]] | None:
-        """Ids and log-probability of each of the likeliest choices, or None if the ranking has not ended within the steps.
+        """Continues a ranking; returns ids and log-probability of the likeliest choices, or None if it needs more steps.
 
-        Steps and not seconds: ranks that share the layers must all stop at the same one.
+        The limit is in steps, not seconds, because ranks that share the layers must all stop at the same step.
         """
         search, walk = self._notellm_rankings[ranking]
         for _ in islice(walk, steps):
@@ -161,7 +162,7 @@ class NoteLLMWorker:
         return [(list(choice.ids), choice.log_probability) for choice in search.found]
 
     def notellm_log_probabilities(self, prompt: list[int], tokens: list[int]) -> list[float]:
-        """Log-probabilities of tokens after a prompt by our forward pass, to compare with vLLM's own."""
+        """Returns log-probabilities of tokens after a prompt by our forward pass, to compare them with vLLM's own."""
         return log_probabilities(self._notellm_layers, prompt, tokens)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What an operator can see."""
+"""Metrics, logs, traces and health checks: everything that an operator can see."""
 
 from service.observability.health import ForwardHealth, Liveness
 from service.observability.logs import configure_logging

@@ -1,4 +1,4 @@
-"""`ForwardHealth` and `Liveness`: can the model still run? Idle is healthy, and a single poisonous note is no illness."""
+"""`ForwardHealth` and `Liveness`: can the model still run? An idle service is healthy, and so is one that fails on a single note."""
 
 import asyncio
 import logging
@@ -13,8 +13,8 @@ class ForwardHealth:
     """Watches forward passes.
 
     Args:
-        stall_seconds: how long work may be running or failing without a success before there is reason for doubt.
-        clock: seconds, monotonic.
+        stall_seconds: how long work may run or fail without a success before the health is in doubt.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class ForwardHealth:
 
     @property
     def doubtful(self) -> bool:
-        """Whether a canary should decide: a pass is running for too long, or passes only fail for too long."""
+        """Whether a canary should decide: a pass has been running, or all passes have been failing, for too long."""
         since = [*self._running.values(), *([] if self._trouble_since is None else [self._trouble_since])]
         return bool(since) and self._clock() - min(since) > self._stall_seconds
 
@@ -49,10 +49,10 @@ Canary = Callable[[], Awaitable[object]]
 
 
 class Liveness:
-    """Decides about `/health/live`.
+    """Decides the answer of `/health/live`.
 
     Args:
-        watched: for each queue its health and a smallest possible forward pass, which goes the way of all work.
+        watched: for each queue, its health and its canary: a smallest possible forward pass that takes the same path as all work.
         canary_seconds: how long a canary may take.
     """
 
@@ -62,7 +62,7 @@ class Liveness:
         self._lock = asyncio.Lock()
 
     async def failure(self) -> str | None:
-        """What is wrong, or None. Runs a canary only where there is doubt, and one at a time."""
+        """Returns what is wrong, or None. Runs a canary only for a queue in doubt, and one canary at a time."""
         for name, (health, canary) in self._watched.items():
             if not health.doubtful:
                 continue
@@ -73,8 +73,8 @@ class Liveness:
                     with health.forward():
                         await asyncio.wait_for(canary(), self._canary_seconds)
                 except TimeoutError:
-                    return f"{name}: no forward pass ended, and a canary got no answer in {self._canary_seconds:g} s"
+                    return f"{name}: no forward pass ended, and a canary did not end within {self._canary_seconds:g} s"
                 except Exception as error:
                     logger.exception("canary failed")
-                    return f"{name}: forward passes fail, a canary too ({type(error).__name__})"
+                    return f"{name}: forward passes fail, and a canary failed too ({type(error).__name__})"
         return None

@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line with the request's id. Neither text nor ids of notes nor keys are logged, at any level."""
+"""Logging: one JSON object per line, with the request's id. Texts of notes, their ids, and keys are never logged."""
 
 import logging
 import logging.config
@@ -16,7 +16,7 @@ _TALKATIVE = ("httpx", "httpx2", "httpcore", "urllib3", "qdrant_client", "grpc",
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds `request_id` to every record, and `trace_id` where the request is traced."""
+    """Adds `request_id` to every record, and `trace_id` if the request is traced."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Lets every record through."""
@@ -27,7 +27,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class AsyncioFilter(logging.Filter):
-    """Of what asyncio tells of lost errors, leaves its kind: the rest shows arguments and results, with the messages of exceptions."""
+    """Cuts asyncio's reports of lost errors to their kind. The rest shows arguments, results and messages of exceptions."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Lets every record through."""
@@ -45,15 +45,15 @@ class _Discreet(logging.Formatter):
 
 
 class JsonFormatter(_Discreet, json.JsonFormatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
 
 class TextFormatter(_Discreet):
-    """For a terminal."""
+    """Plain text for a terminal."""
 
 
 def logging_config(level: str, log_format: str) -> dict[str, Any]:
-    """A `dictConfig` for the service, uvicorn included."""
+    """Returns a configuration for `logging.config.dictConfig`, for the service and uvicorn."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -71,7 +71,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "stderr": {"class": "logging.StreamHandler", "formatter": log_format, "filters": ["request_id", "asyncio"]}
         },
         "root": {"level": level, "handlers": ["stderr"]},
-        # Of a header that it cannot read, OpenTelemetry warns by quoting it.
+        # OpenTelemetry warns about headers that it cannot read, and its warning quotes them.
         "loggers": {name: {"level": "WARNING"} for name in _TALKATIVE} | {"opentelemetry.trace": {"level": "ERROR"}},
     }
 

@@ -1,4 +1,4 @@
-"""`Readiness`: can requests be answered? Strangers may ask, as often as they like: they cost one look at the index a second."""
+"""`Readiness`: can the service answer requests? Anybody may ask as often as they like: the index is asked once per second at most."""
 
 import asyncio
 import logging
@@ -10,16 +10,16 @@ from service.errors import ServiceError
 
 logger = logging.getLogger(__name__)
 FRESH_SECONDS = 1.0
-INDEX_FAILS = "the index does not answer, or refuses: the log has its reason"
+INDEX_FAILS = "the index does not answer, or refuses: the log says why"
 
 
 class Readiness:
-    """Decides about the index's part of `/health/ready`. What it finds out beyond yes and no is for the log, not for strangers.
+    """Decides the index's part of the answer of `/health/ready`. Details go to the log and not into the answer, which is public.
 
     Args:
-        count: the stored notes, as the index counts them.
-        warning: what the operator should know about so many.
-        warned: of which the log has been told already.
+        count: counts the stored notes in the index.
+        warning: returns a warning for the operator about this number of notes, or None.
+        warned: the warning that is already in the log, or None.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class Readiness:
         self._lock = asyncio.Lock()
 
     async def failure(self) -> str | None:
-        """What is wrong, or None, as it was within the last second. Who asks meanwhile waits for the same look."""
+        """Returns what is wrong, or None, as of the last second. Simultaneous callers wait for the same check."""
         async with self._lock:
             if time.monotonic() >= self._fresh_until:
-                self._failure = await self._look()
+                self._failure = await self._check()
                 self._fresh_until = time.monotonic() + FRESH_SECONDS
             return self._failure
 
-    async def _look(self) -> str | None:
+    async def _check(self) -> str | None:
         try:
             warning = self._warning(await self._count())
         except ServiceError as error:

@@ -1,10 +1,10 @@
-"""What logs, metrics and traces say of a request: its id, its kind, and how it ended."""
+"""Names that logs, metrics and traces share: the request's id, routes for operators, the status of an abandoned request."""
 
 from contextvars import ContextVar
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-# Asked all the time by machines: logged at DEBUG, and answered until the end.
+# Routes that machines ask all the time: logged at DEBUG only, and still answered during shutdown.
 OPERATIONS = ("/health/live", "/health/ready", "/metrics")
-# As nginx counts it: the client did not wait for the answer.
+# nginx's status for a client that disconnects before it is answered.
 CLIENT_LEFT = 499
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS"})

@@ -1,4 +1,4 @@
-"""`open_tracing`: sends spans to a collector, where OpenTelemetry's own variables ask for it."""
+"""`open_tracing`: sends spans to a collector if OpenTelemetry's own environment variables ask for it."""
 
 import os
 from collections.abc import AsyncIterator
@@ -18,10 +18,10 @@ _SAMPLERS = {prefix + name for prefix in ("", "parentbased_") for name in ("alwa
 
 @asynccontextmanager
 async def open_tracing() -> AsyncIterator["Tracing | None"]:
-    """What makes the spans of this process, if its environment asks for traces; on leaving, spans that are left are sent.
+    """Yields the maker of spans if the environment asks for traces, else None. Sends the remaining spans at the end.
 
     Raises:
-        StartupError: the environment asks for what there is not.
+        StartupError: a variable has an invalid or unsupported value, or the packages for tracing are not installed.
     """
     if not _asked_for():
         yield None
@@ -31,7 +31,7 @@ async def open_tracing() -> AsyncIterator["Tracing | None"]:
         from service.observability.spans import Tracing, exporter
     except ModuleNotFoundError as error:
         raise StartupError(
-            f"{_first(_ENDPOINTS)[0]} is set and {error.name} is not installed: pip install 'notellm[tracing]', or set "
+            f"{_first(_ENDPOINTS)[0]} is set, but {error.name} is not installed: pip install 'notellm[tracing]', or set "
             "OTEL_TRACES_EXPORTER=none"
         ) from error
     try:
@@ -50,11 +50,11 @@ def _asked_for() -> bool:
 
 
 def _check() -> None:
-    """Raises `StartupError` where OpenTelemetry would go on with something else, or lose every span."""
+    """Raises `StartupError` for values that OpenTelemetry would replace by others, or with which it would lose every span."""
     name, endpoint = _first(_ENDPOINTS)
     if urlsplit(endpoint).scheme not in {"http", "https"}:
         raise StartupError(
-            f"{name}: must begin with http:// or https://; spans are sent by OTLP over HTTP, usually to port 4318"
+            f"{name}: must begin with http:// or https://; spans are sent as OTLP over HTTP, usually to port 4318"
         )
     wanted = {
         "OTEL_TRACES_EXPORTER": {"otlp"},
@@ -63,11 +63,11 @@ def _check() -> None:
     }
     for variable, known in wanted.items():
         if (value := _value(variable)) and value not in known:
-            raise StartupError(f"{variable}: {value} is not known here; known: {', '.join(sorted(known))}")
+            raise StartupError(f"{variable}: {value} is not supported; supported: {', '.join(sorted(known))}")
 
 
 def _first(names: tuple[str, str]) -> tuple[str, str]:
-    """The one that counts, with its value: the first that is set."""
+    """Returns the first of the variables that is set, with its value. If none is, returns the last one and an empty value."""
     return next(((name, _value(name)) for name in names if _value(name)), (names[-1], ""))
 
 

@@ -1,16 +1,17 @@
-"""Tracebacks for the log, without what foreign exceptions say: a message may quote the text or the key that it complains about."""
+"""Tracebacks for the log, without the messages of other libraries' exceptions, which may quote a text or key."""
 
 import traceback
 
 from notellm.errors import NoteLLMError
 from service.errors import ServiceError, StartupError
 
-# What the operating system, memory and torch (`RuntimeError`) complain about is not what clients sent.
+# Messages of these are safe: ours quote nothing secret, and those of the operating system, memory and torch (`RuntimeError`) are
+# not about the content of requests.
 _HARMLESS = (NoteLLMError, ServiceError, StartupError, OSError, MemoryError, RuntimeError)
 
 
 def format_exception(error: BaseException) -> str:
-    """Frames, types and harmless messages of an exception and of those that led to it, oldest first."""
+    """Formats an exception and those that led to it, oldest first: frames, types, and the messages that are safe to log."""
     return "\n".join(_lines(error, set()))
 
 
@@ -29,6 +30,6 @@ def _lines(error: BaseException, seen: set[int]) -> list[str]:
 
 def _summary(error: BaseException) -> str:
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    # Some kinds are harmless and a ValueError at once; a pydantic error quotes what it was given.
+    # A class may inherit from both a harmless type and ValueError; a pydantic error, for example, quotes its input.
     harmless = isinstance(error, _HARMLESS) and not isinstance(error, ValueError | BaseExceptionGroup)
     return f"{kind}: {error}" if harmless else kind

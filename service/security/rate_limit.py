@@ -1,8 +1,8 @@
 """`RateLimits`: two token buckets per client, one for requests and one for prompt tokens.
 
-This is own code because the libraries for rate limits (limits, pyrate-limiter) charge before the work, while the number of tokens
-is known only after the notes are tokenised. A request is admitted while its client's bucket is not empty, and charged when it is
-queued. An admitted request may overdraw the bucket; the client then waits until the average rate is back at the limit.
+Libraries for rate limits (limits, pyrate-limiter) charge before the work. We know the number of tokens only after the notes are
+tokenised, so this code is our own. A request is admitted while its client's bucket is not empty, and charged when it is queued. An
+admitted request may overdraw the bucket; the client then waits until the average rate is back at the limit.
 """
 
 import math
@@ -21,7 +21,7 @@ MAX_BUCKETS = 50_000
 
 
 class RateLimits:
-    """Refuses clients that ask for more than they may.
+    """Refuses requests of clients that are over a rate limit.
 
     Args:
         metrics: counts the refusals.

@@ -1,4 +1,4 @@
-"""What an operator can set."""
+"""Settings: everything that an operator can set."""
 
 from service.settings.exposure import read_origins
 from service.settings.loading import CLIENT_KEY, load_settings

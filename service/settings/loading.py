@@ -1,4 +1,4 @@
-"""`load_settings`: the settings from this process's environment and secret files, or one line about what is wrong there."""
+"""`load_settings`: reads the settings from the environment and from secret files, or reports in one line what is wrong."""
 
 import os
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from service.errors import StartupError
 from service.settings.secret_files import read_secrets
 from service.settings.settings import PREFIX, Settings
 
-# Read by the test-suite, not by the service.
+# Prefix of variables for the test suite, which the service ignores.
 _FOREIGN_PREFIX = "NOTELLM_TEST_"
-# Read by the commands that are clients of a running service.
+# API key for the commands that are clients of a running service; the service ignores it.
 CLIENT_KEY = "NOTELLM_API_KEY"
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process.
+    """Loads the settings of this process.
 
     Raises:
-        StartupError: a variable or a secret's file is unknown, missing or wrong; the message names it and what it may be.
+        StartupError: a variable or secret file is unknown, missing or invalid; the message names it and says what is allowed.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted(environment):

@@ -1,4 +1,4 @@
-"""docs/configuration.md, made from the fields of `Settings`: `python -m service.settings.page > docs/configuration.md`."""
+"""Makes docs/configuration.md from the fields of `Settings`: `python -m service.settings.page > docs/configuration.md`."""
 
 import sys
 
@@ -6,8 +6,8 @@ from service.settings.settings import PREFIX, Settings
 
 HEAD = """# Configuration
 
-`notellm-serve` reads its settings from environment variables. It refuses unknown `NOTELLM_*` variables, so you notice a typing error.
-Keys may come from files instead: see `NOTELLM_SECRETS_DIR` and [security](security.md#secrets-in-files).
+`notellm-serve` reads its settings from environment variables. It refuses unknown `NOTELLM_*` variables, so you notice a misspelt one.
+API keys can come from files instead: set `NOTELLM_SECRETS_DIR`, see [security](security.md#secrets-in-files).
 OpenTelemetry's own variables configure traces: see [operations](operations.md#traces).
 This page is generated from `service/settings/settings.py`: run `make docs` after a change.
 
@@ -15,7 +15,7 @@ This page is generated from `service/settings/settings.py`: run `make docs` afte
 
 
 def as_markdown() -> str:
-    """The table, a row a setting."""
+    """Returns the table, one row per setting."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else f"`{field.default}`" if field.default is not None else "not set"

@@ -1,4 +1,4 @@
-"""`read_secrets`: the settings that are secret, from files of the directory NOTELLM_SECRETS_DIR, a file a setting."""
+"""`read_secrets`: reads secret settings from the directory NOTELLM_SECRETS_DIR, one file per setting."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -9,17 +9,17 @@ from pydantic import SecretStr
 from service.errors import StartupError
 from service.settings.settings import PREFIX, Settings
 
-# Files are named like the variables, in small letters, as names of secrets are in compose files and in Kubernetes.
+# Files have the names of the variables in lower case, the usual form of secret names in compose files and Kubernetes.
 _FILES = {
     (PREFIX + name).lower(): name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None
 }
 
 
 def read_secrets(directory: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """The secrets that have a file, by the name of their setting. Other files are left alone.
+    """Reads the secrets that have a file; returns them by the name of their setting. Ignores files of other programs.
 
     Raises:
-        StartupError: directory or file cannot be read, a file is empty or misnamed, or the variable is set as well.
+        StartupError: the directory or a file cannot be read, a file is empty or misnamed, or its variable is set as well.
     """
     try:
         names = sorted(entry.name for entry in directory.iterdir())
@@ -28,20 +28,20 @@ def read_secrets(directory: Path, environment: Mapping[str, str]) -> dict[str, s
     if unknown := [name for name in names if name.lower().startswith(PREFIX.lower()) and name not in _FILES]:
         near = get_close_matches(unknown[0].lower(), _FILES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise StartupError(f"{directory / unknown[0]} is not a secret that is known{hint} (see docs/configuration.md)")
+        raise StartupError(f"{directory / unknown[0]} is not a known secret{hint} (see docs/configuration.md)")
     return {_FILES[name]: _read(directory / name, environment) for name in names if name in _FILES}
 
 
 def _read(file: Path, environment: Mapping[str, str]) -> str:
     variable = file.name.upper()
     if environment.get(variable):
-        raise StartupError(f"{variable} is given twice, by the environment and by {file}: drop one")
+        raise StartupError(f"{variable} is set twice, in the environment and in {file}: drop one")
     try:
         secret = file.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise StartupError(f"{variable} cannot be read: {error}") from error
     except UnicodeDecodeError:
-        raise StartupError(f"{variable}: {file} is no text") from None
+        raise StartupError(f"{variable}: {file} is not UTF-8 text") from None
     if not secret:
         raise StartupError(f"{variable}: {file} is empty: write the key into it, or remove it")
     return secret

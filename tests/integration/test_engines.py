@@ -255,9 +255,9 @@ async def test_a_server_with_another_model_is_refused(
     client = CompletionsClient(server.url, None, timeout_seconds=60, connections=4)
     engine = RemoteEngine(smollm2, smollm2.prompt(), local, client, lanes=4)
     monkeypatch.setattr(local, "log_probabilities", lambda prompt, tokens: [math.log(0.2)] * len(tokens))
-    with pytest.raises(StartupError, match=r"is another one than .*: let it serve that checkpoint"):
+    with pytest.raises(StartupError, match=r"is not the model of .*: start the server with that checkpoint"):
         await engine.open(None)
-    with pytest.raises(StartupError, match="has no other, but notellm"):
+    with pytest.raises(StartupError, match="does not have other; it has notellm"):
         await engine.open("other")
     await engine.close()
 

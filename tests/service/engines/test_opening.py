@@ -38,7 +38,7 @@ async def test_where_vllm_does_not_start_the_local_engine_is_taken(
     monkeypatch.setattr(opening, "_vllm_suits", lambda _: True)
     engine = await opening.open_engine(settings_for(engine="auto"), tiny, tiny.prompt())
     assert engine.name == "local"
-    assert "the local engine is: vLLM does not start: no kernel" in caplog.text
+    assert "using the local engine: vLLM does not start: no kernel" in caplog.text
     await engine.close()
     with pytest.raises(StartupError, match="no kernel"):
         await opening.open_engine(settings_for(engine="vllm"), tiny, tiny.prompt())

@@ -249,7 +249,7 @@ def test_keys_of_a_running_service(tiny_path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"NOTELLM_HOST": "0.0.0.0"}, "NOTELLM_HOST=0.0.0.0 is reached by other machines"),
+        ({"NOTELLM_HOST": "0.0.0.0"}, "other machines can reach NOTELLM_HOST=0.0.0.0"),
         ({"NOTELLM_API_KEYS_FILE": "/nowhere/keys.toml"}, "NOTELLM_API_KEYS_FILE: /nowhere/keys.toml cannot be read"),
     ],
 )

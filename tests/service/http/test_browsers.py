@@ -99,7 +99,7 @@ async def test_pages_of_other_origins_may_not(crossing: httpx.AsyncClient, clien
 
 @pytest.mark.parametrize("text", ["*", "shop.example", "https://shop.example/", "https://*.example", "https://a b", "null"])
 def test_what_is_no_origin(text: str) -> None:
-    with pytest.raises(ValueError, match="is no origin"):
+    with pytest.raises(ValueError, match="is not an origin"):
         read_origins(text)
 
 

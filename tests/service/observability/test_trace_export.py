@@ -89,7 +89,7 @@ async def test_the_last_spans_are_given_up_where_the_collector_is_silent(
     ("variables", "told"),
     [
         ([("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")], "OTEL_EXPORTER_OTLP_ENDPOINT: must begin with http://"),
-        ([ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "OTEL_EXPORTER_OTLP_PROTOCOL: grpc is not known here; known: http/protobuf"),
+        ([ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "PROTOCOL: grpc is not supported; supported: http/protobuf"),
         ([ENDPOINT, ("OTEL_TRACES_EXPORTER", "zipkin")], "OTEL_TRACES_EXPORTER: zipkin"),
         ([ENDPOINT, ("OTEL_TRACES_SAMPLER", "half")], "OTEL_TRACES_SAMPLER: half"),
         ([ENDPOINT, ("OTEL_BSP_MAX_QUEUE_SIZE", "1")], "an OTEL_ variable is wrong: max_export_batch_size"),

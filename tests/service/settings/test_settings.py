@@ -37,9 +37,9 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"NOTELLM_QDRANT_URL": "http://qdrant:6333", "NOTELLM_QDRANT_CA_FILE": "/ca"}, "without an https://"),
         ({"NOTELLM_QDRANT_REPLICATION": "2", "NOTELLM_QDRANT_WRITE_CONSISTENCY": "3"}, "no write could be acknowledged"),
         ({"NOTELLM_MAX_QUEUE_TOKENS": "64"}, "no batch could ever fill up"),
-        ({"NOTELLM_HOST": "0.0.0.0"}, "NOTELLM_HOST=0.0.0.0 is reached by other machines"),
+        ({"NOTELLM_HOST": "0.0.0.0"}, "other machines can reach NOTELLM_HOST=0.0.0.0"),
         ({"NOTELLM_API_KEYS_FILE": "k", "NOTELLM_ALLOW_ANONYMOUS": "true"}, "contradict each other"),
-        ({"NOTELLM_CORS_ORIGINS": "*"}, r"NOTELLM_CORS_ORIGINS: \* is no origin"),
+        ({"NOTELLM_CORS_ORIGINS": "*"}, r"NOTELLM_CORS_ORIGINS: \* is not an origin"),
         ({"NOTELLM_REQUESTS_PER_SECOND": "0"}, "NOTELLM_REQUESTS_PER_SECOND"),
     ],
 )
@@ -132,18 +132,18 @@ def test_rules_hold_for_secrets_of_files(secrets: Path, monkeypatch: pytest.Monk
             b" \n",
             r"NOTELLM_QDRANT_API_KEY: .*/notellm_qdrant_api_key is empty: write the key into it",
         ),
-        ("notellm_qdrant_api_key", b"s3cret\xff", "notellm_qdrant_api_key is no text"),
+        ("notellm_qdrant_api_key", b"s3cret\xff", "notellm_qdrant_api_key is not UTF-8 text"),
         (
             "notellm_qdrant_key",
             b"s3cret",
-            "notellm_qdrant_key is not a secret that is known; did you mean notellm_qdrant_api_key",
+            "notellm_qdrant_key is not a known secret; did you mean notellm_qdrant_api_key",
         ),
         (
             "NOTELLM_QDRANT_API_KEY",
             b"s3cret",
-            "NOTELLM_QDRANT_API_KEY is not a secret that is known; did you mean notellm_qdrant",
+            "NOTELLM_QDRANT_API_KEY is not a known secret; did you mean notellm_qdrant",
         ),
-        ("notellm_port", b"80", "notellm_port is not a secret that is known"),
+        ("notellm_port", b"80", "notellm_port is not a known secret"),
     ],
 )
 def test_a_wrong_file_is_named(name: str, content: bytes, message: str, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_files_that_cannot_be_read_are_named(secrets: Path, monkeypatch: pytest.
 
 
 def test_a_secret_is_given_once(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StartupError, match=r"NOTELLM_QDRANT_API_KEY is given twice, .*: drop one"):
+    with pytest.raises(StartupError, match=r"NOTELLM_QDRANT_API_KEY is set twice, .*: drop one"):
         load(monkeypatch, NOTELLM_SECRETS_DIR=str(secrets), NOTELLM_QDRANT_API_KEY="other", **URLS)
 
 

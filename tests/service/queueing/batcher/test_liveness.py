@@ -47,7 +47,7 @@ async def test_a_model_that_only_fails_is_noticed(start: Start, virtual_time: Vi
     with pytest.raises(ModelFailed):
         await batcher.submit([("poison", 1)])
     await asyncio.sleep(0.1)
-    assert "a canary too (ModelFailed)" in str(await liveness.failure())
+    assert "a canary failed too (ModelFailed)" in str(await liveness.failure())
 
 
 async def test_a_busy_queue_is_no_illness(start: Start, model: Model, virtual_time: VirtualTime) -> None:
