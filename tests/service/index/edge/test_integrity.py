@@ -100,7 +100,7 @@ async def test_deletes_lower_the_ledger_first(tmp_path: Path, monkeypatch: pytes
     """A process that ends between the two must not be refused for what it was asked to forget."""
     stored = await filled(tmp_path)
     index = open_index(tmp_path)
-    monkeypatch.setattr(index, "_write", lambda operations: (_ for _ in ()).throw(OSError("killed here")))
+    monkeypatch.setattr(index._writer.durable, "write", lambda operations: (_ for _ in ()).throw(OSError("killed here")))
     with pytest.raises(Exception, match="killed here"):
         await index.delete([note.id for note in stored[:3]])
     assert Ledger(tmp_path / "notes.ledger").least() == 197
