@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.commands import ROOT, installed
+from tests.commands import ROOT
+from tests.requirements import need
 from tests.serving import free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"
@@ -84,14 +85,14 @@ def running_prometheus(
     folder: Path, target: str, *, key: str | None = None, seconds: float | None = None
 ) -> Iterator[RunningPrometheus]:
     """Runs one for the length of a `with` block; the arguments are those of `write_configuration`."""
-    command = installed("prometheus", "prometheus")
+    need("prometheus")
     file = write_configuration(folder, target, key=key, seconds=seconds)
     address = f"127.0.0.1:{free_port()}"
     log = folder / "prometheus.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                command, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}",
+                "prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}",
                 "--log.level=warn",
             ],
             stdout=output, stderr=output,
