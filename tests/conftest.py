@@ -23,6 +23,7 @@ from service.serving import Runtime, open_service
 from service.settings import Settings
 from tests.clock import LoopTime, VirtualTime
 from tests.platform import write_platform
+from tests.requirements import pytest_runtest_setup, pytest_terminal_summary  # noqa: F401 - hooks of pytest
 from training.config import TrainingConfig
 from training.model import InitialCheckpoint
 

@@ -13,7 +13,8 @@ import httpx
 import yaml
 
 from harness.service import free_port
-from tests.commands import ROOT, installed
+from tests.commands import ROOT
+from tests.requirements import need
 
 SHIPPED = ROOT / "deploy" / "prometheus"
 START_SECONDS = 30
@@ -84,14 +85,14 @@ def running_prometheus(
     folder: Path, target: str, *, key: str | None = None, seconds: float | None = None
 ) -> Iterator[RunningPrometheus]:
     """Runs one for the length of a `with` block; the arguments are those of `write_configuration`."""
-    command = installed("prometheus", "prometheus")
+    need("prometheus")
     file = write_configuration(folder, target, key=key, seconds=seconds)
     address = f"127.0.0.1:{free_port()}"
     log = folder / "prometheus.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                command, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}",
+                "prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}",
                 "--log.level=warn",
             ],
             stdout=output, stderr=output,

@@ -9,10 +9,10 @@ import pytest
 
 from demo import build_sample
 from demo.sample import sample_notes
+from tests.requirements import STACKEXCHANGE
 from training.data import read_notes
 
 DEMO = Path(build_sample.__file__).parent
-DUMPS = Path(__file__).parents[3] / "shared" / "data" / "stackexchange-small"
 FILES = ("notes.jsonl.gz", "events.csv.gz", "attribution.csv.gz")
 
 
@@ -45,9 +45,9 @@ def test_the_demo_takes_as_many_notes_of_each_site() -> None:
     assert len({note.id for note in sample_notes(225)}) == 5 * 225
 
 
-@pytest.mark.skipif(not DUMPS.exists(), reason="the Stack Exchange dumps do not lie beside the checkout")
+@pytest.mark.needs("stackexchange")
 def test_the_script_makes_the_committed_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build_sample, "HERE", tmp_path)
-    build_sample.main(DUMPS)
+    build_sample.main(STACKEXCHANGE)
     for name in FILES:
         assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress((DEMO / name).read_bytes())

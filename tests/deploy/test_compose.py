@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from service.settings import PREFIX, Settings, load_settings
-from tests.commands import ROOT, compose_command, run
+from tests.commands import ROOT, run
+from tests.requirements import compose_command
 
 BASE, DEPLOY = ROOT / "docker-compose.yml", ROOT / "deploy" / "compose"
 PAGES = [ROOT / "README.md", ROOT / ".env.example", BASE, *sorted((ROOT / "docs").glob("*.md")), *sorted(DEPLOY.glob("*.yml"))]
@@ -48,11 +49,13 @@ def containers(file: Path) -> list[Any]:
 ALL = [container for file in WHOLE for container in containers(file)]
 
 
+@pytest.mark.needs("compose")
 @pytest.mark.parametrize("stack", STACKS)
 def test_compose_accepts_the_files(stack: str) -> None:
     assert "service" in merged(stack)["services"]
 
 
+@pytest.mark.needs("compose")
 @pytest.mark.parametrize("stack", STACKS)
 def test_settings_of_the_service_are_settings(stack: str) -> None:
     """Known by name, valid and allowed together, as they are inside the container: it listens on all addresses."""
@@ -69,10 +72,12 @@ def test_the_example_of_an_environment_file_has_every_variable_and_its_default()
     assert {(name, default) for name, _, default in lines} == used
 
 
+@pytest.mark.needs("compose")
 def test_the_example_changes_nothing() -> None:
     assert merged("gpu and keys", "--env-file", str(ROOT / ".env.example")) == merged("gpu and keys")
 
 
+@pytest.mark.needs("compose")
 @pytest.mark.parametrize("stack", STACKS)
 def test_traces_are_passed_on_where_they_are_set(stack: str, tmp_path: Path) -> None:
     """Else the container does not have the variables: compose then shows them without a value, or not at all."""
@@ -97,6 +102,7 @@ def test_a_shell_that_exports_the_variables_can_start_the_service(monkeypatch: p
     assert load_settings(example | {"NOTELLM_CHECKPOINT": "/c"})
 
 
+@pytest.mark.needs("compose")
 def test_a_file_of_variables_is_named_where_compose_would_not_find_it(tmp_path: Path) -> None:
     """By default it reads the one beside the first compose file, and calls the project after that directory."""
     (tmp_path / ".env").write_text("NOTELLM_PORT=8123\nSERVICE_CPUS=1.5\n")
@@ -153,6 +159,7 @@ def test_each_waits_for_what_it_needs() -> None:
     assert not {"depends_on", "network_mode"} & {*services["prometheus"], *services["grafana"]}
 
 
+@pytest.mark.needs("compose")
 def test_monitoring_is_the_same_over_the_embedded_index() -> None:
     whole, small, alone = (deepcopy(merged(name)) for name in ("qdrant", "monitored", "embedded"))
     for name in ("prometheus", "grafana"):
@@ -209,6 +216,7 @@ def test_networks_join_only_what_has_to_speak() -> None:
     assert content["networks"]["storage"] == {"internal": True}
 
 
+@pytest.mark.needs("compose")
 def test_secrets_come_from_files() -> None:
     content = merged("keys")
     services = content["services"]
@@ -224,6 +232,7 @@ def test_secrets_come_from_files() -> None:
     assert {"/secrets/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
 
 
+@pytest.mark.needs("compose")
 def test_qdrant_and_the_service_have_the_key_from_files() -> None:
     content = merged("keys of all")
     service, qdrant = content["services"]["service"], content["services"]["qdrant"]
@@ -244,6 +253,7 @@ def test_the_overlay_with_keys_changes_nothing_else_of_prometheus() -> None:
     assert [part.replace("prometheus-keys", "prometheus") for part in keyed] == plain
 
 
+@pytest.mark.needs("compose")
 def test_a_gpu_is_asked_for() -> None:
     service = merged("gpu")["services"]["service"]
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]

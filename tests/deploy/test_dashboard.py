@@ -95,16 +95,19 @@ def exported(service: RunningService) -> set[str]:
     return {name + suffix for name, kind in families(service).items() for suffix in suffixes.get(kind, [""])}
 
 
+@pytest.mark.needs("prometheus")
 def test_prometheus_reads_the_service_with_its_key(prometheus: RunningPrometheus) -> None:
     assert [series["value"][1] for series in prometheus.query('up{job="notellm"}')] == ["1"]
     assert not prometheus.query('notellm_http_requests_total{route="/metrics", status="401"}')
 
 
+@pytest.mark.needs("prometheus")
 def test_panels_show_what_there_is(prometheus: RunningPrometheus) -> None:
     shown = {place for place, expression in targets().items() if prometheus.query(expression)}
     assert targets().keys() - shown == NOTHING
 
 
+@pytest.mark.needs("prometheus")
 def test_annotations_and_variables_are_right(prometheus: RunningPrometheus) -> None:
     for annotation in DASHBOARD["annotations"]["list"]:
         expression = annotation["expr"]
@@ -118,6 +121,7 @@ def test_annotations_and_variables_are_right(prometheus: RunningPrometheus) -> N
             assert found["metric"][label]
 
 
+@pytest.mark.needs("prometheus")
 def test_every_rule_is_evaluated(prometheus: RunningPrometheus) -> None:
     running = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
     assert len(running) == len(RULES)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.commands import ROOT, installed, run
+from tests.commands import ROOT, run
 from tests.prometheus import SHIPPED, write_configuration
+from tests.requirements import need
 
 RULES = SHIPPED / "rules" / "notellm.yml"
 TESTS = sorted((SHIPPED / "tests").glob("*.yml"))
@@ -26,15 +27,18 @@ def alerts() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    return installed("promtool", "prometheus")
+    need("promtool")
+    return "promtool"
 
 
+@pytest.mark.needs("promtool")
 def test_the_rules_are_valid(promtool: str) -> None:
     assert f"{sum(len(group['rules']) for group in read(RULES)['groups'])} rules found" in run(
         promtool, "check", "rules", str(RULES)
     )
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize("key", [None, "nlm_key"], ids=["open", "with keys"])
 def test_the_scrape_configuration_is_valid(key: str | None, promtool: str, tmp_path: Path) -> None:
     checked = run(promtool, "check", "config", str(write_configuration(tmp_path, "127.0.0.1:8000", key=key)))
@@ -47,6 +51,7 @@ def test_the_configurations_differ_by_the_key_only() -> None:
     assert plain == keyed
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
 def test_alerts_fire_when_they_should_and_only_then(file: Path, promtool: str) -> None:
     run(promtool, "test", "rules", str(file))
@@ -75,6 +80,7 @@ def test_a_range_holds_four_scrapes_of_the_longest_interval() -> None:
         assert int(minutes) >= (1 if function == "last_over_time" else 2), (function, minutes)
 
 
+@pytest.mark.needs("promtool")
 def test_a_rule_that_never_fires_fails_its_test(promtool: str, tmp_path: Path) -> None:
     """So that a green run means something."""
     for folder in ("rules", "tests"):

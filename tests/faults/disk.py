@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import pytest
+from tests.requirements import REQUIREMENTS, missing
 
 
 @contextmanager
 def mounted(
     place: Path, options: str, *, kind: Literal["tmpfs", "ext4"] = "tmpfs", image: Path | None = None
 ) -> Iterator[None]:
-    """A disk in memory, or in a file. Only root can mount one: CI is root."""
+    """A disk in memory, or in a file. Only root can mount one."""
     outcome = subprocess.run(
         ["mount", "-t", kind, "-o", options, image or "tmpfs", place], capture_output=True, text=True, check=False
     )
     if outcome.returncode:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no disk can be mounted here: {outcome.stderr.strip()}")
+        missing(f"no {kind} can be mounted here ({outcome.stderr.strip()}): {REQUIREMENTS['mount'].command}")
     try:
         yield
     finally:

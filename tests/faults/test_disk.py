@@ -51,6 +51,7 @@ def refused_writes(service: RunningService) -> list[httpx.Response]:
     ]
 
 
+@pytest.mark.needs("mount")
 def test_on_a_nearly_full_disk_reading_goes_on_and_writing_comes_back(tiny_path: Path, disk: Path) -> None:
     with running_service(tiny_path, disk, NOTELLM_MIN_FREE_DISK_MIB=str(RESERVE_MIB)) as service:
         assert embed(service, range(20)).status_code == 200
@@ -69,6 +70,7 @@ def test_on_a_nearly_full_disk_reading_goes_on_and_writing_comes_back(tiny_path:
         assert httpx.get(f"{service.url}/model").json()["notes"] == 25
 
 
+@pytest.mark.needs("mount")
 def test_a_disk_that_is_filled_under_the_index_costs_no_acknowledged_note(tiny_path: Path, disk: Path) -> None:
     """Without the reserve, the process ends by SIGBUS or refuses: either way, what it had acknowledged is whole afterwards."""
     service = start_service(tiny_path, disk, NOTELLM_MIN_FREE_DISK_MIB="0")
@@ -100,6 +102,7 @@ def test_a_disk_that_is_filled_under_the_index_costs_no_acknowledged_note(tiny_p
         assert client.get("/model").json()["notes"] >= len(vectors)
 
 
+@pytest.mark.needs("mount")
 def test_a_full_disk_is_told_at_start(tiny_path: Path, disk: Path) -> None:
     with running_service(tiny_path, disk) as service:
         embed(service, range(3))
@@ -112,6 +115,7 @@ def test_a_full_disk_is_told_at_start(tiny_path: Path, disk: Path) -> None:
     assert "Traceback" not in outcome.stderr
 
 
+@pytest.mark.needs("mount")
 def test_a_disk_that_cannot_be_written_is_told_at_start(tiny_path: Path, tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()
@@ -135,6 +139,7 @@ def test_notes_that_were_cut_off_on_disk_are_missed_at_start(tiny_path: Path, tm
     assert "Restore it from a backup" in outcome.stderr
 
 
+@pytest.mark.needs("mount")
 def test_a_disk_in_use_cannot_be_mounted_read_only(tiny_path: Path, disk: Path) -> None:
     with running_service(tiny_path, disk, NOTELLM_MIN_FREE_DISK_MIB=str(RESERVE_MIB)) as service:
         assert embed(service, range(5)).status_code == 200
@@ -144,6 +149,7 @@ def test_a_disk_in_use_cannot_be_mounted_read_only(tiny_path: Path, disk: Path) 
         assert embed(service, range(5, 10)).status_code == 200
 
 
+@pytest.mark.needs("mount")
 def test_a_disk_that_fails_and_turns_read_only_costs_no_acknowledged_note(tiny_path: Path, tmp_path: Path) -> None:
     """As ext4 does after an error of the device. It is repaired, and mounted again, before the service can write."""
     place, image = tmp_path / "disk", tmp_path / "image"

@@ -1,9 +1,7 @@
 """The service is killed for real; what it acknowledged must be there afterwards."""
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -40,7 +38,7 @@ def traced(service: RunningService, trace: Path) -> Iterator[None]:
         tracer.send_signal(signal.SIGINT)
 
 
-@pytest.mark.skipif(not shutil.which("strace") and not os.environ.get("CI"), reason="strace is not installed")
+@pytest.mark.needs("strace")
 def test_an_acknowledgement_follows_a_flush(tiny_path: Path, tmp_path: Path) -> None:
     """The kernel keeps what a killed process wrote, so that is not enough: every write must be synced before its answer."""
     trace = tmp_path / "trace"

@@ -1,8 +1,6 @@
 """The real model, loaded once."""
 
-import importlib.util
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -39,10 +37,3 @@ def fixed_sample(notes: list[Note]) -> list[Note]:
     """Twenty notes of each site, drawn once."""
     by_id = {note.id: note for note in notes}
     return [by_id[note_id] for note_id in json.loads((Path(__file__).parent / "sample.json").read_text())]
-
-
-@pytest.fixture(scope="session")
-def vllm_installed() -> None:
-    """Without vLLM these tests say so; where everything is checked (`CI` is set) they fail."""
-    if importlib.util.find_spec("vllm") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("vLLM is not installed: make install-vllm")

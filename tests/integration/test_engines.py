@@ -28,7 +28,7 @@ from service.errors import StartupError
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.usefixtures("vllm_installed"),
+    pytest.mark.needs("vllm"),
     # What importing vLLM warns of, in its own code and what it imports.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]

@@ -14,7 +14,7 @@ from harness.service import RunningService, running_service
 from harness.vllm_server import FLAGS, vllm_server
 from notellm import Checkpoint
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("vllm_installed")]
+pytestmark = [pytest.mark.integration, pytest.mark.needs("vllm")]
 
 START_SECONDS = 180
 # One copy of the weights: all processes of the service hold little more than those of vLLM alone.

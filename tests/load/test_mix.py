@@ -13,17 +13,10 @@ from harness.processes import ROOT
 from harness.service import running_service
 from service.security.keys import hash_key
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.needs("locust")]
 SECONDS = 6
 CALLS = {"embed new", "embed again", "similar to one", "similar to several", "hashtags", "delete"}
 KEY = "nlm_load"
-
-
-@pytest.fixture(autouse=True)
-def _installed() -> None:
-    """Without locust these tests say so; where everything is checked (`CI` is set) they fail."""
-    if not (ROOT / ".venv-load" / ".done").exists():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("locust is not installed: make install-load")
 
 
 def make_load(key: str = "", **variables: object) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import pytest
 from tests.commands import run
 from tests.stack.running import BUILD_SECONDS, Stack, run_it
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.needs("docker", "compose")]
 COMMAND = "docker compose -p notellm -f deploy/compose/embedded.yml"
 COLD_BREW = {
     "title": "Cold brew tastes sour",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.platform import write_platform
+from tests.requirements import need
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.needs("docker")]
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS = 3600
 LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
@@ -33,11 +33,7 @@ def docker(*arguments: str, timeout: float = 120) -> str:
 @pytest.fixture(scope="module")
 def image() -> Callable[[str], str]:
     """Builds a target; the name of the image."""
-    found = shutil.which("docker")
-    if not found or subprocess.run([found, "info"], capture_output=True, timeout=60, check=False).returncode:
-        if os.environ.get("NOTELLM_TEST_REQUIRE_DOCKER"):
-            pytest.fail("no Docker engine answers `docker info`")
-        pytest.skip("no Docker engine answers `docker info`")
+    need("docker")
 
     def build(target: str) -> str:
         name = f"notellm-test-{target}"

@@ -15,7 +15,7 @@ import pytest
 from tests.commands import ROOT
 from tests.stack.running import BUILD_SECONDS, KEYS, MONITORING, Stack, brought_up
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.needs("docker", "compose")]
 (SCRIPT,) = re.findall(
     r"```console\n((?:(?!```).)*keygen.*?)```", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), re.DOTALL
 )

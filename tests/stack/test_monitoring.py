@@ -12,7 +12,7 @@ import yaml
 from tests.prometheus import SHIPPED, RunningPrometheus
 from tests.stack.running import MONITORING, Stack
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.needs("docker", "compose")]
 ALERT = "NotellmQueueRefusing"
 # The first refusals are read after at most 15 s, seen by the rule 15 s later, and their rate has to stay up for three minutes.
 FIRING_SECONDS = 270

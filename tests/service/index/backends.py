@@ -26,10 +26,7 @@ BACKENDS = [
     "edge",
     pytest.param("client-local", marks=LOCAL_MODE),
     "client-grpc",
-    pytest.param(
-        "client-server",
-        marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server"),
-    ),
+    pytest.param("client-server", marks=pytest.mark.needs("qdrant")),
 ]
 
 

@@ -31,7 +31,7 @@ MARGIN_SECONDS = 2
 RECOVERY_SECONDS = 20
 BACKENDS = [
     "stand-in",
-    pytest.param("server", marks=pytest.mark.skipif(SERVER is None, reason="NOTELLM_TEST_QDRANT_URL names no Qdrant server")),
+    pytest.param("server", marks=pytest.mark.needs("qdrant")),
 ]
 
 

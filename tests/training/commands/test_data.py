@@ -9,13 +9,13 @@ import duckdb
 import pytest
 
 from notellm import Note
+from tests.requirements import MICROLENS
 from training.cli import main
 from training.data import MicroLens, open_events, read_valid_notes
 from training.errors import DataError
 
 Answer = tuple[int, list[str], list[str]]
 Command = Callable[..., Answer]
-OFFICIAL = Path(__file__).parents[4] / "shared" / "data" / "microlens-50k"
 
 # In the form of the official files; the captions are made up.
 TITLES = """item,title
@@ -255,9 +255,9 @@ def test_a_titles_file_of_another_kind_is_refused(microlens: Path) -> None:
         list(MicroLens(microlens).notes())
 
 
-@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="the official files of MicroLens-50k are not in ../shared/data/microlens-50k")
+@pytest.mark.needs("microlens")
 def test_totals_of_microlens_50k() -> None:
-    official = MicroLens(OFFICIAL)
+    official = MicroLens(MICROLENS)
     notes = {note.id: note for note in official.notes()}
     assert len(notes) == 15_821
     assert sum(note in notes for _, note, _ in official.events()) == 296_426
