@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from service.serving import index_models
+from service.serving import model_manager
 from service.settings import Settings
 from tests.qdrant import QdrantStandIn
 from tests.service.calls import NOTES, embed
@@ -20,7 +20,7 @@ Make = Callable[..., Settings]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 0.1)
+    monkeypatch.setattr(model_manager, "FOLLOW_SECONDS", 0.1)
 
 
 @pytest_asyncio.fixture
@@ -99,7 +99,7 @@ async def test_a_model_is_tried_ever_more_seldom(settings: Settings, late: Path,
         await start(first, late)
         await reach(first, "filled")
     shutil.rmtree(late)
-    with caplog.at_level(logging.WARNING, "service.serving.index_models"):
+    with caplog.at_level(logging.WARNING, "service.serving.model_manager"):
         async with serving(settings):
             await asyncio.sleep(2)
     tried = [record for record in caplog.records if record.message == "the migration does not go on here"]
