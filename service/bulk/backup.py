@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.bulk.client import Json, Refused, ServiceClient
 from service.bulk.report import Report
-from service.durable_files import sync
+from service.durable_files import open_durably
 from service.errors import CommandError
 
 FORMAT: Literal["notellm-backup"] = "notellm-backup"
@@ -132,23 +131,15 @@ def _write(stream: IO[bytes], line: Json) -> None:
 @contextmanager
 def _atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """Opens a stream to a file that gets its name only when all of its content is on disk."""
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("wb") as raw:
+        with open_durably(path) as raw:
             if path.suffix == ".gz":
                 with gzip.GzipFile(fileobj=raw, mode="wb", filename="") as packed:
                     yield cast("IO[bytes]", packed)
             else:
                 yield raw
-            raw.flush()
-            os.fsync(raw.fileno())
-        partial.replace(path)
-        sync(path.parent)
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def is_frame(line: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Self
 from pydantic import BaseModel, ValidationError
 
 from service.bulk.batches import Reject
+from service.durable_files import replace_durably
 from service.errors import CommandError
 
 _ENDS_BYTES = 2**20
@@ -77,7 +78,7 @@ class Progress:
     def commit(self, rows: int, counts: Counter[str], rejects: list[Reject]) -> None:
         """Notes down that the rows up to `rows` have been dealt with."""
         try:
-            self._save(self.state)
+            replace_durably(self._path, _Kept(job=self._job, state=self.state).model_dump_json())
             for reject in rejects:
                 self._stream.write(f"{reject.as_json()}\n".encode())
             self._stream.flush()
@@ -102,14 +103,6 @@ class Progress:
             return State()
         whole = self._stream.tell() >= kept.state.reject_bytes
         return kept.state if kept.job == self._job and whole else State()
-
-    def _save(self, state: State) -> None:
-        partial = self._path.with_suffix(".partial")
-        with partial.open("wb") as stream:
-            stream.write(_Kept(job=self._job, state=state).model_dump_json().encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(self._path)
 
 
 def _fingerprint(path: Path) -> str:

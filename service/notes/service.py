@@ -1,6 +1,7 @@
 """`NoteService`: what the service does with notes. Prompt → engine → index; routes only translate to and from HTTP."""
 
 import asyncio
+import copy
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,9 +57,6 @@ class NoteService:
         suggestions: how it is asked for hashtags and categories.
         index: where notes are stored; its calls are timed in `metrics`.
         searches: how many of them may run and wait.
-
-    Attributes:
-        companion: the other model of a migration, for whose vectors are cared, too.
     """
 
     def __init__(
@@ -78,8 +76,14 @@ class NoteService:
         self._metrics = metrics
         self._searches = searches
         self._suggestions = suggestions
-        self.companion: NoteService | None = None
+        self._other_model: NoteService | None = None
         self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
+
+    def with_dual_writes(self, other_model: "NoteService") -> "NoteService":
+        """The same service during a migration: what it stores gets the other model's vectors as well."""
+        service = copy.copy(self)
+        service._other_model = other_model
+        return service
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
@@ -141,18 +145,18 @@ class NoteService:
 
     async def _embed_beside(self, notes: Sequence[Note]) -> dict[str, Mapping[str, Vector]]:
         """The vectors of the other model of a migration, by note. What fails is left to the back-fill, and fails no request."""
-        if (companion := self.companion) is None or not notes:
+        if (other := self._other_model) is None or not notes:
             return {}
         caller.set(beside(caller.get()))
         try:
-            vectors = await companion.vectors(notes)
+            vectors = await other.vectors(notes)
         except ServiceError as error:
             logger.warning(_NOT_BESIDE, extra={"reason": error.detail})
             return {}
         except Exception:
             logger.exception(_NOT_BESIDE)
             return {}
-        return {note.id: {companion.vector_name: vector} for note, vector in zip(notes, vectors, strict=True)}
+        return {note.id: {other.vector_name: vector} for note, vector in zip(notes, vectors, strict=True)}
 
     async def _write(self, writes: Sequence[IndexedNote], seen: Mapping[str, Entry]) -> set[str]:
         """Upserts, and returns the ids of the notes that were not stored, since something newer has come in between."""

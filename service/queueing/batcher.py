@@ -244,7 +244,8 @@ class Batcher(Generic[Work, Result]):
         except Exception as error:
             await self._isolate(batch, error)
         except asyncio.CancelledError:
-            if not _all_answered(batch):
+            lane = asyncio.current_task()
+            if not _all_answered(batch) or (lane and lane.cancelling()):  # else the batch was given up, not this lane
                 raise
         else:
             for item, result in zip(batch, results, strict=True):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextvars import Context
 from uuid import uuid4
 
 from notellm.errors import NoteLLMError
@@ -12,6 +13,7 @@ from service.errors import ModelFailed, ServiceError
 from service.index import IndexedNote, NoteIndex
 from service.notes import NoteService
 from service.serving.migration_status import DEFAULT_SHARE
+from service.serving.serial_changes import cancel
 
 logger = logging.getLogger(__name__)
 PAGE = 64
@@ -49,6 +51,7 @@ class BackFill:
         self.complete = False
         self.error: str | None = None
         self._passes = asyncio.Lock()
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def unfinished(self) -> str | None:
@@ -62,8 +65,17 @@ class BackFill:
         while await self.step():
             pass
 
-    async def run(self) -> None:
-        """Fills until it is cancelled."""
+    def start(self) -> None:
+        """Begins to fill in the background, and goes on until `stop`, looking again for notes that have come without a vector."""
+        # In a context of its own: it does not belong to the request that has begun the migration.
+        self._running = self._running or asyncio.create_task(self._run(), context=Context())
+
+    async def stop(self) -> None:
+        """Stops filling in the background, if it does."""
+        running, self._running = self._running, None
+        await cancel(running)
+
+    async def _run(self) -> None:
         pause = 0.0
         while True:
             done = await self.step()

@@ -12,11 +12,12 @@ from notellm.errors import NoteLLMError
 from service.errors import InvalidRequest, MigrationConflict, ServiceError
 from service.index import Description, ModelVectors, Move, NoteIndex
 from service.observability import Metrics
-from service.serving import index_models
-from service.serving.index_models import IndexModels
-from service.serving.migration_status import MigrationStatus, Phase
+from service.serving import model_manager
+from service.serving.migration_status import MigrationStatus
+from service.serving.model_manager import ModelManager
 from service.serving.serial_changes import SerialChanges, cancel
 from service.serving.served import ModelOpener, ServedModel
+from service.serving.states import Unfit
 
 logger = logging.getLogger(__name__)
 # Between two attempts at what has failed before.
@@ -33,7 +34,7 @@ class Migration:
     Make one with `Migration.open`.
     """
 
-    def __init__(self, models: IndexModels, index: NoteIndex, home: Checkpoint) -> None:
+    def __init__(self, models: ModelManager, index: NoteIndex, home: Checkpoint) -> None:
         self._models = models
         self._index = index
         self._home = home
@@ -58,40 +59,40 @@ class Migration:
         Raises:
             CheckpointError, StartupError: the model that answers cannot be loaded.
         """
-        async with IndexModels.open(opener, index, home, metrics) as models:
+        async with ModelManager.open(opener, index, home, metrics) as models:
             migration = cls(models, index, home)
             following = asyncio.create_task(migration._follow())
             try:
                 yield migration
             finally:
-                for task in (following, migration._loading):
-                    await cancel(task)
+                await cancel(following, migration._loading)
                 await migration._changes.close()  # where a change was is noted down in the index: the next start goes on
 
     @property
     def served(self) -> ServedModel:
         """The model that answers."""
-        return self._models.served
+        return self._models.state.served
 
     @property
     def unfit(self) -> str | None:
         """Why this process must not answer: another model should."""
-        return self._models.unfit
+        state = self._models.state
+        return state.reason if isinstance(state, Unfit) else None
 
     async def status(self) -> MigrationStatus:
         """Where it stands."""
-        description = self._models.description
-        move, other = description.migration, description.other
-        fills = [loaded.back_fill for loaded in self._models.loaded.all]
+        state = self._models.state
+        move, other = state.description.migration, state.description.other
+        fills = [model.back_fill for model in state.loaded]
         stopped = [fill.error for fill in fills if fill.error] if move else []
         return MigrationStatus(
-            self._phase(),
+            "loading" if self._is_loading else state.phase,
             move,
-            await self.served.notes.count(),
+            await state.served.notes.count(),
             await self._index.of_model(other.vector).count(lacking=True) if other else 0,
             sum(fill.filled for fill in fills),
             sum(fill.failed for fill in fills),
-            self.unfit or self._models.error or self._error or next(iter(stopped), None),
+            state.error or self._error or next(iter(stopped), None),
         )
 
     async def start(self, path: Path, share: float) -> None:
@@ -108,14 +109,13 @@ class Migration:
         target = await _vectors_of(path)
         async with self._changes.lock:
             await self._models.catch_up()
-            description = self._models.description
+            description = self._models.state.description
             if description.migration is None and target.vector == description.vector:
                 raise InvalidRequest.of("checkpoint", "served", f"{target.vector} is served already")
             _check_alone(description, target)
             if self._is_loading and self._target and self._target.vector != target.vector:
                 raise MigrationConflict(f"{self._target.vector} is being loaded: wait until it is there, and cancel it")
-            for loaded in self._models.loaded.all:
-                loaded.back_fill.share = share
+            self._set_share(share)
             if self._is_loading:
                 return
             self._error, self._target = None, target
@@ -162,38 +162,31 @@ class Migration:
     def _is_loading(self) -> bool:
         return self._loading is not None and not self._loading.done()
 
-    def _phase(self) -> Phase:
-        if self._is_loading:
-            return "loading"
-        description = self._models.description
-        if (move := description.migration) is None:
-            return "none"
-        if description.switched:
-            return "switched"
-        target = self._models.find(move.target)
-        return "filled" if target and target.back_fill.complete else "filling"
+    def _set_share(self, share: float) -> None:
+        for model in self._models.state.loaded:
+            model.back_fill.share = share
 
     def _underway(self) -> Move:
-        if (move := self._models.description.migration) is None:
+        if (move := self._models.state.description.migration) is None:
             raise MigrationConflict("there is no migration: begin one with `notellm-serve migrate --to CHECKPOINT`")
         return move
 
     async def _answer_by(self, which: Literal["source", "target"], *, force: bool) -> None:
         await self._models.catch_up()
-        move, description = self._underway(), self._models.description
+        move, description = self._underway(), self._models.state.description
         model = move.source if which == "source" else move.target
         if description.vector != model.vector:
-            await self._models.loaded.check_complete(model, force=force, reason=self._models.error)
+            await self._models.check_complete(model, force=force)
             await self._models.become(description.answering(model))
 
     async def _load(self, target: ModelVectors, share: float) -> None:
         """The way to two models, in the background: a model takes its time."""
         try:
-            await self._models.loaded.get(target)
+            await self._models.prepare(target)
             async with self._changes.lock:
                 await self._models.catch_up()
                 await self._models.drop()  # what a migration before has left; the target may be among it
-                description = self._models.description
+                description = self._models.state.description
                 _check_alone(description, target)
                 served = description.served
                 if description.migration is None and served.vector == target.vector:
@@ -202,24 +195,23 @@ class Migration:
                     served = served.model_copy(update={"checkpoint": str(self._home.path.resolve())})
                 moving = Move(source=description.migration.source if description.migration else served, target=target)
                 await self._models.become(description.model_copy(update={"migration": moving, "checkpoint": None}))
-                for loaded in self._models.loaded.all:
-                    loaded.back_fill.share = share
+                self._set_share(share)
         except Exception as error:  # whatever a library raises: nobody waits for this task
             self._error = str(error) or type(error).__name__
             logger.exception("the migration has not begun")
-            await self._models.release()
+            await self._models.abandon()
 
     async def _end(self, *, switched: bool) -> None:
         """From the second step on no note gets a vector of the other model; what is missing by then is filled in before the third."""
         await self._models.catch_up()
         move = self._underway()
-        if self._models.description.switched != switched:
+        if self._models.state.description.switched != switched:
             wrong = (
                 "does not answer yet: switch first, or cancel" if switched else "answers already: roll back first, or finish"
             )
             raise MigrationConflict(f"the new model {wrong}")
         keep, drop = (move.target, move.source) if switched else (move.source, move.target)
-        await self._models.complete(keep)
+        await self._models.complete()
         await self._models.become(
             Description(vector=keep.vector, dimensions=keep.dimensions, checkpoint=keep.checkpoint, dropping=drop.vector)
         )
@@ -231,18 +223,18 @@ class Migration:
         tried: Description | None = None
         pause = again = 0.0
         while True:
-            await asyncio.sleep(index_models.FOLLOW_SECONDS)
+            await asyncio.sleep(model_manager.FOLLOW_SECONDS)
             try:
                 async with self._changes.lock:  # read in here: what was read before a change of this process must not undo it
                     description = await self._index.describe()
-                    if description == self._models.description and not self._models.incomplete:
+                    if description == self._models.state.description and not self._models.state.incomplete:
                         continue
                     if description != tried:
-                        pause = index_models.FOLLOW_SECONDS
+                        pause = model_manager.FOLLOW_SECONDS
                     elif clock() < again:
                         continue
                     tried, again, pause = description, clock() + pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
-                    await self._models.follow_to(description)
+                    await self._models.follow(description)
                     await self._models.drop()
             except ServiceError as error:
                 logger.warning(_NOT_FOLLOWED, extra={"reason": error.detail})

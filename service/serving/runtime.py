@@ -11,7 +11,7 @@ from notellm.hashtags import HashtagRules
 from service.engines import Engine
 from service.errors import StartupError
 from service.index import NoteIndex, open_index
-from service.notes import NoteArchive, NoteService
+from service.notes import NoteArchive
 from service.observability import Liveness, Metrics, Readiness
 from service.security import KeyFile
 from service.serving.migration import Migration
@@ -39,16 +39,6 @@ class Runtime:
     def served(self) -> ServedModel:
         """The model that answers."""
         return self.migration.served
-
-    @property
-    def notes(self) -> NoteService:
-        """What it does with notes."""
-        return self.served.notes
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """Where it comes from."""
-        return self.served.checkpoint
 
     @property
     def engine(self) -> Engine:

@@ -1,15 +1,14 @@
-"""`SerialChanges`: changes of a state that must not overtake each other, nor stop half way."""
+"""`SerialChanges`: changes of a state that must not overtake each other, nor stop half way. `cancel`: ends tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 
 class SerialChanges:
-    """One after another, and each to its end also where the request that asked for it is given up.
+    """Makes changes one after another, and each to its end, even if the request that asked for it is given up.
 
     Attributes:
-        lock: is held by the one that is being made; whatever else reads or changes the state may hold it, too.
+        lock: held while a change is made. Other code that reads or changes the state may hold it, too.
     """
 
     def __init__(self) -> None:
@@ -29,19 +28,24 @@ class SerialChanges:
         await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Gives up those that are being made."""
-        for task in tuple(self._running):
-            await cancel(task)
+        """Gives up the change that is being made and those that wait for their turn."""
+        await cancel(*self._running)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # the request that it was for may be gone
+            task.exception()  # if its request is gone, nobody else retrieves it, and asyncio would log the full traceback
 
 
-async def cancel(task: asyncio.Task[None] | None) -> None:
-    """Ends a task, and waits until it has ended."""
-    if task is not None:
+async def cancel(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancels tasks and waits until all of them have ended. An exception that a task raises stays in the task.
+
+    Raises:
+        asyncio.CancelledError: the caller itself was cancelled while it waited; the tasks go on ending.
+    """
+    # Awaiting a task would raise its `CancelledError`, which the caller could not tell from its own.
+    ending = [task for task in tasks if task is not None]
+    for task in ending:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    if ending:
+        await asyncio.wait(ending)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
@@ -29,6 +29,10 @@ class ServedModel:
     archive: NoteArchive
     liveness: Liveness
     hashtags: int
+
+    def with_dual_writes(self, other: "ServedModel") -> "ServedModel":
+        """The same model during a migration: what it stores gets the other model's vectors as well."""
+        return replace(self, notes=self.notes.with_dual_writes(other.notes))
 
 
 class ModelOpener:

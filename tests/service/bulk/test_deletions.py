@@ -27,7 +27,7 @@ async def store(service: ServiceClient, notes: list[Json]) -> list[str]:
 
 async def forget(runtime: Runtime, *numbers: int) -> None:
     for number in numbers:
-        await runtime.notes.delete(f"n{number}")
+        await runtime.served.notes.delete(f"n{number}")
 
 
 async def run(path: Path, job: Job[Item]) -> Counter[str]:

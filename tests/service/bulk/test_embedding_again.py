@@ -53,7 +53,7 @@ async def backup(service: ServiceClient, tmp_path: Path) -> Path:
 async def test_what_may_be_newer_is_kept(backup: Path, other: ServiceClient, other_runtime: Runtime) -> None:
     await store(other, [note(1, version=3, title="newer"), note(2, title="unversioned"), note(3, version=1, title="older")])
     await store(other, [note(4, version=2), note(5, title="unversioned too"), note(6)])
-    await other_runtime.notes.delete("n4")
+    await other_runtime.served.notes.delete("n4")
     before = embedded(other_runtime)
     counts = await run(backup, EmbedJob(other, read_header(backup).vector_name))
     assert counts == {"stored": 2, "kept": 4, "unchanged": 1}

@@ -38,8 +38,8 @@ async def test_every_thread_that_computes_ends_but_the_one_that_embeds(
     async with open_service(settings_for()) as running:
         note = NoteText(title="Cold brew tastes sour")
         for _ in range(2):
-            await running.notes.embed_texts([note])
-            await running.notes.suggest([note], 2, category=True)
+            await running.served.notes.embed_texts([note])
+            await running.served.notes.suggest([note], 2, category=True)
         embedding = threads.pop("embed")
         assert {"__init__", "generate"} <= set(threads)
         for thread in threads.values():

@@ -124,9 +124,9 @@ async def test_vectors_that_are_not_finite_are_not_stored(client: httpx.AsyncCli
 async def test_stored_notes_survive_a_restart(settings_for: Callable[..., Settings]) -> None:
     notes = [Note.model_validate(note) for note in NOTES]
     async with open_service(settings_for()) as first:
-        stored = await first.notes.store(notes)
+        stored = await first.served.notes.store(notes)
     async with open_service(settings_for()) as second:
-        again = await second.notes.store(notes)
+        again = await second.served.notes.store(notes)
     assert {result.status for result in again} == {"unchanged"}
     for before, after in zip(stored, again, strict=True):
         assert before.vector is not None
@@ -136,7 +136,7 @@ async def test_stored_notes_survive_a_restart(settings_for: Callable[..., Settin
 
 async def test_leaving_finishes_accepted_work(settings_for: Callable[..., Settings]) -> None:
     async with open_service(settings_for()) as running:
-        waiting = asyncio.create_task(running.notes.embed_texts([Note.model_validate(note) for note in NOTES]))
+        waiting = asyncio.create_task(running.served.notes.embed_texts([Note.model_validate(note) for note in NOTES]))
         await asyncio.sleep(0)
         while not running.metrics.queue_tokens.labels("embed")._value.get() and not waiting.done():
             await asyncio.sleep(0.001)

@@ -17,7 +17,7 @@ from service.http import create_app
 from service.index.server.calls import FAILURES, REST_SECONDS
 from service.index.server.connection import ServerAddress, connect
 from service.observability.readiness import INDEX_FAILS
-from service.serving import index_models, open_service
+from service.serving import model_manager, open_service
 from service.settings import Settings
 from tests.proxy import TcpProxy
 from tests.qdrant import QdrantStandIn
@@ -119,7 +119,7 @@ async def test_the_server_refuses_connections(service: Service) -> None:
 
 @pytest.fixture
 def _looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr(model_manager, "FOLLOW_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("_looked_at_often")

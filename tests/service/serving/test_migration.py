@@ -149,9 +149,9 @@ async def test_what_was_stored_by_one_model_only_has_both_vectors_before_the_oth
 ) -> None:
     await start(client, next_path)
     await reach(client, "filled")
-    for loaded in runtime.migration._models.loaded.all:
-        await loaded.stop_filling()
-        monkeypatch.setattr(loaded, "start_filling", lambda: None)  # it rests for up to a minute when it is complete
+    for loaded in runtime.migration._models.state.loaded:
+        await loaded.back_fill.stop()
+        monkeypatch.setattr(loaded.back_fill, "start", lambda: None)  # it rests for up to a minute when it is complete
     with monkeypatch.context() as patch:
         patch.setattr(NoteService, "vectors", _failing)
         await embed(client, NOTES)

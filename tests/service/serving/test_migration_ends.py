@@ -13,8 +13,8 @@ from notellm import Note
 from service.errors import IndexUnavailable, ModelFailed
 from service.index import Description, EdgeIndex, ModelVectors
 from service.notes import NoteService
-from service.serving import index_models
-from service.serving.loaded import Loaded, LoadedModels
+from service.serving import model_manager
+from service.serving.loaded_model import LoadedModel, ModelLoader
 from service.serving.runtime import Runtime
 from service.settings import Settings
 from tests.clock import until
@@ -62,7 +62,7 @@ async def test_finishing_waits_for_notes_that_have_no_other_vector(
 async def test_a_kill_before_the_drop_leaves_no_note_without_a_vector(
     settings_for: Make, next_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 0.1)
+    monkeypatch.setattr(model_manager, "FOLLOW_SECONDS", 0.1)
     async with serving(settings_for()) as (runtime, client):
         await start(client, next_path)
         await reach(client, "filled")
@@ -119,7 +119,7 @@ async def test_a_drop_that_failed_does_not_take_the_vectors_of_the_next_migratio
 async def test_a_drop_that_failed_is_tried_again(
     settings_for: Make, next_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 0.1)
+    monkeypatch.setattr(model_manager, "FOLLOW_SECONDS", 0.1)
     dropped, drop = 0, EdgeIndex.drop
 
     async def away_once(self: EdgeIndex, name: str) -> None:
@@ -144,15 +144,14 @@ async def test_one_model_at_a_time_is_loaded(
 ) -> None:
     third = tmp_path / "third"
     InitialCheckpoint(base=str(tiny_base), output=third, name="third", dim=8, categories=("a", "b")).make()
-    loading, go_on, get = asyncio.Event(), asyncio.Event(), LoadedModels.get
+    loading, go_on, load = asyncio.Event(), asyncio.Event(), ModelLoader.load
 
-    async def held(self: LoadedModels, model: ModelVectors) -> Loaded:
-        if model.vector.startswith("next"):
-            loading.set()
-            await go_on.wait()
-        return await get(self, model)
+    async def held(self: ModelLoader, model: ModelVectors) -> LoadedModel:
+        loading.set()
+        await go_on.wait()
+        return await load(self, model)
 
-    monkeypatch.setattr(LoadedModels, "get", held)
+    monkeypatch.setattr(ModelLoader, "load", held)
     await start(client, next_path)
     await loading.wait()
     refused = await client.post("/admin/migration", json={"checkpoint": str(third)})

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from notellm.checkpoint import Checkpoint, vector_name_of
-from service.serving import index_models, migration
+from service.serving import migration, model_manager
 from service.settings import Settings
 from tests.clock import PATIENCE_SECONDS, until
 from tests.qdrant import QdrantStandIn
@@ -24,7 +24,7 @@ Make = Callable[..., Settings]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 0.1)
+    monkeypatch.setattr(model_manager, "FOLLOW_SECONDS", 0.1)
 
 
 @pytest_asyncio.fixture
@@ -132,8 +132,8 @@ async def test_a_model_is_tried_ever_more_seldom(
     time = OwnTime(pauses=40)
     own = {"sleep": time.sleep, "get_running_loop": time.get_running_loop}
     monkeypatch.setattr(migration, "asyncio", SimpleNamespace(**vars(asyncio) | own))
-    monkeypatch.setattr(index_models, "FOLLOW_SECONDS", 1.0)
-    with caplog.at_level(logging.WARNING, "service.serving.index_models"):
+    monkeypatch.setattr(model_manager, "FOLLOW_SECONDS", 1.0)
+    with caplog.at_level(logging.WARNING, "service.serving.model_manager"):
         async with serving(settings), asyncio.timeout(PATIENCE_SECONDS):
             await time.over.wait()
     tried = [record for record in caplog.records if record.message == "the migration does not go on here"]

@@ -90,3 +90,21 @@ async def test_an_engine_that_is_gone_says_so_and_no_note_is_blamed(batcher: Bat
     await asyncio.sleep(0.05)
     engine.running["c"].set()
     assert await asked == ["C"]
+
+
+async def test_a_lane_that_is_cancelled_with_its_request_ends(engine: Engine) -> None:
+    """As all tasks are when an event loop is closed. A lane that went on would be waited for for ever."""
+    batcher = Batcher[str, str](
+        "test", engine.run, metrics=Metrics(), health=ForwardHealth(60), turn=asyncio.Semaphore(1), abandons=True,
+        max_batch_tokens=10, max_batch_size=1, max_queue_tokens=100,
+    )  # fmt: skip
+    batcher.start()
+    request = asyncio.create_task(batcher.submit([("a", 1)]))
+    while "a" not in engine.running:
+        await asyncio.sleep(0)
+    (lane,) = batcher._tasks
+    request.cancel()
+    lane.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert lane.cancelled()
