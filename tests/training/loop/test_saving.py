@@ -103,7 +103,7 @@ def test_an_export_that_failed_is_made_up_for(
 def test_an_old_adapter_is_noticed_before_hours_of_training(run_config: Config, tmp_path: Path) -> None:
     (tmp_path / "run" / "adapter").mkdir(parents=True)
     (tmp_path / "run" / "adapter" / "facts.json").touch()
-    with pytest.raises(CheckpointError, match="adapter: exists already"):
+    with pytest.raises(CheckpointError, match="adapter: already exists"):
         train(run_config(method={"kind": "lora", "rank": 4}), tmp_path / "run")
     assert not (tmp_path / "run" / "log.jsonl").exists()
 

@@ -165,6 +165,6 @@ def test_the_command_line(tiny_base: Path, tmp_path: Path) -> None:
     assert Checkpoint.open(tmp_path / "out").manifest.prompt.version == "paper-zh"
     again = run("init-checkpoint", tmp_path / "out", "--base", tiny_base)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     with pytest.raises(CheckpointError):
         Checkpoint.open(tmp_path / "never")
