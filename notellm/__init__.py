@@ -1,6 +1,6 @@
 """The NoteLLM model: notes, prompts, checkpoints and the custom forward pass, shared by training and service.
 
-A name is imported when it is used: torch takes seconds, and a command that only asks a service need not wait for it.
+Each name is imported on first use: torch takes seconds to import, and a command that only calls a service does not need it.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-"""`Checkpoint`: the directory that training hands to the service, and the only thing they exchange.
+"""`Checkpoint`: the directory that training writes and the service reads. The two exchange nothing else.
 
 It is a plain Hugging Face LLaMA directory in the sentence-transformers layout (Transformer, last-token Pooling, Dense,
 Normalize), so other engines load it too, plus `notellm.json`, which says how to use it and holds a digest of every file.
-Only safetensors are read, never pickle, never code. docs/checkpoint.md describes the format.
+Weights are read from safetensors only; pickles and code are never loaded. docs/checkpoint.md describes the format.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ MANIFEST = "notellm.json"
 DENSE = "2_Dense"
 FORMAT_VERSION = 1
 ARCHITECTURE = "LlamaForCausalLM"
-# Files that may lie beside the listed ones: nothing reads them. Anything else could change how the model loads.
+# Files that need not be listed, because nothing reads them. Any other unlisted file could change how the model loads.
 _HARMLESS = ("README.md", "LICENSE", "NOTICE", ".gitattributes", ".gitignore")
-# Two loads at a time in one process get into each other's way in transformers: one misses weights that are tied.
+# transformers cannot load two models at the same time in one process: one of them misses its tied weights.
 _LOADING = threading.Lock()
 
 
-# One line, without space at its ends: it is generated token by token up to the end of the line.
+# One line without leading or trailing space: the model generates it token by token up to the end of the line.
 Category = Annotated[str, Field(pattern=r"^\S(?:[^\r\n]*\S)?$", max_length=200)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -71,19 +71,19 @@ class Manifest(BaseModel):
     hashtag_vocabulary: tuple[str, ...] = Field(default=(), description="Hashtags seen in the data, most frequent first.")
     data_fingerprint: str | None = Field(default=None, description="SHA-256 of the notes that the checkpoint was made with.")
     metrics: dict[str, float] = Field(default_factory=dict)
-    files: dict[str, FileDigest] = Field(description="Every file of the directory but this one.")
-    digest: str = Field(default="", description="SHA-256 of this file's other fields: an edit by hand is noticed.")
+    files: dict[str, FileDigest] = Field(description="Every file of the directory except this one.")
+    digest: str = Field(default="", description="SHA-256 of this file's other fields, so that edits by hand are noticed.")
 
 
 def manifest_digest(content: dict[str, object]) -> str:
-    """SHA-256 (hex) of the fields of a `notellm.json`, its own digest left out."""
+    """SHA-256 (hex) of the fields of a `notellm.json`, except the digest itself."""
     sealed = {name: value for name, value in content.items() if name != "digest"}
     return hashlib.sha256(json.dumps(sealed, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint directory that was found to be whole. Make one with `Checkpoint.open`."""
+    """A checkpoint directory whose files were checked. Get one with `Checkpoint.open`."""
 
     path: Path
     manifest: Manifest
@@ -97,7 +97,7 @@ class Checkpoint:
             verify: `sha256` reads every byte; `size` only compares sizes, for huge models on trusted disks.
 
         Raises:
-            CheckpointError: names the file that is missing, truncated, edited or unexpected, and what to do.
+            CheckpointError: a file is missing, truncated, edited or unexpected. The message names it and says what to do.
         """
         root = Path(path)
         if not root.is_dir():
@@ -109,22 +109,22 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that differ between any two checkpoints with different content."""
+        """16 hex digits that identify the content of the checkpoint."""
         return self.manifest.digest[:16]
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, checked to hold `[EMB]` under its id and to pad with a token of its own."""
+        """The tokenizer. It is checked: `[EMB]` has the listed id, and the pad token is not the eos token."""
         path = self.path / "tokenizer.json"
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # whatever the library raises, the user needs the file's name
             raise CheckpointError(path, f"cannot be loaded as a tokenizer: {error}") from error
         token, token_id = self.manifest.emb_token, self.manifest.emb_token_id
-        if tokenizer.get_vocab().get(token) != token_id:  # an unknown token would be converted to that of unknown ones
+        if tokenizer.get_vocab().get(token) != token_id:  # convert_tokens_to_ids would give the id of the unknown token
             raise CheckpointError(path, f"{token} does not have the id {token_id} that {MANIFEST} gives it")
         if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-            raise CheckpointError(path, "needs a pad token that is not its eos token, or generation learns never to stop")
+            raise CheckpointError(path, "needs a pad token that differs from its eos token, or the model never learns to stop")
         loaded: PreTrainedTokenizerBase = tokenizer
         return loaded
 
@@ -139,7 +139,7 @@ class Checkpoint:
         """The model in evaluation mode.
 
         Raises:
-            CheckpointError: the weights do not fit the configuration.
+            CheckpointError: the weights do not match the configuration.
         """
         try:
             with _LOADING:
@@ -151,15 +151,15 @@ class Checkpoint:
         causal_lm, report = loaded
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if names := sorted(map(str, report[problem])):
-                raise CheckpointError(self.path, f"the weights do not fit config.json: {problem} {', '.join(names[:5])}")
+                raise CheckpointError(self.path, f"the weights do not match config.json: {problem} {', '.join(names[:5])}")
         model = NoteLLM(causal_lm, self.load_projection())
         return model.to(device).eval().requires_grad_(requires_grad=False)
 
     def load_projection(self) -> nn.Linear:
-        """The projection alone, in float32, for engines that load the layers themselves.
+        """Only the projection, in float32, for engines that load the layers themselves.
 
         Raises:
-            CheckpointError: it does not fit the manifest.
+            CheckpointError: it does not match the manifest.
         """
         path = self.path / DENSE / "model.safetensors"
         hidden, dimensions = self.manifest.hidden_size, self.manifest.dimensions
@@ -171,7 +171,7 @@ class Checkpoint:
         try:
             projection.load_state_dict(state)
         except RuntimeError as error:
-            raise CheckpointError(path, f"is not a projection from {hidden} to {dimensions} values: {error}") from error
+            raise CheckpointError(path, f"does not project from {hidden} to {dimensions} values: {error}") from error
         return projection
 
     def _verify_files(self, verify: Literal["sha256", "size"]) -> None:
@@ -179,12 +179,12 @@ class Checkpoint:
         for name, digest in listed.items():
             path = self.path / name
             if not path.is_file():
-                raise CheckpointError(path, f"is missing: copy it again, {MANIFEST} lists it")
+                raise CheckpointError(path, f"is missing but {MANIFEST} lists it: copy it again")
             if (size := path.stat().st_size) != digest.size:
                 raise CheckpointError(path, f"has {size:,} bytes instead of {digest.size:,}: copy it again")
             if verify == "sha256" and FileDigest.of(path) != digest:
                 raise CheckpointError(
-                    path, f"was changed after the checkpoint was written: copy it again (SHA-256 of {MANIFEST})"
+                    path, f"was changed after the checkpoint was written (SHA-256 differs from {MANIFEST}): copy it again"
                 )
         for path in self.path.rglob("*"):
             name = path.relative_to(self.path).as_posix()
@@ -197,10 +197,10 @@ class Checkpoint:
         if config.get("architectures") != [ARCHITECTURE]:
             raise CheckpointError(path, f"is for {config.get('architectures')}: only {ARCHITECTURE} is supported")
         if "auto_map" in config:
-            raise CheckpointError(path, "asks to run code of its own (auto_map): that is never done")
+            raise CheckpointError(path, "asks to run its own code (auto_map): that is never allowed")
         if config.get("hidden_size") != self.manifest.hidden_size:
             raise CheckpointError(
-                path, f"hidden_size {config.get('hidden_size')} is not {self.manifest.hidden_size} of {MANIFEST}"
+                path, f"hidden_size is {config.get('hidden_size')}, but {MANIFEST} says {self.manifest.hidden_size}"
             )
 
 
@@ -230,7 +230,7 @@ def _read_manifest(root: Path) -> Manifest:
         where = ".".join(map(str, first["loc"]))
         raise CheckpointError(path, f"field {where}: {first['msg']}") from error
     if manifest.digest != manifest_digest(content):
-        raise CheckpointError(path, "was edited after the checkpoint was written: write it with `notellm-train` instead")
+        raise CheckpointError(path, "was edited by hand: copy the original, or write the checkpoint again with `notellm-train`")
     for name in manifest.files:
         if (
             PurePosixPath(name).is_absolute()
@@ -238,11 +238,11 @@ def _read_manifest(root: Path) -> Manifest:
             or not name.endswith((".json", ".safetensors"))
         ):
             raise CheckpointError(
-                path, f"lists {name!r}: only .json and .safetensors files inside the directory may be part of it"
+                path, f"lists {name!r}: a checkpoint may contain only .json and .safetensors files inside its directory"
             )
     return manifest
 
 
 def vector_name_of(checkpoint: Checkpoint) -> str:
-    """The name of a checkpoint's vectors in an index: only equal names can be compared."""
+    """The name of a checkpoint's vectors in an index. Only vectors with the same name can be compared."""
     return f"{checkpoint.manifest.name}-{checkpoint.fingerprint}"

@@ -17,21 +17,22 @@ logger = logging.getLogger(__name__)
 
 # Largest difference of any component of a unit vector from the plain one-note forward pass, in float32.
 TOLERANCE = 1e-5
-# Beyond it, vectors are another model's. Half precision differs by rounding alone, and by more than float32.
-_ANOTHER_MODEL = {torch.float32: 1e-3}
-_ANOTHER_MODEL_ROUNDED = 0.1
-# Tokens of a lane from which one thread by itself is as fast as all of them together on one pass, unless the lane with the most
-# has so much more than the others that they wait for it.
+# A larger difference means that the fast pass computes a different model. Rounding in half precision alone differs by more than
+# the limit for float32.
+_MAX_DIFFERENCE = {torch.float32: 1e-3}
+_MAX_DIFFERENCE_HALF_PRECISION = 0.1
+# Lanes pay off from this many tokens per lane, unless the largest batch exceeds the mean batch by this factor: then the other
+# lanes wait for it.
 _LANE_TOKENS = 256
 _UNEVEN = 1.12
 
 
 class CompressingModel(Protocol):
-    """What the encoder needs: `NoteLLM`, or the same weights in another engine's hands."""
+    """What the encoder needs: `NoteLLM`, or an engine that holds the same weights."""
 
     @property
     def layers(self) -> Layers[Any]:
-        """The layers."""
+        """The layers, for the custom forward pass."""
         ...
 
     @property
@@ -47,18 +48,18 @@ class CompressingModel(Protocol):
 class NoteEncoder:
     """Embeds prompts that share a prefix, whose keys and values are computed once.
 
-    Batches are cut by tokens after sorting by length and run without padding and without the language-model head. A vector
-    does not depend on what else is in its batch beyond `TOLERANCE`. Safe to use from several threads. On a CPU all of torch's
-    threads compute a small batch together; of more tokens, each computes a pass of its own (`Lanes`).
+    Prompts are sorted by length and cut into batches by their number of tokens. A batch runs without padding and without the
+    language-model head. The other prompts of a batch change a vector by at most `TOLERANCE`. Safe to use from several threads.
+    On a CPU, all of torch's threads work together on a small batch; with more tokens, each thread runs its own pass (`Lanes`).
 
-    A `NoteLLM` is asked for two vectors by its own plain forward pass first: where the fast one gives others (a variant of LLaMA
-    that it does not know), the plain one is used from then on, with a warning.
+    For a `NoteLLM`, the constructor first computes two vectors with the model's own plain forward pass. If the fast pass gives
+    different ones (for a LLaMA variant that it does not know), it logs a warning and the encoder uses the plain pass.
 
     Args:
         model: shared, not copied; it can generate at the same time.
         prefix_ids: what every prompt starts with, `NotePrompt.embedding_prefix`.
-        max_batch_tokens: tokens of one forward pass, prefix not counted.
-        lanes: false leaves all threads to all passes.
+        max_batch_tokens: most tokens of one forward pass, without the prefix.
+        lanes: false makes all threads work together on every pass.
     """
 
     @torch.inference_mode()
@@ -72,7 +73,7 @@ class NoteEncoder:
         self._device = layers.device
         self._states: Callable[[Pack], Tensor] = PackedForward(layers, read_prefix(layers, self._prefix_ids).prefix)
         if isinstance(model, NoteLLM) and not self._agrees_with_plain(model):
-            logger.warning("the packed forward pass does not give this model's vectors: the plain one is used, which is slower")
+            logger.warning("the packed forward pass gives wrong vectors for this model: using the plain one, which is slower")
             self._states = PlainForward(model.causal_lm.model, self._prefix_ids)
         threads = torch.get_num_threads()
         self._lanes = Lanes(threads) if self._device.type == "cpu" and threads > 1 and self.packed and lanes else None
@@ -92,14 +93,14 @@ class NoteEncoder:
         """Embeds prompts.
 
         Args:
-            prompts: token ids as from `NotePrompt.embedding`.
-            normalize: false leaves out the division by the length, to fit a projection.
+            prompts: token ids from `NotePrompt.embedding`.
+            normalize: false returns vectors of any length, which fitting a projection needs.
 
         Returns:
             Unit vectors in the order of the prompts, (prompts, dimensions).
 
         Raises:
-            PromptError: a prompt does not start with the shared prefix, or ends with it.
+            PromptError: a prompt does not start with the shared prefix, or contains nothing else.
         """
         rests = [self._after_prefix(index, prompt) for index, prompt in enumerate(prompts)]
         vectors = np.empty((len(prompts), self.dimensions), dtype=np.float32)
@@ -108,11 +109,11 @@ class NoteEncoder:
         def embed(batch: Sequence[int]) -> Tensor:
             return self._embed([rests[index] for index in batch], normalize=normalize)
 
-        if self._lanes and (batches := _worth_lanes(lengths, self._max_batch_tokens, self._lanes.count)):
+        if self._lanes and (batches := _lane_batches(lengths, self._max_batch_tokens, self._lanes.count)):
             found = self._lanes.map(embed, batches)
         else:
             batches = list(token_batches(lengths, self._max_batch_tokens))
-            # All are begun before the first is fetched: a GPU computes one while the next is packed.
+            # Start all batches before fetching the first result: a GPU computes one while the CPU packs the next.
             found = [embed(batch) for batch in batches]
         for batch, embedded in zip(batches, found, strict=True):
             vectors[batch] = embedded.cpu().numpy()
@@ -125,18 +126,18 @@ class NoteEncoder:
     def _after_prefix(self, index: int, prompt: Sequence[int]) -> Sequence[int]:
         length = len(self._prefix_ids)
         if list(prompt[:length]) != self._prefix_ids or len(prompt) == length:
-            raise PromptError(f"prompt {index} does not continue the {length} ids of the shared prefix")
+            raise PromptError(f"prompt {index} must start with the {length} ids of the shared prefix and continue after them")
         return prompt[length:]
 
     def _agrees_with_plain(self, model: NoteLLM) -> bool:
         probes = [self._prefix_ids[:1], self._prefix_ids[-3:]]
         plain = torch.stack([model(torch.tensor([*self._prefix_ids, *ids], device=self._device)) for ids in probes])
         difference = float((self._embed(probes, normalize=True) - plain).abs().max())
-        return difference <= _ANOTHER_MODEL.get(model.causal_lm.dtype, _ANOTHER_MODEL_ROUNDED)
+        return difference <= _MAX_DIFFERENCE.get(model.causal_lm.dtype, _MAX_DIFFERENCE_HALF_PRECISION)
 
 
-def _worth_lanes(lengths: Sequence[int], max_tokens: int, lanes: int) -> list[list[int]]:
-    """Batches to compute side by side; none where all threads had better compute one after another together."""
+def _lane_batches(lengths: Sequence[int], max_tokens: int, lanes: int) -> list[list[int]]:
+    """Batches to compute side by side; empty if it is faster that all threads compute one batch after another together."""
     total = sum(lengths)
     if total < lanes * _LANE_TOKENS:
         return []

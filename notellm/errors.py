@@ -2,16 +2,16 @@
 
 NoteLLMError
 ├── NoteError            a note breaks a rule (also a ValueError, so pydantic reports it with its field)
-├── TokenizerError       a tokenizer cannot keep user text apart from control tokens
-├── PromptError          token ids do not form the prompt they are meant to be
-└── CheckpointError      a checkpoint directory is missing, damaged, edited, or not of this format
+├── TokenizerError       a tokenizer turns text that users typed into control tokens
+├── PromptError          token ids do not form the prompt that they should form
+└── CheckpointError      a checkpoint directory is missing, damaged, edited or in another format
 """
 
 from pathlib import Path
 
 
 class NoteLLMError(Exception):
-    """Base of every error the package raises on purpose."""
+    """Base of every error that this package raises on purpose."""
 
 
 class NoteError(NoteLLMError, ValueError):
@@ -23,15 +23,15 @@ class TokenizerError(NoteLLMError):
 
 
 class PromptError(NoteLLMError, ValueError):
-    """Token ids do not form the prompt that the caller claims."""
+    """Token ids do not form the prompt that they should form."""
 
 
 class CheckpointError(NoteLLMError):
     """A checkpoint directory cannot be used.
 
     Attributes:
-        path: the file or directory at fault.
-        reason: what is wrong with it and what to do.
+        path: the file or directory with the problem.
+        reason: what is wrong with it and what to do about it.
     """
 
     def __init__(self, path: Path | str, reason: str) -> None:

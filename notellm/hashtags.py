@@ -1,4 +1,4 @@
-"""What a good hashtag list is: the cleaning that every engine's output and every evaluation goes through."""
+"""What a good hashtag list is. Every engine's output and every evaluation uses this cleaning."""
 
 import math
 import re
@@ -13,17 +13,17 @@ MAX_WORDS = 4
 MAX_CHARS = 40
 
 _WORD = r"[\p{L}\p{M}\p{N}+#&'’-]{1,24}"
-# Untrained models quote what they list, and count when they may start with a digit.
+# Untrained models put quotes around hashtags, and number them if they may start with a digit.
 _HASHTAG = rf"\"?\p{{L}}(?:{_WORD})?(?: {_WORD}){{0,{MAX_WORDS - 1}}}\"?"
 
 _SEPARATOR = regex.compile(r"[,，、;；|/\n]+|(?<!\w)[#＃]|\s[-–—*•·]\s|(?<=^|\s)\d{1,2}[.)]\s|\.(?=\s|$)|。")
 _EDGES = regex.compile(r"^[\p{White_Space}\p{P}\p{C}]+|[[\p{White_Space}\p{P}\p{C}]--[#]]+$", regex.V1)
-# What a cut or a comma leaves at the ends of an English item.
+# Words that a cut or a comma leaves at the ends of an English item.
 _LEADING_WORDS = regex.compile(r"^(?:(?:and|or|the|a|an)\s+)+", regex.IGNORECASE)
 _TRAILING_WORDS = regex.compile(r"(?:\s+(?:and|or|the|a|an|of|to|in|on|for|with|by|from|is|are))+$", regex.IGNORECASE)
 _LONE_LETTER = regex.compile(r"[A-Za-z]")
 _HAS_LETTER = regex.compile(r"[\p{L}\p{Extended_Pictographic}]")
-# A model that has nothing to say goes on with the prompt.
+# A model that has nothing to suggest repeats words of the prompt.
 _PROMPT_WORDS = frozenset(
     map(
         hashtag_key,
@@ -47,7 +47,7 @@ _PROMPT_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class GeneratedPiece:
-    """A generated token: the text it adds and its probability."""
+    """A generated token: the text that it adds, and its probability."""
 
     text: str
     probability: float
@@ -57,7 +57,8 @@ class GeneratedPiece:
 class HashtagSuggestion:
     """A clean hashtag and its confidence.
 
-    Written in a list: the geometric mean of the probabilities of its tokens. Ranked: the probability of the whole hashtag.
+    For a hashtag of a generated list, confidence is the geometric mean of the probabilities of its tokens. For a ranked hashtag, it
+    is the probability of the whole hashtag.
     """
 
     hashtag: str
@@ -66,11 +67,11 @@ class HashtagSuggestion:
 
 @dataclass(frozen=True)
 class HashtagRules:
-    """What a platform does not want to be suggested, clean as it may be.
+    """Which clean hashtags a platform does not want to suggest.
 
     Attributes:
-        blocked: the `hashtag_key` of hashtags that never are.
-        min_confidence: below it none is.
+        blocked: the `hashtag_key` of each hashtag that is never suggested.
+        min_confidence: less confident hashtags are dropped.
     """
 
     blocked: frozenset[str] = frozenset()
@@ -78,44 +79,48 @@ class HashtagRules:
 
     @classmethod
     def of(cls, blocked: Iterable[str], min_confidence: float = 0.0) -> "HashtagRules":
-        """Rules that block hashtags in any spelling; what is no hashtag blocks nothing."""
+        """Rules that block hashtags in any spelling; text that is not a hashtag blocks nothing."""
         return cls(frozenset(filter(None, (hashtag_key(clean_hashtag(tag)) for tag in blocked))), min_confidence)
 
     def allows(self, hashtag: str) -> bool:
-        """Whether a hashtag may be suggested at all."""
+        """Whether a hashtag is allowed, whatever its confidence."""
         return hashtag_key(hashtag) not in self.blocked
 
     def apply(self, suggestions: Iterable[HashtagSuggestion]) -> list[HashtagSuggestion]:
-        """Those that may be suggested, in their order; none is a valid answer."""
-        return [one for one in suggestions if one.confidence >= self.min_confidence and self.allows(one.hashtag)]
+        """The suggestions that are allowed, in the given order; an empty list is a valid answer."""
+        return [
+            suggestion
+            for suggestion in suggestions
+            if suggestion.confidence >= self.min_confidence and self.allows(suggestion.hashtag)
+        ]
 
 
 def hashtag_list_pattern(count: int, *, lead: str, separator: str) -> str:
-    """Regular expression of 1 to `count` hashtags, as a prompt's continuation: no quotes, numbering, sentences or empty items.
+    """Regular expression for 1 to `count` hashtags that continue a prompt: no numbering, sentences or empty items.
 
-    The dialect is that of Rust's regex crate, which the structured-output back ends share; nothing in it looks around.
+    It uses the dialect of Rust's regex crate, which structured-output back ends share, and therefore no look-around.
     """
     return f"{lead}{_HASHTAG}(?:{separator}{_HASHTAG}){{0,{count - 1}}}"
 
 
 def choice_pattern(choices: Sequence[str], *, lead: str) -> str:
-    """Regular expression of one of the choices, as a prompt's continuation."""
+    """Regular expression for any one of the choices that continues a prompt."""
     return f"{lead}(?:{'|'.join(re.escape(choice) for choice in choices)})"
 
 
 def clean_hashtag_list(
     pieces: Sequence[GeneratedPiece], *, count: int, exclude: Collection[str] = (), finished: bool = True
 ) -> list[HashtagSuggestion]:
-    """The hashtags of a generated list, in its order.
+    """The hashtags of a generated list, in the order of the list.
 
-    Separators, numbering, quotes and `#` go; so do repetitions, sentences, bare numbers, words of the prompt and what the note
-    has already. An empty list is a valid answer.
+    Removes separators, numbering, quotes and `#`, and drops repetitions, sentences, bare numbers, words of the prompt and the
+    note's own hashtags. An empty list is a valid answer.
 
     Args:
         pieces: the generated line.
         count: most hashtags to return.
-        exclude: hashtags that the note has, in any spelling.
-        finished: false if generation was cut off; the last hashtag is then incomplete and is dropped.
+        exclude: the note's own hashtags, in any spelling.
+        finished: false if generation was cut off: the last hashtag may then be incomplete and is dropped, unless it is the only one.
     """
     spans = list(_spans("".join(piece.text for piece in pieces)))
     if not finished and len(spans) > 1:
@@ -131,19 +136,19 @@ def clean_hashtag_list(
 
 
 def is_clean(tag: str) -> bool:
-    """Whether a hashtag is short enough to be suggested and more than a number or a letter."""
+    """Whether a hashtag is short enough to be suggested, and more than a number or a single letter."""
     short = len(tag) <= MAX_CHARS and len(tag.split()) <= MAX_WORDS
     return bool(short and _HAS_LETTER.search(tag) and not _LONE_LETTER.fullmatch(tag))
 
 
 def _clean(text: str) -> str:
-    """The hashtag in `text`, or nothing when it is no hashtag."""
+    """The hashtag in `text`, or an empty string if there is none."""
     tag = clean_hashtag(_TRAILING_WORDS.sub("", _LEADING_WORDS.sub("", _EDGES.sub("", text))))
     return tag if is_clean(tag) else ""
 
 
 def _spans(text: str) -> Iterator[tuple[int, int, str]]:
-    """Start, end and text of what lies between separators."""
+    """Start, end and text of each item between separators."""
     start = 0
     for separator in _SEPARATOR.finditer(text):
         if text[start : separator.start()].strip():

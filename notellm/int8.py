@@ -1,8 +1,8 @@
-"""`Int8Layers`: the layers of a transformers model with linear weights rounded to 8 bits, for processors that multiply those faster.
+"""`Int8Layers`: the layers of a transformers model with linear weights rounded to 8 bits, for processors that multiply these faster.
 
-Each row of a weight has a scale, and so has each token's row of what it is multiplied with (its largest value), so that a vector does
-not depend on the other notes of its batch. Products are summed up in 32-bit integers, exactly; the rest is float32. The method is
-that of LLM.int8() (arXiv 2208.07339, section 2.1, vector-wise) without its outliers.
+Each row of a weight has its own scale, and so has each token's row of inputs (its largest value), so that a vector does not depend on
+the other notes of its batch. Products are summed exactly, in 32-bit integers; everything else is float32. The method is the
+vector-wise quantization of LLM.int8() (arXiv 2208.07339, section 2.1), without its treatment of outliers.
 """
 
 import time
@@ -16,7 +16,7 @@ from notellm.forward import TransformersLayers, rms_norm, rotate_
 from notellm.model import NoteLLM
 
 LARGEST = 127
-# A row of nothing has no largest value to divide by.
+# A row of zeros is divided by this scale instead of by zero.
 SMALLEST_SCALE = 1e-12
 
 
@@ -34,27 +34,29 @@ class Int8Rows:
 
     @classmethod
     def of(cls, rows: Tensor) -> "Int8Rows":
-        """Rounds float32 rows."""
+        """Rounds float32 rows, (rows, features)."""
         scales = rows.abs().amax(dim=-1, keepdim=True).div_(LARGEST).clamp_min_(SMALLEST_SCALE)
         return cls((rows / scales).round_().to(torch.int8), scales)
 
 
 class Int8Linear:
-    """A linear layer without bias.
+    """A copy of a linear layer without bias, rounded to int8.
 
     Raises:
-        TypeError: the layer has a bias, or is not a plain linear layer.
+        TypeError: the layer has a bias, or it is not a plain `nn.Linear`.
     """
 
     def __init__(self, linear: nn.Module) -> None:
         if type(linear) is not nn.Linear or linear.bias is not None:
-            raise TypeError(f"{type(linear).__name__} layers, or those with a bias, are not rounded to int8")
+            raise TypeError(
+                f"cannot round this {type(linear).__name__} layer to int8: only an nn.Linear without a bias can be rounded"
+            )
         rows = Int8Rows.of(linear.weight.detach().float())
         self._weight: Tensor = rows.values.t()
         self._scales: Tensor = rows.scales.t()
 
     def __call__(self, inputs: Int8Rows) -> Tensor:
-        """(tokens, features out), float32."""
+        """The layer's outputs, (tokens, features out), float32."""
         product: Tensor = torch._int_mm(inputs.values, self._weight)
         return torch.mul(product, inputs.scales).mul_(self._scales)
 
@@ -71,7 +73,7 @@ class _Block:
 
 
 class Int8Layers(TransformersLayers):
-    """`Layers` over rounded copies of the linear weights: a quarter of their memory on top.
+    """`Layers` over rounded copies of the linear weights, which take a quarter of their memory in addition.
 
     Args:
         model: on a CPU, in float32; it is not changed.
@@ -109,7 +111,7 @@ class Int8Layers(TransformersLayers):
 
 
 class Int8NoteLLM:
-    """A `NoteLLM` for `NoteEncoder`, with its linear layers rounded and its projection as it is."""
+    """A `NoteLLM` for `NoteEncoder` whose linear layers are rounded; its projection stays in float32."""
 
     def __init__(self, model: NoteLLM) -> None:
         self.layers = Int8Layers(model)
@@ -122,7 +124,10 @@ class Int8NoteLLM:
 
 
 def times_faster(run: Callable[[], object], than: Callable[[], object], rounds: int = 3) -> float:
-    """How many times faster one is than the other on this processor now: the best of some runs in turn, each warmed up."""
+    """How many times faster `run` is than `than` on this machine now.
+
+    The two run alternately; a first round warms up, and the fastest of the other rounds counts.
+    """
     best = [float("inf"), float("inf")]
     for number in range(rounds + 1):
         for place, call in enumerate((run, than)):

@@ -1,6 +1,6 @@
-"""`lazy_exports`: a package hands on names without importing the modules that define them before somebody uses one.
+"""`lazy_exports`: a package exports names, and imports the module that defines a name only when the name is used.
 
-torch takes seconds to import. `notellm-serve --help`, or a command that only asks a running service, need not wait for it.
+torch takes seconds to import. `notellm-serve --help`, or a command that only calls a running service, does not need it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,8 @@ def lazy_exports(package: str, places: Mapping[str, Sequence[str]]) -> tuple[Cal
 
     Args:
         package: its `__name__`.
-        places: for each module, such as `.note` or `service.index`, the names that the package hands on. Repeat them as imports under
-            `TYPE_CHECKING`, where type checkers and editors look; tests/test_exports.py compares the two.
+        places: for each module, such as `.note` or `service.index`, the names that the package exports from it. Repeat them as imports
+            under `TYPE_CHECKING`, where type checkers and editors look; tests/test_exports.py compares the two.
     """
     modules = {name: module for module, names in places.items() for name in names}
 

@@ -13,14 +13,14 @@ class NoteLLM(nn.Module):
 
     Args:
         causal_lm: any `LlamaForCausalLM`.
-        projection: hidden size → dimensions. A trained one has no bias; a zero-shot one may subtract a mean through it.
+        projection: hidden size → dimensions. A trained one has no bias; the bias of a zero-shot one may subtract a mean.
     """
 
     def __init__(self, causal_lm: LlamaForCausalLM, projection: nn.Linear) -> None:
         super().__init__()
         if projection.in_features != causal_lm.config.hidden_size:
             raise ValueError(
-                f"projection takes {projection.in_features} values, the model gives {causal_lm.config.hidden_size}"
+                f"the projection expects {projection.in_features} values, but the model's hidden size is {causal_lm.config.hidden_size}"
             )
         self.causal_lm = causal_lm
         self.projection = projection
@@ -32,7 +32,7 @@ class NoteLLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         return self.projection.weight.device
 
     @property
@@ -41,12 +41,12 @@ class NoteLLM(nn.Module):
         return TransformersLayers(self.causal_lm.model, self.causal_lm.lm_head)
 
     def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
-        """Last-layer hidden states after the final norm, (..., hidden size) → unit float32 embeddings, (..., dimensions)."""
+        """Projects last-layer hidden states after the final norm, (..., hidden size), to unit float32 embeddings, (..., dimensions)."""
         projected: Tensor = self.projection(hidden.to(self.projection.weight.dtype)).float()
         return functional.normalize(projected, dim=-1) if normalize else projected
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """The embedding of one prompt by a plain forward pass: the reference that every faster way must agree with.
+        """Embeds one prompt with a plain forward pass: the reference that every faster implementation must match.
 
         Args:
             input_ids: (tokens,), ending with the token before `[EMB]`.

@@ -1,4 +1,4 @@
-"""`NoteText`, what the model reads of a note, and `Note`, which adds identity and what the index stores."""
+"""`NoteText`, the part of a note that the model reads, and `Note`, which adds the id and what else the index stores."""
 
 import hashlib
 import json
@@ -25,23 +25,23 @@ _INLINE_HASHTAG = regex.compile(
     rf"(?:(?<![A-Za-z0-9_&/#＃])|(?<=[\w#＃])\G)[#＃](?=[{_TAG_CHARACTER}]*[\p{{L}}\p{{Extended_Pictographic}}])"
     rf"(?P<tag>[{_TAG_CHARACTER}]{{1,{MAX_HASHTAG_CHARS}}}+)(?:\[话题\])?(?:[#＃](?![{_TAG_CHARACTER}]))?"
 )
-# Control characters and invisible separators carry no meaning; joiners (U+200C/D) shape emoji, Persian and Indic words.
+# Control characters and invisible separators carry no meaning. Joiners (U+200C/D) are kept: they shape emoji and Persian and Indic words.
 _INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cs}\u00ad\u200b\u2060\ufeff]--[\n\t]]", regex.V1)
-# Of an emoji there is a form with and one without a variation selector (U+FE0E/F), as the keyboard has it.
+# Keyboards write the same emoji with or without a variation selector (U+FE0E/F).
 _NOT_IN_KEY = regex.compile(r"[[\p{White_Space}\p{C}\p{P}\ufe0e\ufe0f]--[#]]", regex.V1)
 _BLANK = regex.compile(r"[\p{White_Space}\p{C}\u115f\u1160\u2800\u3164]*")
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def clean_text(text: str) -> str:
-    """`text` without control characters and invisible separators, stripped of surrounding white space."""
+    """`text` without control characters, invisible separators and surrounding white space."""
     return str(_INVISIBLE.sub("", text.replace("\r\n", "\n"))).strip()
 
 
 def clean_hashtag(text: str) -> str:
-    """The form in which a hashtag is shown: no `#` markup, single spaces; empty when nothing is left."""
+    """The form in which a hashtag is shown: no `#` markup, single spaces; empty if nothing else is left."""
     tag = " ".join(clean_text(text).split())
-    while tag.startswith(("#", "＃")):  # `# #tag` has one behind the other; cleaning twice must be cleaning once
+    while tag.startswith(("#", "＃")):  # for `# #tag`: cleaning a clean hashtag must not change it
         tag = tag.strip("#＃").removesuffix("[话题]").strip()
     return "" if _BLANK.fullmatch(tag) or not hashtag_key(tag) else tag
 
@@ -52,7 +52,7 @@ def hashtag_key(tag: str) -> str:
 
 
 def unique_hashtags(tags: Iterable[str]) -> tuple[str, ...]:
-    """The hashtags in their first-seen form and order, without empty ones and repetitions."""
+    """The hashtags without repetitions and empty ones, each in the spelling and at the place in which it came first."""
     seen: dict[str, str] = {}
     for tag in map(clean_hashtag, tags):
         if tag:
@@ -61,13 +61,13 @@ def unique_hashtags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def inline_hashtags(text: str) -> tuple[str, ...]:
-    """The hashtags written as `#tag` inside `text`; of more than 100 the first."""
+    """The hashtags written as `#tag` inside `text`; at most the first 100."""
     matches = islice(_INLINE_HASHTAG.finditer(text), 10 * MAX_HASHTAGS)
     return unique_hashtags(match["tag"] for match in matches)[:MAX_HASHTAGS]
 
 
 def without_inline_hashtags(text: str) -> str:
-    """`text` without its `#tag` markup; plain words that happen to equal a hashtag stay."""
+    """`text` without its `#tag` markup. Plain words stay, even if they equal a hashtag."""
     stripped = _INLINE_HASHTAG.sub(" ", text)
     return "\n".join(" ".join(line.split()) for line in stripped.splitlines()).strip()
 
@@ -95,7 +95,7 @@ NoteId = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@-]{0,127}$",
-        description="The platform's own id: a letter or digit, then up to 127 letters, digits or any of `. _ : ~ @ -`.",
+        description="The platform's own id: a letter or digit, then up to 127 letters, digits or characters of `. _ : ~ @ -`.",
         examples=["coffee-1024"],
     ),
 ]
@@ -104,7 +104,7 @@ NoteVersion = Annotated[StrictInt, Field(ge=0, lt=2**53)]
 
 
 class NoteText(BaseModel):
-    """What the model reads of a note. Empty and repeated hashtags are dropped; a note without any text is refused."""
+    """The part of a note that the model reads. Empty and repeated hashtags are dropped; a note without any text is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -123,7 +123,7 @@ class NoteText(BaseModel):
 
     @property
     def all_hashtags(self) -> tuple[str, ...]:
-        """The given hashtags, then those written inline in title and content, 100 in all."""
+        """The given hashtags, then those written inline in title and content; at most 100 in all."""
         inline = (*inline_hashtags(self.title), *inline_hashtags(self.content))
         return unique_hashtags((*self.hashtags, *inline))[:MAX_HASHTAGS] if inline else self.hashtags
 
@@ -139,7 +139,7 @@ class NoteText(BaseModel):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of what the embedding depends on: title, content and hashtags."""
+        """SHA-256 (hex) of title, content and hashtags, on which the embedding depends."""
         return self._hash(self.all_hashtags)
 
     def _hash(self, hashtags: tuple[str, ...]) -> str:
@@ -148,7 +148,7 @@ class NoteText(BaseModel):
 
 
 class Note(NoteText):
-    """A note as the platform knows it."""
+    """A note of the platform."""
 
     id: NoteId
     category: Annotated[str, Field(max_length=200), CleanText, AfterValidator(_not_blank)] | None = Field(

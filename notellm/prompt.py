@@ -1,9 +1,9 @@
 """`NotePrompt`: the only place where a note becomes token ids.
 
-A note is tokenised once (`tokenize`), each field on its own and cut on its own, and every prompt is put together from those
-ids and from literal ids that are computed once. Tokens are joined, never text, so that no merge crosses from the prompt into
-a field or into `[EMB]`. The paper's templates are those of arXiv 2403.01744, section 3.2, and of the authors' code. `shared-en`
-is ours: what an engine has computed of one prompt of a note serves the note's other prompts too.
+`tokenize` tokenises each field of a note once and cuts each field to its own limit. Every prompt is put together from those ids
+and from the ids of literal texts, which are computed once. Tokens are joined, never text, so that no merge crosses from the prompt
+into a field or into `[EMB]`. The paper's templates come from arXiv 2403.01744, section 3.2, and from the authors' code. `shared-en`
+is ours: its prompts begin alike, so that an engine can reuse what it computed for one prompt of a note in the note's other prompts.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from notellm.errors import PromptError
 from notellm.note import NoteText
 from notellm.tokenizer import PlainTokenizer
 
-if TYPE_CHECKING:  # importing it takes seconds, which commands without a model need not wait
+if TYPE_CHECKING:  # importing transformers takes seconds, and commands without a model do not need it
     from transformers import PreTrainedTokenizerBase
 
 MIN_HASHTAGS, MAX_HASHTAGS = 1, 10
-# `topic` is the paper's word for the hashtags of a note. Clients of the service say `hashtags`: service/notes/fields.py translates.
+# The paper calls a note's hashtags its `topic`; `Note` and the API call them `hashtags`: service/notes/fields.py translates.
 FieldName = Literal["title", "topic", "content"]
 PromptVersion = Literal["paper-en", "paper-zh", "shared-en"]
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The literal texts of one prompt version. `{count}` is the number of hashtags asked for.
+    """The literal texts of one prompt version. `{count}` is the number of hashtags to generate.
 
-    Fields stand in the order of `labels`, the title first.
+    Fields appear in the order of `labels`, the title first.
     """
 
     version: PromptVersion
@@ -47,7 +47,7 @@ class PromptTemplate:
     hashtag_separator: str
     output_lead: str
     empty_topic: bool = True
-    """Whether a note without hashtags shows the label of the topic all the same, as the paper's do."""
+    """Whether the prompt of a note without hashtags has the topic label anyway, as in the paper."""
 
 
 SHARED_INSTRUCTION = (
@@ -87,7 +87,7 @@ TEMPLATES: dict[PromptVersion, PromptTemplate] = {
         hashtag_separator=",",
         output_lead="",
     ),
-    # Prompts are the same up to where they must differ: behind the content, if the note has hashtags; else behind `[EMB]`.
+    # A note's prompts differ as late as possible: after the content if the note has hashtags, else after `[EMB]`.
     "shared-en": PromptTemplate(
         version="shared-en",
         category_instruction=SHARED_INSTRUCTION,
@@ -108,11 +108,11 @@ TEMPLATES: dict[PromptVersion, PromptTemplate] = {
 
 
 class PromptSettings(BaseModel):
-    """What a checkpoint was trained with, and must be served with: the template and the tokens kept of each field."""
+    """The template and the number of tokens kept of each field. A checkpoint is served with the settings of its training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: PromptVersion = Field(default="paper-en", description="Template; `shared-en` has one instruction for all tasks.")
+    version: PromptVersion = Field(default="paper-en", description="Template; `shared-en` uses one instruction for all tasks.")
     title_tokens: int = Field(default=20, ge=1, le=4096, description="Tokens kept of the title (paper: 20).")
     topic_tokens: int = Field(default=40, ge=1, le=4096, description="Tokens kept of the hashtags (the paper sets no limit).")
     content_tokens: int = Field(default=80, ge=1, le=4096, description="Tokens kept of the content (paper: 80).")
@@ -123,8 +123,8 @@ class TokenizedNote:
     """A note's fields as token ids, cut to their limits.
 
     Attributes:
-        title, topic, content: the ids that are kept.
-        full_lengths: tokens of each field before the cut.
+        title, topic, content: the ids that are kept; `topic` holds the note's hashtags.
+        full_lengths: tokens of each field before it was cut.
     """
 
     title: tuple[int, ...]
@@ -144,10 +144,10 @@ class TrainingExample:
 
     Attributes:
         ids: opening, note, compression word, guidance, output, end of sequence.
-        opening: how many ids every prompt of the same task starts with.
+        opening: number of ids that all prompts of the same task start with.
         embedding: index of the token before `[EMB]`, whose hidden state is the note's embedding.
-        output: index of the first output token; those up to the end are what generation is trained on. `len(ids)` when there
-            is none.
+        output: index of the first output token. Generation is trained on the tokens from there to the end. `len(ids)` if there is
+            no output.
     """
 
     ids: tuple[int, ...]
@@ -190,7 +190,7 @@ class NotePrompt:
         return len(self.embedding(filled))
 
     def tokenize(self, notes: Sequence[NoteText]) -> list[TokenizedNote]:
-        """The notes' fields as ids. Call it off the event loop: a request's worth of text takes milliseconds."""
+        """The notes' fields as ids. Do not call it on the event loop: the text of one request takes milliseconds."""
         lead, separator = self.template.field_lead, self.template.hashtag_separator
         texts: list[str] = []
         for note in notes:
@@ -208,10 +208,10 @@ class NotePrompt:
         return [*self.embedding(note), self.emb_token_id, *self._guidance(self.template.category_guidance)]
 
     def hashtags(self, note: TokenizedNote, count: int) -> list[int]:
-        """The prompt whose continuation is `count` hashtags. It leaves out the note's own hashtags.
+        """The prompt whose continuation is `count` hashtags. It does not contain the note's own hashtags.
 
         Raises:
-            PromptError: `count` is not from 1 to 10.
+            PromptError: `count` is not between 1 and 10.
         """
         if not MIN_HASHTAGS <= count <= MAX_HASHTAGS:
             raise PromptError(f"count is {count}: ask for {MIN_HASHTAGS} to {MAX_HASHTAGS} hashtags")
@@ -220,15 +220,15 @@ class NotePrompt:
         return [*opening, *self._fields(note, topic=False), *self._compression, self.emb_token_id, *guidance]
 
     def output(self, text: str) -> list[int]:
-        """Ids of a continuation (a category, a hashtag list) as it follows the guidance, without end-of-sequence."""
+        """Ids of a continuation (a category, a list of hashtags) as it follows the guidance, without end-of-sequence."""
         return self.plain.encode(self.template.output_lead + text)
 
     def outputs(self, texts: Sequence[str]) -> list[list[int]]:
-        """`output` of many texts."""
+        """`output` for each text."""
         return self.plain.encode_batch([self.template.output_lead + text for text in texts])
 
     def embedding_example(self, note: TokenizedNote) -> TrainingExample:
-        """The embedding prompt, without anything to generate."""
+        """The embedding prompt without an answer."""
         ids = self.embedding(note)
         return TrainingExample(tuple(ids), len(self.embedding_prefix), len(ids) - 1, len(ids))
 
@@ -240,14 +240,14 @@ class NotePrompt:
         """The prompt that asks for as many hashtags as are given, and its answer.
 
         Raises:
-            PromptError: there are none, or more than 10.
+            PromptError: `hashtags` is empty or has more than 10.
         """
         opening = self._hashtag_opening(len(hashtags))
         return self._example(self.hashtags(note, len(hashtags)), opening, self.template.hashtag_separator.join(hashtags))
 
     def _example(self, prompt: list[int], opening: tuple[int, ...], answer: str) -> TrainingExample:
         if self.eos_token_id is None:
-            raise PromptError("the tokenizer has no end-of-sequence token: generation could not learn to stop")
+            raise PromptError("the tokenizer has no end-of-sequence token: the model could not learn to stop")
         ids = (*prompt, *self.output(answer), self.eos_token_id)
         return TrainingExample(ids, len(opening), prompt.index(self.emb_token_id) - 1, len(prompt))
 
@@ -264,13 +264,13 @@ class NotePrompt:
 
     def _fields(self, note: TokenizedNote, *, topic: bool) -> list[int]:
         template = self.template
-        follow: dict[FieldName, tuple[int, ...]] = {"content": note.content}  # the title's label belongs to the opening
+        after_title: dict[FieldName, tuple[int, ...]] = {"content": note.content}  # the title's label belongs to the opening
         if topic and (note.topic or template.empty_topic):
-            follow["topic"] = note.topic
+            after_title["topic"] = note.topic
         ids = list(note.title)
         for name, label in template.labels.items():
-            if name in follow:
-                ids += [*self._literal(template.field_end + label), *follow[name]]
+            if name in after_title:
+                ids += [*self._literal(template.field_end + label), *after_title[name]]
         return ids
 
     @property

@@ -1,4 +1,4 @@
-"""`ChoiceSearch` and `ChoiceRanker`: which of a fixed list of continuations (a vocabulary of hashtags) is likeliest."""
+"""`ChoiceSearch` and `ChoiceRanker` find the likeliest continuations in a fixed list, such as a vocabulary of hashtags."""
 
 import heapq
 import math
@@ -13,18 +13,18 @@ from notellm.forward import Layers, Pack, PackedForward, read_prefix
 from notellm.trie import TokenTrie
 
 BEAMS = 8
-# A note with many hashtags of its own must not cost more than this many notes without.
+# Bounds the cost of a note that has many hashtags of its own.
 MOST_BEAMS = 4 * BEAMS
 
 Likeliest = Sequence[tuple[int, float]]
-"""Tokens that may come next and their log-probabilities."""
+"""Tokens that may come next, each with its log-probability."""
 
 
 @dataclass(frozen=True)
 class RankedChoice:
-    """A continuation without its end of sequence, and the log-probability of it and its end after the prompt.
+    """A continuation without its end of sequence, and its log-probability after the prompt, end of sequence included.
 
-    Among all that the model could write, not among the choices alone: where none of them fits, all are unlikely.
+    The probability is relative to all texts that the model could write, not to the other choices: if no choice fits, all are unlikely.
     """
 
     ids: tuple[int, ...]
@@ -32,16 +32,16 @@ class RankedChoice:
 
 
 class ChoiceSearch:
-    """Beam search through a trie, without a model: whoever has one tells what is likely after the `live` beginnings.
+    """Beam search through a trie, without a model: the caller supplies the probabilities of the tokens after each `live` beam.
 
-    A choice whose every beginning stays among the likeliest beginnings of its length is found; with as many beams as choices the
-    search is exact.
+    The search finds every choice whose prefixes all stay among the likeliest of their length. With as many beams as choices, it is
+    exact.
 
     Args:
-        choices: what may follow.
+        choices: the continuations to search.
         count: how many to find, at least 1.
-        exclude: choices that are not wanted.
-        beams: beginnings that are followed at the same time; 8, or more where `count` and `exclude` ask for more.
+        exclude: choices that must not be found.
+        beams: how many prefixes are followed at the same time; by default 8, or more if `count` and `exclude` require it.
     """
 
     def __init__(
@@ -52,37 +52,41 @@ class ChoiceSearch:
         self._exclude = exclude
         self._width = beams or max(BEAMS, count, min(count + len(exclude), MOST_BEAMS))
         self.live = [RankedChoice((), 0.0)]
-        """Beginnings that are still followed; none when the search is over."""
+        """Prefixes that are still followed; empty when the search is over."""
         self.found: list[RankedChoice] = []
         """The likeliest choices so far, best first."""
 
     @property
     def wanted(self) -> int:
-        """How many of the likeliest tokens after each beginning are enough: one more than are followed, since each may also end."""
+        """How many of the likeliest tokens `advance` needs after each beam: one more than the beams, since one may be the end."""
         return self._width + 1
 
     def following(self, beam: RankedChoice) -> list[int]:
-        """The tokens that may come after a beginning."""
+        """The tokens that may come after a beam."""
         return self._choices.following(beam.ids)
 
     def advance(self, likeliest: Sequence[Likeliest]) -> None:
-        """Takes, for each of `live`, the `wanted` likeliest of the tokens that may follow, and goes on by one token."""
-        everything = (
+        """Extends the beams by one token.
+
+        Args:
+            likeliest: for each of `live`, the `wanted` likeliest of the tokens that may follow.
+        """
+        extended = (
             RankedChoice((*beam.ids, token), beam.log_probability + added)
             for beam, tokens in zip(self.live, likeliest, strict=True)
             for token, added in tokens
         )
-        grown = heapq.nlargest(self._width + len(self.live), everything, key=_log_probability)
+        grown = heapq.nlargest(self._width + len(self.live), extended, key=_log_probability)
         ended = (RankedChoice(beam.ids[:-1], beam.log_probability) for beam in grown if self._choices.ends(beam.ids))
         found = [*self.found, *(choice for choice in ended if choice.ids not in self._exclude)]
         self.found = heapq.nlargest(self._count, found, key=_log_probability)
-        # What is written can only get less likely: no beam below the last of enough finds can overtake it.
+        # A beam only gets less likely as it grows. Once enough choices are found, one that is below the last of them cannot overtake it.
         least = self.found[-1].log_probability if len(self.found) == self._count else -math.inf
         self.live = [beam for beam in grown if not self._choices.ends(beam.ids) and beam.log_probability > least][: self._width]
 
 
 class ChoiceRanker:
-    """Ranks by a model whose layers are at hand: the prompt computed once, its keys and values shared by all beams.
+    """Ranks choices with a model's layers. The prompt is computed once, and all beams share its keys and values.
 
     Safe to use from several threads.
 
@@ -97,17 +101,17 @@ class ChoiceRanker:
         self, prompt: Sequence[int], choices: TokenTrie, count: int, *,
         exclude: Collection[tuple[int, ...]] = (), beams: int | None = None,
     ) -> list[RankedChoice]:  # fmt: skip
-        """The likeliest choices after a prompt, best first; fewer than `count` where the search finds no more.
+        """The likeliest choices after a prompt, best first; fewer than `count` if the search finds no more.
 
         Args:
             prompt: token ids.
             choices: see `ChoiceSearch`.
-            count: as there.
-            exclude: as there.
-            beams: as there.
+            count: see `ChoiceSearch`.
+            exclude: see `ChoiceSearch`.
+            beams: see `ChoiceSearch`.
 
         Raises:
-            FloatingPointError: the model gives numbers that are not finite.
+            FloatingPointError: the model computes numbers that are not finite.
         """
         search = ChoiceSearch(choices, count, exclude=exclude, beams=beams)
         for _ in self.steps(prompt, search):
@@ -116,7 +120,7 @@ class ChoiceRanker:
 
     @torch.inference_mode()
     def steps(self, prompt: Sequence[int], search: ChoiceSearch) -> Iterator[None]:
-        """Brings a search to its end, a forward pass a step; the first is that of the prompt.
+        """Runs a search to its end, one forward pass per step; the first step computes the prompt.
 
         Raises:
             FloatingPointError: see `rank`.
@@ -129,13 +133,13 @@ class ChoiceRanker:
             yield
             if not search.live:
                 return
-            # Their few tokens are computed anew at each length: cheaper than to copy and reorder a cache a beam.
+            # Computing the few tokens of each beam again is cheaper than copying and reordering one cache per beam.
             states = forward(Pack.of([beam.ids for beam in search.live], read.prefix.length, self._layers.device))
 
     def _likeliest(self, search: ChoiceSearch, states: Tensor) -> Iterator[Likeliest]:
         log_probabilities = self._layers.logits(states).float().log_softmax(-1)
         if not log_probabilities.isfinite().all():
-            raise FloatingPointError("the model gives probabilities that are not finite")
+            raise FloatingPointError("the model computes probabilities that are not finite")
         for beam, row in zip(search.live, log_probabilities, strict=True):
             following = torch.tensor(search.following(beam), device=row.device)
             best = row[following].topk(min(search.wanted, len(following)))

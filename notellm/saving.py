@@ -1,4 +1,4 @@
-"""Writes a checkpoint directory: all of it, or nothing."""
+"""Writes a checkpoint directory completely, or not at all."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from notellm.errors import CheckpointError
 from notellm.model import NoteLLM
 from notellm.prompt import PromptSettings
 
-# The names under which every reader of this layout (sentence-transformers, vLLM, text-embeddings-inference) knows them.
+# The module names that every reader of this layout knows (sentence-transformers, vLLM, text-embeddings-inference).
 _MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
@@ -35,7 +35,7 @@ _MODULES = [
 
 
 class CheckpointFacts(BaseModel):
-    """What the writer of a checkpoint states about it. The fields are those of `Manifest`."""
+    """The fields of `Manifest` that the writer of a checkpoint must state."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,18 +53,18 @@ def save_checkpoint(
     path: Path | str, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts, *,
     extra: dict[str, object] | None = None, card: str | None = None,
 ) -> Checkpoint:  # fmt: skip
-    """Writes the directory beside its final place, checks it, and moves it there in one step.
+    """Writes the directory beside `path`, checks it, and then moves it to `path` in one step.
 
     Args:
-        path: where the checkpoint shall be; nothing or an empty directory may be there.
+        path: where to put the checkpoint; it must not exist or must be an empty directory.
         model: its weights are written in the dtype that they have, the projection in float32.
-        tokenizer: holds `facts.emb_token` and a pad token of its own.
-        facts: the fields of `notellm.json` that the model itself does not tell.
-        extra: more JSON files by name, for people: nothing reads them.
+        tokenizer: contains `facts.emb_token` and a pad token that differs from its eos token.
+        facts: the fields of `notellm.json` that cannot be read from the model.
+        extra: more JSON files, by name. They are for people; no program reads them.
         card: the model card, `README.md`.
 
     Raises:
-        CheckpointError: something is at `path` already, it could not be written, or the result could not be opened again.
+        CheckpointError: `path` is taken, could not be written, or the written checkpoint cannot be opened.
     """
     target = Path(path)
     refuse_existing(target)
@@ -80,16 +80,16 @@ def save_checkpoint(
         Checkpoint.open(partial).prompt()
         partial.replace(target)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(target, f"could not be written ({error}): make room and try again") from error
+        raise CheckpointError(target, f"could not be written ({error}): free disk space and try again") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Checkpoint.open(target, verify="size")
 
 
 def refuse_existing(target: Path) -> None:
-    """Raises `CheckpointError` when something is at `target`: a checkpoint is never overwritten."""
+    """Raises `CheckpointError` if `target` is taken: a checkpoint is never overwritten."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(target, "exists already: choose another directory or remove it first")
+        raise CheckpointError(target, "already exists: choose another directory or remove it first")
 
 
 def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts) -> None:

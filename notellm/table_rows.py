@@ -1,16 +1,19 @@
-"""`tidy`: a row of a CSV or parquet file as the fields of a note."""
+"""`tidy`: turns a row of a CSV or parquet file into the fields of a note."""
 
 import json
 import math
 import re
 from typing import Any
 
-# A column of integers with gaps is often saved as floats. No more digits than a version can have: `int` refuses thousands of them.
+# A column of integers with gaps is often saved as floats. A version has at most 16 digits; `int` fails on thousands of digits.
 _INTEGER = re.compile(r"0*(\d{1,16})(?:\.0+)?")
 
 
 def tidy(row: dict[str, Any]) -> dict[str, Any]:
-    """Without empty cells; hashtags as a list, a version as an integer. What is neither is left to be refused."""
+    """The row without empty cells, with hashtags as a list and the version as an integer.
+
+    Values that cannot be converted stay as they are, for `Note` to refuse.
+    """
     kept = {name: value for name, value in row.items() if not _is_empty(value)}
     tags, version = kept.get("hashtags"), kept.get("version")
     if isinstance(tags, str):
@@ -31,5 +34,5 @@ def _hashtags(cell: str) -> list[Any]:
         try:
             return list(json.loads(cell))
         except (ValueError, RecursionError):
-            pass  # a name in brackets
+            pass  # a hashtag in brackets
     return cell.split("|")

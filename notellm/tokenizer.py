@@ -1,4 +1,4 @@
-"""`PlainTokenizer`: what users typed becomes token ids as plain text, whatever it looks like."""
+"""`PlainTokenizer` tokenises everything that users typed as plain text, even if it looks like a control token."""
 
 import json
 from collections.abc import Sequence
@@ -8,19 +8,18 @@ from tokenizers import Tokenizer
 
 from notellm.errors import TokenizerError
 
-if TYPE_CHECKING:  # importing it takes seconds, which commands without a model need not wait
+if TYPE_CHECKING:  # importing transformers takes seconds, and commands without a model do not need it
     from transformers import PreTrainedTokenizerBase
 
-# SentencePiece tokenizers put a space before the first word of a text. A text that continues another must not get it, so
-# it is encoded behind an anchor, whose tokens are cut off again. No LLaMA vocabulary merges a newline with what follows.
+# SentencePiece tokenizers put a space before the first word of a text. A text that continues another one must not get that space, so
+# it is encoded after an anchor, whose tokens are then cut off. No LLaMA vocabulary merges a newline with the text after it.
 _ANCHOR = "\n"
 
 
 class PlainTokenizer:
-    """Encodes pieces of a prompt. Control tokens (`</s>`, `[EMB]`, `<|im_end|>`, …) never come out of text.
+    """Encodes pieces of a prompt. Text never becomes a control token (`</s>`, `[EMB]`, `<|im_end|>`, …).
 
-    It works on a copy of the tokenizer's rules without its added tokens, so that a control token's spelling is ordinary
-    characters to it.
+    It uses a copy of the tokenizer's rules without the added tokens, so that the spelling of a control token is ordinary text.
 
     Args:
         tokenizer: a fast tokenizer of `transformers`; it is not changed.
@@ -45,7 +44,7 @@ class PlainTokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` for each text, in one call that leaves the interpreter lock free."""
+        """`encode` for each text, in one call that releases the interpreter lock."""
         if not self._anchor:
             return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
         anchored = self._tokenizer.encode_batch([_ANCHOR + text for text in texts], add_special_tokens=False)
@@ -61,7 +60,7 @@ class PlainTokenizer:
         return ids
 
     def _anchor_ids(self) -> list[int]:
-        """Ids to cut off after encoding behind the anchor; empty when the tokenizer adds no space of its own."""
+        """The anchor's ids, to be cut off after encoding; empty if the tokenizer puts no space before a first word."""
         first_word = self._tokenizer.encode("a", add_special_tokens=False).tokens
         if not "".join(first_word).startswith("▁"):
             return []
@@ -72,5 +71,5 @@ class PlainTokenizer:
         for spelling, ids in zip(spellings, self.encode_batch(spellings), strict=True):
             if self.control_ids.intersection(ids):
                 raise TokenizerError(
-                    f"typed text {spelling!r} would become a control token: this tokenizer cannot keep users' text apart"
+                    f"the typed text {spelling!r} would become a control token: this tokenizer is not safe for users' text"
                 )

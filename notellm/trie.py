@@ -1,15 +1,15 @@
-"""`TokenTrie`: a finite set of continuations (categories, a vocabulary of hashtags) as token ids, asked for one token at a time."""
+"""`TokenTrie`: a finite set of continuations (categories, a vocabulary of hashtags) as token ids, followed one token at a time."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 
 class TokenTrie:
-    """Holds generation to a list.
+    """Restricts generation to a list of continuations.
 
     Args:
         sequences: token ids of each continuation.
-        eos_token_id: ends each of them, so that `ai` and `ai art` can both be generated.
+        eos_token_id: ends each continuation, so that `ai` and `ai art` can both be generated.
     """
 
     def __init__(self, sequences: Iterable[Sequence[int]], eos_token_id: int) -> None:
@@ -30,7 +30,7 @@ class TokenTrie:
         """Tokens of the average continuation, its end included."""
 
     def following(self, written: Sequence[int]) -> list[int]:
-        """What may come after the tokens written so far; the end alone after a whole continuation, and after none of them."""
+        """The tokens that may come after those written so far; only the end if no continuation goes on after them."""
         node = self._root
         for token in written:
             if token not in node:
@@ -39,5 +39,5 @@ class TokenTrie:
         return list(node) or [self.eos_token_id]
 
     def ends(self, written: Sequence[int]) -> bool:
-        """Whether the tokens written so far are a whole continuation and its end."""
+        """Whether the tokens written so far are a whole continuation with its end."""
         return bool(written) and written[-1] == self.eos_token_id

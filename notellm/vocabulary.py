@@ -13,17 +13,17 @@ from notellm.trie import TokenTrie
 
 
 class HashtagVocabulary:
-    """Hashtags to rank by their likelihood as the one hashtag of a note.
+    """Hashtags that are ranked by their likelihood as the only hashtag of a note.
 
-    Training asks for a random number of a note's hashtags in random order, so that likelihood is the one of the note having
-    the hashtag. A list that is written in one go commits itself to its first words instead.
+    Training asks for a random number of a note's hashtags in random order. The likelihood of one hashtag therefore estimates how
+    likely the note has it. A generated list does not: each hashtag depends on those before it.
 
     Args:
         prompt: the checkpoint's prompt builder.
-        hashtags: those that are not clean (`is_clean`) are left out; of several spellings of one hashtag the first counts.
+        hashtags: those that are not clean (`is_clean`) are left out; the first spelling of a hashtag is kept.
 
     Raises:
-        PromptError: the tokenizer has no end of sequence, so that no hashtag could end.
+        PromptError: the tokenizer has no end-of-sequence token, so that a hashtag could not end.
     """
 
     def __init__(self, prompt: NotePrompt, hashtags: Iterable[str]) -> None:
@@ -32,7 +32,7 @@ class HashtagVocabulary:
         spelled: dict[str, str] = {}
         for tag in filter(is_clean, hashtags):
             spelled.setdefault(hashtag_key(tag), tag)
-        # By their ids: a tokenizer need not give back the text that it was given.
+        # Look hashtags up by their ids: decoding ids need not give back the text that was encoded.
         self._tags: dict[tuple[int, ...], str] = {}
         self._ids: dict[str, tuple[int, ...]] = {}
         for (key, tag), ids in zip(spelled.items(), map(tuple, prompt.outputs(list(spelled.values()))), strict=True):
@@ -44,16 +44,16 @@ class HashtagVocabulary:
         return len(self._tags)
 
     def ids_of(self, hashtags: Iterable[str]) -> frozenset[tuple[int, ...]]:
-        """The choices that stand for hashtags, in any spelling; unknown ones have none."""
+        """The ids of hashtags given in any spelling; hashtags outside the vocabulary are left out."""
         return frozenset(self._ids[key] for key in map(hashtag_key, hashtags) if key in self._ids)
 
     def suggestions(self, ranked: Sequence[RankedChoice]) -> list[HashtagSuggestion]:
-        """The hashtags of ranked choices; confidence is the probability of the whole hashtag."""
+        """The hashtags of ranked choices; the confidence is the probability of the whole hashtag."""
         return [HashtagSuggestion(self._tags[choice.ids], math.exp(choice.log_probability)) for choice in ranked]
 
 
 def hashtags_by_frequency(notes: Iterable[NoteText]) -> tuple[str, ...]:
-    """The notes' hashtags, most frequent first, each as it is written most often."""
+    """The notes' hashtags, most frequent first, each in its most frequent spelling."""
     spellings = Counter(tag for note in notes for tag in note.all_hashtags)
     uses: Counter[str] = Counter()
     written: dict[str, str] = {}

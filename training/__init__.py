@@ -1,1 +1,1 @@
-"""From the platform's notes to a checkpoint directory that the service loads."""
+"""Training: turns the platform's notes and behaviour log into a checkpoint directory that the service loads."""

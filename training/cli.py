@@ -1,4 +1,4 @@
-"""`notellm-train`: from notes and a behaviour log to a checkpoint."""
+"""`notellm-train`: makes a checkpoint from notes and a behaviour log."""
 
 import logging
 import sys
@@ -33,18 +33,18 @@ def init_checkpoint(
     dim: Annotated[int, typer.Option(min=0, help="Dimensions of the embedding; 0 keeps the hidden size.")] = 0,
     notes: Annotated[
         Path | None,
-        typer.Option(help="Sample of the platform's notes (.jsonl, .jsonl.gz): centres the vectors, gives the categories."),
+        typer.Option(help="Sample of the platform's notes (.jsonl, .jsonl.gz), to centre the vectors and find the categories."),
     ] = None,
-    sample: Annotated[int, typer.Option(min=1, help="Notes of the sample to use, spread evenly over the file.")] = 200,
-    category: Annotated[list[str] | None, typer.Option(help="A category that may be generated; repeat it.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Number of notes to use, spread evenly over the file.")] = 200,
+    category: Annotated[list[str] | None, typer.Option(help="A category that may be generated; repeat the option.")] = None,
     prompt: Annotated[
-        PromptVersion, typer.Option(help="Prompt template; `shared-en` has one instruction for all tasks.")
+        PromptVersion, typer.Option(help="Prompt template; `shared-en` uses one instruction for all tasks.")
     ] = "paper-en",
     dtype: Annotated[
-        str | None, typer.Option(help=f"Dtype of the weights: {', '.join(DTYPES)}. The base's own if left out.")
+        str | None, typer.Option(help=f"Dtype of the weights: {', '.join(DTYPES)}. By default the base model's own.")
     ] = None,
 ) -> None:
-    """Makes a zero-shot checkpoint out of a LLaMA-family model."""
+    """Makes a zero-shot checkpoint from a LLaMA-family model."""
     if dtype is not None and dtype not in DTYPES:
         raise typer.BadParameter(f"{dtype!r} is not one of {', '.join(DTYPES)}", param_hint="--dtype")
     everything = list(read_notes(notes)) if notes else []
@@ -68,7 +68,7 @@ for command in (data.convert, data.validate, data.pairs, run.train, run.merge, e
 
 
 def main() -> None:
-    """Runs the command line. An expected error, a full disk among them, is one line on standard error and exit code 1."""
+    """Runs the command line. An expected error, such as a full disk, prints one line to standard error and gives exit code 1."""
     disable_progress_bar()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:

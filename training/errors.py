@@ -1,26 +1,26 @@
 """What can go wrong in training.
 
 TrainingError
-├── DataError          a notes or events file breaks its format, or holds nothing to learn from
-├── ConfigError        a setting is wrong, or two do not go together
+├── DataError          a notes or events file breaks its format, or contains nothing to learn from
+├── ConfigError        a setting is wrong, or two settings exclude each other
 ├── BaseModelError     the base model cannot be made into a checkpoint
-├── SaveError          a checkpoint could not be written or read back; the one before it is untouched
-├── NonFiniteLossError the loss is no longer a number
-├── EvaluationError    what was asked for cannot be measured
+├── SaveError          a checkpoint could not be written or read; the one before it is unchanged
+├── NonFiniteLossError the loss or a gradient is not a finite number
+├── EvaluationError    the requested measurement is not possible
 └── MissingPackageError a package of the extra `evaluate` is not installed (training/evaluation/errors.py)
 """
 
 
 class TrainingError(Exception):
-    """Base of every error the package raises on purpose: its message is all that the command line prints."""
+    """Base of every error that this package raises on purpose. The command line prints only its message."""
 
 
 class DataError(TrainingError):
-    """A data file breaks its format, or holds nothing to learn from."""
+    """A data file breaks its format, or contains nothing to learn from."""
 
 
 class ConfigError(TrainingError):
-    """A setting is wrong, or two do not go together."""
+    """A setting is wrong, or two settings exclude each other."""
 
 
 class BaseModelError(TrainingError):
@@ -28,12 +28,12 @@ class BaseModelError(TrainingError):
 
 
 class SaveError(TrainingError):
-    """A checkpoint could not be written or read back; the one before it is untouched."""
+    """A checkpoint could not be written or read; the one before it is unchanged."""
 
 
 class NonFiniteLossError(TrainingError):
-    """The loss is no longer a number."""
+    """The loss or a gradient is not a finite number."""
 
 
 class EvaluationError(TrainingError):
-    """What was asked for cannot be measured."""
+    """The requested measurement is not possible."""

@@ -1,4 +1,4 @@
-"""From trained weights to the checkpoint directory that the service, vLLM and sentence-transformers load."""
+"""Turns trained weights into the checkpoint directory that the service, vLLM and sentence-transformers load."""
 
 import hashlib
 import json
@@ -25,18 +25,18 @@ PROJECTION, FACTS, RECORD = "projection.safetensors", "facts.json", "training.js
 
 
 def export(built: Built, facts: CheckpointFacts, directory: Path, record: dict[str, Any]) -> Checkpoint:
-    """Writes `directory/checkpoint`, merged, and `directory/adapter` where there are adapters.
+    """Writes the merged model to `directory/checkpoint`, and its adapters, if there are any, to `directory/adapter`.
 
     Args:
         built: the trained model; its adapters are merged into it.
-        facts: what the manifest says.
-        directory: of the run.
-        record: hyper-parameters and code revision, kept as `training.json` beside the weights.
+        facts: the content of the manifest.
+        directory: the run's directory.
+        record: hyper-parameters and code revision, saved as `training.json` beside the weights.
     """
     causal_lm = built.model.note_llm.causal_lm
     causal_lm.set_attn_implementation("sdpa")
     if built.adapters is not None:
-        # One that an export left which did not get to its end: this run's own, made again.
+        # An earlier export of this run may have left an incomplete directory.
         shutil.rmtree(directory / "adapter", ignore_errors=True)
         save_adapter(directory / "adapter", built.adapters, built.model.note_llm.projection, facts, record)
         causal_lm = built.adapters.merge_and_unload()
@@ -45,10 +45,10 @@ def export(built: Built, facts: CheckpointFacts, directory: Path, record: dict[s
 
 
 def save_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, facts: CheckpointFacts, record: Any) -> None:
-    """Writes what training changed and nothing else: megabytes instead of the model.
+    """Writes only what training changed: megabytes instead of the whole model.
 
     Raises:
-        SaveError: it could not be written.
+        SaveError: the directory could not be written.
     """
     refuse_existing(directory)
     with saving(directory):
@@ -68,16 +68,16 @@ def _write_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, 
 
 
 def merge_adapter(base: str, adapter: Path, output: Path, dtype: torch.dtype | None = None) -> Checkpoint:
-    """Makes the checkpoint of a run again out of its base model and its adapter directory.
+    """Makes the checkpoint of a run from its base model and its adapter directory.
 
     Args:
-        base: what the run was started from, `model.base`.
+        base: the base model that the run started from, `model.base`.
         adapter: the run's `adapter/`.
         output: directory to write.
-        dtype: of the weights; float32 when None, as they were trained.
+        dtype: dtype of the weights; None for float32, in which they were trained.
 
     Raises:
-        BaseModelError: the base or the adapter cannot be read, or they do not fit each other.
+        BaseModelError: the base or the adapter cannot be read, or they do not match.
     """
     refuse_existing(output)
     causal_lm, tokenizer = load_base(base, torch.float32)
@@ -94,7 +94,7 @@ def merge_adapter(base: str, adapter: Path, output: Path, dtype: torch.dtype | N
 
 
 def adapter_digest(adapter: Path) -> str:
-    """SHA-256 (hex) of an adapter directory's files. The same on every machine, which a merged checkpoint's is not."""
+    """SHA-256 (hex) of an adapter directory's files. It is the same on every machine; that of a merged checkpoint is not."""
     digests = (f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(adapter.iterdir()))
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The README.md of a checkpoint: what it is, what it was trained on, how to use it."""
+"""The README.md of a checkpoint: what it is, what it was trained on and how to use it."""
 
 from typing import Any
 
@@ -27,8 +27,8 @@ recommendation, and writes hashtags and a category for it.
 
 ## Use
 
-Serve it with `NOTELLM_CHECKPOINT=<this directory> notellm-serve`. The prompt is part of the model: vectors of another prompt
-are not comparable. sentence-transformers and vLLM's pooling runner load the directory too; give them token ids from
+Serve it with `NOTELLM_CHECKPOINT=<this directory> notellm-serve`. The prompt is part of the model: vectors from different prompts
+cannot be compared. sentence-transformers and vLLM's pooling runner load the directory too; give them token ids from
 `notellm.NotePrompt`, not text.
 
 ## Limits
@@ -39,7 +39,7 @@ in `training.json`.
 
 
 def model_card(facts: CheckpointFacts, record: dict[str, Any]) -> str:
-    """The card as markdown."""
+    """The model card in markdown."""
     return _CARD.format(
         **facts.model_dump(exclude={"prompt", "categories", "metrics", "data_fingerprint"}),
         prompt=facts.prompt.version,

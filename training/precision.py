@@ -1,4 +1,4 @@
-"""Which precision matrix products run in. Without instructions of its own, a processor is a hundred times slower in bfloat16."""
+"""The precision of matrix products. A processor without bfloat16 instructions is a hundred times slower in bfloat16."""
 
 import logging
 from typing import Literal
@@ -10,7 +10,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def on_this_machine(precision: Precision) -> Literal["float32", "bfloat16"]:
-    """What `auto` means here: bfloat16 where the hardware has instructions for it. Others mean themselves."""
+    """Resolves `auto`: bfloat16 if the hardware has instructions for it, else float32. Other values are returned as they are."""
     if precision != "auto":
         return precision
     native, why = native_bfloat16()
@@ -20,7 +20,7 @@ def on_this_machine(precision: Precision) -> Literal["float32", "bfloat16"]:
 
 
 def native_bfloat16() -> tuple[bool, str]:
-    """Whether the device that trains has instructions for bfloat16, and the reason in words."""
+    """Whether the device that trains has bfloat16 instructions, and the reason in words."""
     if torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return native, f"{torch.cuda.get_device_name()} {'multiplies' if native else 'emulates'} bfloat16"

@@ -1,4 +1,4 @@
-"""Ranks of related notes over the full pool, the only thing that recall and MRR depend on."""
+"""Ranks of related notes over the full pool. Recall and MRR depend only on these ranks."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -14,37 +14,37 @@ Ranks = npt.NDArray[np.float64]
 
 
 class Retriever(Protocol):
-    """Scores every note of a pool for some asking notes of the same pool."""
+    """Scores every note of a pool for some query notes of the same pool."""
 
     name: str
 
     def scores(self, queries: Indices) -> Scores:
-        """(queries, pool) in memory of the caller's own, higher is nearer."""
+        """(queries, pool), a higher score is nearer. The caller may overwrite the array."""
         ...
 
 
 def target_ranks(retriever: Retriever, sources: Indices, targets: Indices, *, at_a_time: int = 256) -> Ranks:
-    """The rank of each target among all notes of the pool but the one that asks, counted from 1.
+    """The rank of each target among all notes of the pool except the query note, counted from 1.
 
-    A rank is 1 + the number of notes that score higher + half the number of other notes that score the same (mid-rank), so that
-    a method that cannot tell notes apart ranks them as chance would. Scores are compared in float32.
+    A rank is 1 + the number of notes with a higher score + half the number of other notes with the same score (mid-rank), so that a
+    method that cannot distinguish notes gets the ranks of chance. Scores are compared in float32.
 
     Args:
-        retriever: scores a pool.
-        sources: (pairs,), positions of the asking notes in the pool.
-        targets: (pairs,), positions of the notes to be found.
-        at_a_time: asking notes whose scores are in memory together: 4 bytes times this times the pool.
+        retriever: scores the pool.
+        sources: (pairs,), positions of the query notes in the pool.
+        targets: (pairs,), positions of the notes to find.
+        at_a_time: number of query notes whose scores are in memory at the same time: 4 bytes × at_a_time × pool size.
 
     Raises:
-        EvaluationError: a note is its own target, or a score is not a number.
+        EvaluationError: a note is its own target, or a score is not a finite number.
     """
     if (sources == targets).any():
-        raise EvaluationError("a note is paired with itself: leave such pairs out")
+        raise EvaluationError("a note is paired with itself: remove such pairs")
     ranks = np.empty(len(sources))
     for queries, pairs_of in _by_source(sources, at_a_time):
         scores = retriever.scores(queries).astype(np.float32, copy=False)
         if not np.isfinite(scores).all():
-            raise EvaluationError(f"{retriever.name} gives scores that are no finite numbers: its vectors are broken")
+            raise EvaluationError(f"{retriever.name} gives scores that are not finite numbers: its vectors are broken")
         scores[np.arange(len(queries)), queries] = -np.inf
         for row, pairs in zip(scores, pairs_of, strict=True):
             wanted = row[targets[pairs]][:, None]
@@ -66,7 +66,7 @@ class Vectors:
     """Retrieval by the inner product of unit vectors.
 
     Args:
-        name: of the method.
+        name: name of the method.
         vectors: (pool, dimensions), unit length.
     """
 
@@ -81,7 +81,7 @@ class Vectors:
 
 
 def _by_source(sources: Indices, at_a_time: int) -> Iterator[tuple[Indices, list[Indices]]]:
-    """Sorted asking notes, so many at a time, and the positions of each one's pairs."""
+    """Yields the sorted query notes, `at_a_time` together, with the positions of each one's pairs."""
     order = np.argsort(sources, kind="stable")
     unique, starts = np.unique(sources[order], return_index=True)
     groups = np.split(order, starts[1:])

@@ -1,7 +1,7 @@
 """One training run, from settings to a checkpoint directory.
 
-A run directory holds `config.yaml`, `log.jsonl`, resumable checkpoints under `states/`, and at the end `checkpoint/` and, for
-LoRA, `adapter/`. Run again with `resume` it goes on from the last whole checkpoint.
+A run directory contains `config.yaml`, `log.jsonl` and resumable checkpoints under `states/`, and at the end `checkpoint/` and, for
+LoRA, `adapter/`. With `resume`, the run continues from the last complete checkpoint.
 """
 
 import logging
@@ -45,52 +45,56 @@ logger = logging.getLogger(__name__)
 
 
 class StopOnSignal(TrainerCallback):
-    """SIGTERM and SIGINT end the run after the step that is being computed, with a checkpoint."""
+    """On SIGTERM and SIGINT, finishes the current step, saves a resumable checkpoint and ends the run."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._request)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
-        """Every process stops when one was asked to."""
-        asked = torch.tensor(float(self.asked), device=args.device)
+        """All processes stop if one of them received a signal."""
+        requested = torch.tensor(float(self.requested), device=args.device)
         if dist.is_initialized():
-            dist.all_reduce(asked)
-        if asked:
-            self.asked = True
+            dist.all_reduce(requested)
+        if requested:
+            self.requested = True
             control.should_save = control.should_training_stop = True
         return control
 
 
 def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> Checkpoint | None:
-    """Trains, validates on the way, and writes the checkpoint.
+    """Trains, measures recall on the validation notes, and writes the checkpoint.
 
     Args:
-        config: the run.
-        directory: where everything of the run goes.
-        resume: go on from the last whole checkpoint in it.
+        config: settings of the run.
+        directory: where the run writes all of its files.
+        resume: continue from the last complete checkpoint in the directory.
 
     Returns:
-        The checkpoint; none when the run was asked to stop before its end, or on all processes but the first.
+        The checkpoint; None if a signal stopped the run before its end, and on all processes except the first.
 
     Raises:
-        ConfigError: settings do not fit each other, the machine, or what is in the directory.
-        DataError: the data hold nothing to learn from.
-        NonFiniteLossError, SaveError, CheckpointError: as named.
+        ConfigError: a setting does not match another one, the machine, or what is in the directory.
+        DataError: the data contain nothing to learn from.
+        NonFiniteLossError: the loss or a gradient is not a finite number.
+        SaveError: a resumable checkpoint could not be written or read.
+        CheckpointError: the checkpoint could not be written.
     """
-    config = _settled(config)
+    config = _with_resolved_precision(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     PartialState(cpu=not torch.cuda.is_available())
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if config.examples.pairs_per_batch % ranks:
-        raise ConfigError(f"examples.pairs_per_batch {config.examples.pairs_per_batch} is no multiple of {ranks} processes")
+        raise ConfigError(
+            f"examples.pairs_per_batch {config.examples.pairs_per_batch} is not a multiple of the {ranks} processes"
+        )
     refuse_existing(directory / "checkpoint")
-    state = _where_to_begin(config, directory, resume=resume)
+    state = _start_state(config, directory, resume=resume)
     dataset = load_dataset(config.data)
     _report_dropped(dataset)
     if state:
@@ -102,18 +106,18 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     trainer.add_callback(stop)
     if trainer.args.load_best_model_at_end:
         trainer.add_callback(early_stopping(config.validation.patience, state))
-    revision = git_revision()  # before hours in which someone may commit
+    revision = git_revision()  # now, because training takes hours and the working tree may change meanwhile
     if not (state and take_over_if_finished(trainer, state)):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
-    if stop.asked:
+    if stop.requested:
         return None
-    whole = _whole(config, built, trainer)
-    if whole is None:
+    unsharded = _unsharded(config, built, trainer)
+    if unsharded is None:
         return None
-    return export(whole, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
+    return export(unsharded, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
 
 
-def _where_to_begin(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
+def _start_state(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
     if resume:
         return state_to_resume(config, directory)
     refuse_used(directory)
@@ -123,17 +127,17 @@ def _where_to_begin(config: TrainingConfig, directory: Path, *, resume: bool) ->
 def _report_dropped(dataset: Dataset) -> None:
     for file, reasons in dataset.dropped.items():
         for reason, count in reasons.items():
-            logger.warning("%s: %d rows left out: %s", file, count, reason)
+            logger.warning("%s: dropped %d rows: %s", file, count, reason)
 
 
-def _settled(config: TrainingConfig) -> TrainingConfig:
-    """With the precision of this machine: a run says what it was computed in, and does not change it when it is resumed."""
+def _with_resolved_precision(config: TrainingConfig) -> TrainingConfig:
+    """Replaces `auto` by this machine's precision, so that the run records its precision and keeps it when it is resumed."""
     compute = config.compute.model_copy(update={"precision": on_this_machine(config.compute.precision)})
     return config.model_copy(update={"compute": compute})
 
 
 def _metrics(trainer: NoteTrainer) -> dict[str, float]:
-    """Recall on the validation pool, of the state that is kept: the best one, or the last that was measured."""
+    """Recall on the validation pool of the state that is kept: the best one, or the last one that was measured."""
     measured = recalls(trainer.state.log_history)
     if not measured:
         return {}
@@ -141,8 +145,8 @@ def _metrics(trainer: NoteTrainer) -> dict[str, float]:
     return {f"validation_recall@{trainer.config.validation.k}": kept}
 
 
-def _whole(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built | None:
-    """The trained model with all its weights on the first process; none on the others."""
+def _unsharded(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built | None:
+    """The trained model with all its weights on the first process; None on the others."""
     if not config.compute.fsdp:
         return built if trainer.args.process_index == 0 else None
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -155,12 +159,12 @@ def _whole(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built 
 
 
 def record(config: TrainingConfig, revision: str | None) -> dict[str, Any]:
-    """What a checkpoint remembers of its run."""
+    """What a checkpoint records about its run."""
     return {"code_revision": revision, "config": config.model_dump(mode="json", exclude={"data": {"notes", "events"}})}
 
 
 def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directory: Path) -> NoteTrainer:
-    """The trainer of a run; the model is sharded here where that is asked for."""
+    """The trainer of a run. It also shards the model if `compute.fsdp` is set."""
     plan = BatchPlan(dataset.pairs["train"], dataset.notes, config.examples, config.seed)
     collator = Collator(
         dataset.notes, built.prompt, plan.related,
@@ -194,7 +198,7 @@ def _facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) 
 
 
 def git_revision() -> str | None:
-    """The commit of the code, `-dirty` when it was changed since; none outside a repository."""
+    """The commit of the code, with `-dirty` if there are uncommitted changes; None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603

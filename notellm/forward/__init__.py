@@ -1,4 +1,16 @@
-"""The packed forward pass: prompts without padding behind a cached prefix."""
+"""The packed forward pass: prompts without padding after a cached prefix.
+
+Shape letters in every docstring and comment of this package:
+
+    T  tokens of a pack
+    S  sequences of a pack
+    P  tokens of the shared prefix
+    Q  query tokens: all T tokens, or in the last layer only the last token of each of the S sequences
+    H  attention heads
+    K  key-value heads
+    D  head size
+    E  hidden size
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`GraphedForward`: the packed forward pass as CUDA graphs, so that a small pack does not wait for its kernels to be launched."""
+"""`GraphedForward`: the packed forward pass as CUDA graphs, so that a small pack does not wait for kernel launches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ WARM_UPS = 2
 
 @dataclass(frozen=True)
 class Bucket:
-    """The sizes of packs that share one graph.
+    """A size to which packs are padded, so that they share one graph.
 
     Attributes:
-        tokens: in four steps from each power of two to the next, so that at most a fifth of a large pack is filling.
-        sequences: a power of two.
-        longest: a power of two.
+        tokens: T, in four steps from each power of two to the next, so that at most a fifth of a large padded pack is padding.
+        sequences: S, a power of two.
+        longest: tokens of the longest sequence, a power of two.
     """
 
     tokens: int
@@ -34,15 +34,15 @@ class Bucket:
 
     @classmethod
     def of(cls, pack: Pack) -> "Bucket":
-        """The smallest one that holds a pack."""
+        """The smallest size that holds a pack."""
         tokens = pack.input_ids.shape[1]
         step = max(FEWEST_TOKENS, _power_of_two(tokens) // 2 // STEPS_PER_DOUBLING)
         return cls(-(-tokens // step) * step, _power_of_two(len(pack.last)), max(FEWEST_LONGEST, _power_of_two(pack.longest)))
 
     def filled(self, pack: Pack) -> Pack:
-        """The pack in this size: tokens behind the last sequence belong to none, and the sequences added are empty.
+        """The pack in this size: added tokens come after the last sequence and belong to none, and added sequences are empty.
 
-        Only attention that goes by `starts` and `longest` can take it. The states of the added sequences are the first token's.
+        Only attention that uses `starts` and `longest` accepts it. Each added sequence gets the state of the pack's first token.
         """
         tokens, sequences = self.tokens - pack.input_ids.shape[1], self.sequences - len(pack.last)
         return Pack(
@@ -53,13 +53,13 @@ class Bucket:
 
 
 class GraphedForward:
-    """A forward pass over packs, filled up to a few sizes; on a GPU each size is captured when it first comes, then replayed.
+    """A forward pass over packs that are padded to a few sizes. On a GPU, the first pack of a size is captured as a graph, then replayed.
 
-    Elsewhere the filled pack runs as it is. Safe to use from several threads that share a stream.
+    On other devices the padded pack runs without a graph. Safe to use from several threads that share a stream.
 
     Args:
         forward: a `PackedForward` over `varlen_attention`.
-        most_graphs: further sizes run without a graph and without filling.
+        most_graphs: most sizes to capture; packs of further sizes run without a graph and without padding.
     """
 
     def __init__(self, forward: Callable[[Pack], Tensor], *, most_graphs: int = 64) -> None:
@@ -71,12 +71,12 @@ class GraphedForward:
 
     @property
     def graphs(self) -> int:
-        """How many sizes were captured."""
+        """Number of sizes that were captured."""
         return len(self._graphs)
 
     @torch.inference_mode()
     def __call__(self, pack: Pack) -> Tensor:
-        """States after the final norm, (sequences, hidden size)."""
+        """Last-token states after the final norm, (S, E)."""
         bucket, sequences = Bucket.of(pack), len(pack.last)
         if pack.input_ids.device.type != "cuda":
             return self._forward(bucket.filled(pack))[:sequences]
@@ -87,34 +87,34 @@ class GraphedForward:
 
     def _graph(self, bucket: Bucket, pack: Pack) -> "_Graph":
         if bucket not in self._graphs:
-            # One after another on one stream, and their results copied at once: they can share memory.
+            # All graphs can share memory: they run one after another on one stream, and each result is copied before the next run.
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             self._graphs[bucket] = _Graph(self._forward, bucket.filled(pack), self._pool)
         return self._graphs[bucket]
 
 
 class _Graph:
-    """One captured pass with the memory that it reads and writes."""
+    """A captured forward pass and the memory that it reads and writes."""
 
     def __init__(self, forward: Callable[[Pack], Tensor], pack: Pack, pool: Any) -> None:  # noqa: ANN401 -- a private type
         self._read = replace(
             pack, input_ids=pack.input_ids.clone(), position_ids=pack.position_ids.clone(), last=pack.last.clone(),
             starts=pack.starts.clone(),
         )  # fmt: skip
-        # Libraries allocate and choose kernels on first use, which a capture forbids.
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+        # On first use, libraries allocate memory and choose kernels. This is forbidden during capture, so run the pass before it.
+        warm_up = torch.cuda.Stream()
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):
             for _ in range(WARM_UPS):
                 forward(self._read)
-        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.current_stream().wait_stream(warm_up)
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile.
+        # "thread_local" allows other threads to use the device during the capture.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._states = forward(self._read)
 
     def replay(self, pack: Pack) -> Tensor:
-        """The states, in memory that the next replay overwrites."""
+        """Runs the graph on a pack. The next replay overwrites the returned states, (S, E)."""
         for name in ("input_ids", "position_ids", "last", "starts"):
             getattr(self._read, name).copy_(getattr(pack, name))
         self._graph.replay()
@@ -122,5 +122,5 @@ class _Graph:
 
 
 def _power_of_two(number: int) -> int:
-    """The smallest that is at least this."""
+    """The smallest power of two that is at least `number`."""
     return 1 << (number - 1).bit_length()

@@ -1,7 +1,7 @@
-"""What a LLaMA's layers do beside their matrix products, with fewer passes over memory than the modules themselves.
+"""The steps of a LLaMA's layers between the matrix products, with fewer passes over memory than the model's own modules.
 
-On a CPU the products run at the processor's peak, so that a third of a forward pass is such passes. All of it is for inference: where
-a function's name ends in `_`, its first argument is overwritten.
+On a CPU the products run at the processor's peak speed, so the steps between them take a third of a forward pass. These functions
+are for inference only. If a function's name ends in `_`, it overwrites its first argument.
 """
 
 import torch
@@ -10,12 +10,12 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 
 def rotate_(states: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotary position embedding (arXiv 2104.09864) of (tokens, heads, head size), the first half of a head against the second.
+    """Rotary position embedding (arXiv 2104.09864). Each value of a head's first half is rotated together with one of its second half.
 
     Args:
-        states: overwritten, and returned.
-        cosines: (tokens, 1, head size / 2).
-        sines: as `cosines`.
+        states: (T, H or K, D), overwritten and returned.
+        cosines: (T, 1, D / 2).
+        sines: (T, 1, D / 2).
     """
     first, second = states.chunk(2, dim=-1)
     turned = first * sines
@@ -25,11 +25,11 @@ def rotate_(states: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 def rms_norm(norm: nn.Module, states: Tensor) -> Tensor:
-    """What the module gives; in float32 with one pass less over the states for each of its steps.
+    """`norm(states)`. A `LlamaRMSNorm` in float32 is computed with fewer passes over the states than the module makes.
 
     Args:
-        norm: any module of states; `LlamaRMSNorm` is the one that is known.
-        states: (tokens, hidden size).
+        norm: any normalization module.
+        states: (T, E).
     """
     if not isinstance(norm, LlamaRMSNorm) or states.dtype != torch.float32 or norm.weight.dtype != torch.float32:
         normed: Tensor = norm(states)
@@ -40,12 +40,12 @@ def rms_norm(norm: nn.Module, states: Tensor) -> Tensor:
 
 
 def add_linear_(states: Tensor, linear: nn.Module, inputs: Tensor) -> Tensor:
-    """`states + linear(inputs)`: of a plain linear layer the product is added where it is made.
+    """`states + linear(inputs)`. For a plain linear layer, the product is added directly to the states.
 
     Args:
-        states: (tokens, features out), may be overwritten.
+        states: (T, features out), may be overwritten.
         linear: any module.
-        inputs: (tokens, features in).
+        inputs: (T, features in).
     """
     if type(linear) is not nn.Linear or states.dtype != linear.weight.dtype:
         added: Tensor = states.add_(linear(inputs))

@@ -1,4 +1,4 @@
-"""`Lanes`: threads that each compute by themselves, side by side, instead of all together on one product after another."""
+"""`Lanes`: threads that each run their own forward pass, instead of working together on one pass after another."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -12,33 +12,33 @@ Result = TypeVar("Result")
 
 
 def _compute_alone() -> None:
-    torch.get_num_threads()  # torch gives a thread the common number the first time that it is asked, whatever was set before
+    torch.get_num_threads()  # torch sets a thread's number to the common one at the first call of this, so call it first
     torch.set_num_threads(1)
 
 
 class Lanes:
-    """As many forward passes at the same time, each in one thread of OpenMP's.
+    """Runs several forward passes at the same time, each on one thread.
 
-    Threads that share a pass wait for each other behind every product and every step between products, hundreds of times a pass;
-    threads with passes of their own wait once, at the end. The passes read the same weights.
+    Threads that share a pass wait for each other after every matrix product and every step between products, hundreds of times per
+    pass. Threads with their own passes wait for each other once, at the end. All passes read the same weights.
 
     Args:
-        count: threads. They end when this object is collected.
+        count: number of threads. They end when this object is garbage-collected.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        # torch takes what one thread sets as the default of all later ones, so that it is set back once all lanes have started.
+        # What one thread sets becomes torch's default for all later threads, so it is set back once all lanes have started.
         threads, started = torch.get_num_threads(), threading.Barrier(count)
         self._executor = ThreadPoolExecutor(count, "lane", initializer=_compute_alone)
         list(self._executor.map(lambda _: started.wait(), range(count)))
         torch.set_num_threads(threads)
 
     def map(self, function: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
-        """The results in the order of the jobs, which are begun in that order.
+        """Runs the jobs, starting them in their order, and returns the results in the same order.
 
         Raises:
-            Exception: the first that a job raised, once the jobs that run have ended; those that wait are given up.
+            Exception: a job raised it. Jobs that have not started are cancelled.
         """
         futures = [self._executor.submit(torch.inference_mode()(function), job) for job in jobs]
         try:

@@ -1,4 +1,4 @@
-"""`Layers`: what the custom forward pass calls of a LLaMA, whoever holds its weights."""
+"""`Layers`: the parts of a LLaMA that the custom forward pass calls, for any engine that holds the weights."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
@@ -13,11 +13,11 @@ Rotation = TypeVar("Rotation")
 
 
 class Layers(Protocol[Rotation]):
-    """The layers of a LLaMA. States are (tokens, hidden size).
+    """The layers of a LLaMA. States are (T, E).
 
     Attributes:
-        scaling: factor of the attention's scores.
-        device: where the weights are.
+        scaling: factor of the attention scores.
+        device: the device that holds the weights.
     """
 
     scaling: float
@@ -26,19 +26,28 @@ class Layers(Protocol[Rotation]):
     def __len__(self) -> int: ...
 
     def embed(self, ids: Tensor) -> Tensor:
-        """The states that enter the first layer."""
+        """The token embeddings of ids, (T,), as the states that enter the first layer."""
         ...
 
     def rotation(self, positions: Tensor) -> Rotation:
-        """What rotates queries and keys at these positions, (tokens,), made once for all layers."""
+        """The rotary embedding for these positions, (T,). It is computed once for all layers."""
         ...
 
     def query_key_value(self, layer: int, states: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries, (heads, tokens, head size), and keys and values, (key-value heads, tokens, head size)."""
+        """Rotated queries, (H, T, D), rotated keys, (K, T, D), and values, (K, T, D)."""
         ...
 
     def finish(self, layer: int, states: Tensor, attended: Tensor) -> Tensor:
-        """The states that leave a layer, from those that entered it, which may be overwritten, and (tokens, heads * head size)."""
+        """The part of a layer after its attention.
+
+        Args:
+            layer: number of the layer.
+            states: (Q, E), those that entered the layer; they may be overwritten.
+            attended: the result of the attention, (Q, H * D).
+
+        Returns:
+            The states that leave the layer, (Q, E).
+        """
         ...
 
     def norm(self, states: Tensor) -> Tensor:
@@ -46,16 +55,16 @@ class Layers(Protocol[Rotation]):
         ...
 
     def logits(self, states: Tensor) -> Tensor:
-        """The language-model head, after the norm: (tokens, vocabulary)."""
+        """The language-model head: states after the norm, (S, E), to scores, (S, vocabulary)."""
         ...
 
 
 class TransformersLayers:
-    """The layers of a transformers model, shared and not copied.
+    """The layers of a transformers model. They are shared with the model, not copied.
 
     Args:
         backbone: the model without its head.
-        head: the language-model head, where one is needed.
+        head: the language-model head; only `logits` needs it.
     """
 
     def __init__(self, backbone: LlamaModel, head: torch.nn.Module | None = None) -> None:
@@ -74,7 +83,7 @@ class TransformersLayers:
         return states
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines, (tokens, 1, head size / 2): both halves of a head are rotated by the same angles."""
+        """Cosines and sines, (T, 1, D / 2): both halves of a head are rotated by the same angles."""
         both = self._backbone.rotary_emb(self._backbone.norm.weight, position_ids=positions[None])
         cosines, sines = (values[0, :, None, : values.shape[-1] // 2].contiguous() for values in both)
         return cosines, sines

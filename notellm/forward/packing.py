@@ -1,4 +1,4 @@
-"""`Pack`: prompts of different lengths laid end to end behind one shared prefix, without padding."""
+"""`Pack`: prompts of different lengths, laid end to end after one shared prefix, without padding."""
 
 import itertools
 import math
@@ -12,9 +12,9 @@ from torch import Tensor
 
 
 def token_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices of the prompts, shortest first, cut into batches of at most `max_tokens` tokens.
+    """Sorts prompts by length, shortest first, and yields their indices in batches of at most `max_tokens` tokens.
 
-    A prompt that is longer than the limit makes a batch of its own.
+    A prompt that is longer than the limit gets its own batch.
     """
     batch: list[int] = []
     tokens = 0
@@ -29,20 +29,20 @@ def token_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]
 
 
 def even_batches(lengths: Sequence[int], max_tokens: int, lanes: int) -> list[list[int]]:
-    """As `token_batches`, in batches of much the same number of tokens, so that several lanes end at the same time.
+    """Like `token_batches`, but batches have about the same number of tokens, so that all lanes finish at about the same time.
 
     Args:
-        lengths: of the prompts.
-        max_tokens: of a batch.
-        lanes: of which each computes a batch at a time; the number of batches is a multiple of it where the prompts can be so divided.
+        lengths: tokens of each prompt.
+        max_tokens: most tokens of a batch, unless a single prompt is longer.
+        lanes: number of batches that are computed at the same time. The number of batches is a multiple of it if the prompts allow it.
 
     Returns:
-        Indices of the prompts; batches with the most tokens first.
+        The prompts' indices in batches, the batch with the most tokens first.
     """
     total, order = sum(lengths), sorted(range(len(lengths)), key=lengths.__getitem__)
     ends = list(accumulate(lengths[index] for index in order))
     for count in itertools.count(lanes * math.ceil(total / (lanes * max_tokens)), lanes):
-        # A prompt belongs to the batch in whose share of the tokens its middle lies.
+        # Cut all tokens into `count` equal shares. A prompt belongs to the share that contains its middle.
         shares = [int((end - lengths[index] / 2) * count / total) for index, end in zip(order, ends, strict=True)]
         batches = [[index for index, _ in group] for _, group in groupby(zip(order, shares, strict=True), key=itemgetter(1))]
         tokens = [sum(lengths[index] for index in batch) for batch in batches]
@@ -55,7 +55,7 @@ def even_batches(lengths: Sequence[int], max_tokens: int, lanes: int) -> list[li
 class Run:
     """Neighbouring sequences of equal length in a pack: `count` sequences of `length` tokens from `start`.
 
-    Where the opening that they share lies in the same row, it is `prefix_length` tokens from `prefix_start`.
+    If the same row also holds the opening that they share, it is the `prefix_length` tokens from `prefix_start`.
     """
 
     start: int
@@ -75,12 +75,12 @@ class Pack:
     """A batch as one row.
 
     Attributes:
-        input_ids: (1, tokens), the sequences end to end, without their shared prefix.
-        position_ids: (1, tokens), counting on from the prefix in each sequence.
-        last: (sequences,), where each sequence's last token is.
-        starts: (sequences + 1,) int32, where each sequence starts, and the end of the last.
-        runs: the sequences by length.
-        longest: tokens of the longest sequence, or more: kernels for variable lengths take it as a bound.
+        input_ids: (1, T), the sequences end to end, without their shared prefix.
+        position_ids: (1, T), in each sequence counted on from the end of the prefix.
+        last: (S,), the index of each sequence's last token.
+        starts: (S + 1,) int32, the index of each sequence's first token, then T.
+        runs: the sequences, grouped by length.
+        longest: tokens of the longest sequence, or more: kernels for variable lengths use it as an upper bound.
     """
 
     input_ids: Tensor
@@ -92,7 +92,7 @@ class Pack:
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], prefix_length: int, device: torch.device) -> "Pack":
-        """Packs sequences, none of them empty, that are sorted by length."""
+        """Packs sequences that are sorted by length; none may be empty."""
         lengths = torch.tensor([len(sequence) for sequence in sequences])
         ids = torch.tensor([token for sequence in sequences for token in sequence])
         positions = torch.cat([torch.arange(prefix_length, prefix_length + n) for n in lengths.tolist()])
@@ -103,11 +103,11 @@ class Pack:
             start += run.count * run.length
         starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         return cls(
-            _to(device, ids[None]), _to(device, positions[None]), _to(device, starts[1:] - 1), _to(device, starts.to(torch.int32)),
+            _on(device, ids[None]), _on(device, positions[None]), _on(device, starts[1:] - 1), _on(device, starts.to(torch.int32)),
             runs=tuple(runs), longest=runs[-1].length,
         )  # fmt: skip
 
 
-def _to(device: torch.device, states: Tensor) -> Tensor:
-    """Onto a GPU from pinned memory, without waiting for what it still computes."""
-    return states.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else states.to(device)
+def _on(device: torch.device, values: Tensor) -> Tensor:
+    """The values on the device. They are copied to a GPU from pinned memory, without waiting for what the GPU still computes."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

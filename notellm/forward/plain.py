@@ -1,4 +1,4 @@
-"""`PlainForward`: the fallback of `PackedForward`, the model's own forward pass a prompt at a time."""
+"""`PlainForward`: the fallback for `PackedForward`. It runs the model's own forward pass, one prompt at a time."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,11 +11,11 @@ from notellm.forward.packing import Pack
 
 
 class PlainForward:
-    """Last-layer states of the last token of each sequence of a pack, with the prefix computed anew for each.
+    """Computes the last-layer state of the last token of each sequence of a pack, and computes the prefix again for each sequence.
 
     Args:
-        backbone: of the model.
-        prefix_ids: what every sequence begins with.
+        backbone: the model without its head.
+        prefix_ids: the ids that every sequence begins with.
     """
 
     def __init__(self, backbone: LlamaModel, prefix_ids: Sequence[int]) -> None:
@@ -23,7 +23,7 @@ class PlainForward:
         self._prefix_ids = list(prefix_ids)
 
     def __call__(self, pack: Pack) -> Tensor:
-        """States after the final norm, (sequences, hidden size)."""
+        """Last-token states after the final norm, (S, E)."""
         prefix = torch.tensor(self._prefix_ids, device=pack.input_ids.device)
         starts = pack.starts.tolist()
         sequences = (pack.input_ids[0, start:end] for start, end in pairwise(starts))

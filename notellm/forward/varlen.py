@@ -1,7 +1,7 @@
-"""`varlen_attention`: attention over a `Pack` by kernels for variable lengths (flash attention), for GPUs.
+"""`varlen_attention`: attention over a `Pack` with kernels for variable lengths (flash attention), for GPUs.
 
-A sequence's queries attend twice, to the sequence itself and to the shared prefix, and the two are joined by their log-sum-exps.
-So the prefix is read where it is: as one sequence of keys that all queries see, whichever sequence they belong to.
+Queries attend twice: to their own sequence and to the shared prefix. The two results are then joined by their log-sum-exps.
+The prefix is therefore not copied: it is one sequence of keys that the queries of all sequences see.
 """
 
 from itertools import pairwise
@@ -21,20 +21,21 @@ class VarlenKernel(Protocol):
         self, query: Tensor, key: Tensor, value: Tensor, starts: tuple[Tensor, Tensor], longest: tuple[int, int], scaling: float,
         *, causal: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Attends.
+        """Computes the attention.
 
         Args:
-            query: (asking tokens, heads, head size).
-            key: (tokens, key-value heads, head size).
-            value: as `key`.
-            starts: of queries and of keys, (sequences + 1,) int32 each, beginning with 0. A sequence may be empty.
-            longest: most queries and most keys of a sequence, or more.
+            query: (Q, H, D).
+            key: (T, K, D).
+            value: (T, K, D).
+            starts: index of each sequence's first query, and of its first key, (S + 1,) int32 each, starting with 0. A sequence may be
+                empty.
+            longest: upper bounds of the queries and of the keys of one sequence.
             scaling: factor of the scores.
-            causal: the last query of a sequence sees all of its keys, each earlier one a key less.
+            causal: whether only the last query of a sequence sees all of its keys, and each earlier query one key fewer than the next.
 
         Returns:
-            (asking tokens, heads, head size), and the log-sum-exp of the scores, (heads, asking tokens) float32. Both are
-            undefined for queries behind the last sequence, which flash attention leaves as the memory was.
+            (Q, H, D), and the log-sum-exp of the scores, (H, Q) float32. For queries after the last sequence both are undefined: flash
+            attention does not write them.
         """
         ...
 
@@ -43,10 +44,10 @@ def flash_kernel(
     query: Tensor, key: Tensor, value: Tensor, starts: tuple[Tensor, Tensor], longest: tuple[int, int], scaling: float, *,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`VarlenKernel` by `torch.nn.attention.varlen`: 16-bit floats on a GPU, head sizes that are multiples of 8 up to 256.
+    """`VarlenKernel` by `torch.nn.attention.varlen`: for 16-bit floats on a GPU and head sizes that are multiples of 8, up to 256.
 
-    Heads and tokens may have any strides: the prefix's keys are not copied. Grouped queries are announced even where there are
-    none: torch releases that prefer cuDNN's kernels, which plan for each new shape, then stay with flash attention.
+    Heads and tokens may have any strides, so the prefix's keys are not copied. `enable_gqa` is set even if H = K: some torch releases
+    otherwise choose cuDNN's kernels, which are planned again for each new shape, instead of flash attention.
     """
     query, key, value = (states if states.stride(-1) == 1 else states.contiguous() for states in (query, key, value))
     attended, log_sums = varlen_attn(
@@ -60,50 +61,50 @@ def reference_kernel(
     query: Tensor, key: Tensor, value: Tensor, starts: tuple[Tensor, Tensor], longest: tuple[int, int], scaling: float, *,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`VarlenKernel` written out, a sequence at a time: what the fast ones are compared with, on any device.
+    """`VarlenKernel` written out for any device, one sequence at a time. Tests compare the fast kernels with it.
 
-    What is undefined is not a number here, so that a test sees it where it is used.
+    Undefined results are NaN here, so that a test notices if they are used.
     """
     attended = torch.full_like(query, torch.nan)
     log_sums = torch.full((query.shape[1], len(query)), torch.nan, device=query.device)
     group = query.shape[1] // key.shape[1]
-    asking, seen = (pairwise(start.tolist()) for start in starts)
-    for (first, last), (first_key, last_key) in zip(asking, seen, strict=True):
+    of_queries, of_keys = (pairwise(start.tolist()) for start in starts)
+    for (first, last), (first_key, last_key) in zip(of_queries, of_keys, strict=True):
         q = query[first:last].transpose(0, 1).float()
         k, v = (states[first_key:last_key].transpose(0, 1).repeat_interleave(group, 0).float() for states in (key, value))
         scores = q @ k.transpose(1, 2) * scaling
         if causal:
-            ahead = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(k.shape[1] - q.shape[1] + 1)
-            scores = scores.masked_fill(ahead, -torch.inf)
+            later = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(k.shape[1] - q.shape[1] + 1)
+            scores = scores.masked_fill(later, -torch.inf)
         attended[first:last] = (scores.softmax(-1) @ v).transpose(0, 1).to(query.dtype)
         log_sums[:, first:last] = scores.logsumexp(-1)
     return attended, log_sums
 
 
 def varlen_attention(
-    query: Tensor, key: Tensor, value: Tensor, before: tuple[Tensor, Tensor], pack: Pack, scaling: float, *, at_end: bool,
+    query: Tensor, key: Tensor, value: Tensor, prefix: tuple[Tensor, Tensor], pack: Pack, scaling: float, *, last_only: bool,
     kernel: VarlenKernel = flash_kernel,
 ) -> Tensor:  # fmt: skip
     """`PackedAttention` by a kernel for variable lengths.
 
-    Takes nothing from the host but sizes, and asks the device for nothing: a CUDA graph can hold it.
+    It depends only on sizes that the host knows and never waits for the device, so a CUDA graph can capture it.
     """
     query, key, value = (states.transpose(0, 1) for states in (query, key, value))
-    asking = torch.arange(len(pack.starts), dtype=torch.int32, device=query.device) if at_end else pack.starts
-    longest = 1 if at_end else pack.longest, pack.longest
-    own, own_sums = kernel(query, key, value, (asking, pack.starts), longest, scaling, causal=not at_end)
-    prefix_keys, prefix_values = (states.transpose(0, 1) for states in before)
+    starts = torch.arange(len(pack.starts), dtype=torch.int32, device=query.device) if last_only else pack.starts
+    longest = 1 if last_only else pack.longest, pack.longest
+    own, own_sums = kernel(query, key, value, (starts, pack.starts), longest, scaling, causal=not last_only)
+    prefix_keys, prefix_values = (states.transpose(0, 1) for states in prefix)
     if len(prefix_keys):
-        # One sequence of all queries, and one of the prefix's keys.
+        # All queries as one sequence, and the prefix's keys as one.
         longest = len(query), len(prefix_keys)
-        whole = _whole(len(query), query.device), _whole(len(prefix_keys), query.device)
+        whole = _starts_of_one(len(query), query.device), _starts_of_one(len(prefix_keys), query.device)
         shared, shared_sums = kernel(query, prefix_keys, prefix_values, whole, longest, scaling, causal=False)
-        # Shares of the joint softmax, (asking tokens, heads, 1).
+        # Weights of the two results in their joint softmax, (Q, H, 1).
         to_own = torch.sigmoid(own_sums - shared_sums).transpose(0, 1)[..., None]
         own = (own.float() * to_own + shared.float() * (1 - to_own)).to(own.dtype)
     return own.flatten(1)
 
 
-def _whole(length: int, device: torch.device) -> Tensor:
-    """The starts of one sequence, made on the device."""
+def _starts_of_one(length: int, device: torch.device) -> Tensor:
+    """The `starts` of a single sequence, created on the device."""
     return torch.arange(0, length + 1, length, dtype=torch.int32, device=device)

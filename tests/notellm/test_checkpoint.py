@@ -129,7 +129,7 @@ def test_a_manifest_that_was_edited_by_hand(copy: Path) -> None:
 
 def test_facts_that_contradict_the_files(copy: Path) -> None:
     edit_manifest(copy, lambda content: content.update(hidden_size=64))
-    refused(copy, "hidden_size 48 is not 64", "config.json")
+    refused(copy, "hidden_size is 48, but notellm.json says 64", "config.json")
     edit_manifest(copy, lambda content: content.update(hidden_size=48, emb_token_id=3))
     refused(copy, r"\[EMB\] does not have the id 3", "tokenizer.json")
 
@@ -138,7 +138,7 @@ def test_a_projection_of_another_size(copy: Path) -> None:
     name = "2_Dense/model.safetensors"
     save_file({"linear.weight": torch.zeros(48, 32)}, copy / name)
     relist(copy, name)
-    refused(copy, "is not a projection from 48 to 48 values", name)
+    refused(copy, "does not project from 48 to 48 values", name)
     (copy / name).write_bytes(b"no safetensors at all")
     relist(copy, name)
     refused(copy, "not a readable safetensors file", name)
@@ -148,7 +148,7 @@ def test_a_projection_of_another_size(copy: Path) -> None:
     ("change", "match"),
     [
         ({"architectures": ["BertModel"]}, "is for .*BertModel"),
-        ({"auto_map": {"AutoModel": "evil.Model"}}, "asks to run code"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "asks to run its own code"),
     ],
 )
 def test_a_configuration_of_something_else(change: dict[str, object], match: str, copy: Path) -> None:
@@ -177,13 +177,13 @@ def test_pad_must_not_be_eos(copy: Path) -> None:
     config = json.loads((copy / "tokenizer_config.json").read_text())
     (copy / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": config["eos_token"]}))
     relist(copy, "tokenizer_config.json")
-    refused(copy, "needs a pad token that is not its eos", "tokenizer.json")
+    refused(copy, "needs a pad token that differs from its eos", "tokenizer.json")
 
 
 def test_saving_over_something_is_refused_and_leaves_it(tiny: Checkpoint, tiny_model: NoteLLM, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     facts = CheckpointFacts(name="again", base_model="tiny")
-    with pytest.raises(CheckpointError, match="exists already"):
+    with pytest.raises(CheckpointError, match="already exists"):
         save_checkpoint(tmp_path, tiny_model, tiny.tokenizer, facts)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 

@@ -71,10 +71,10 @@ def test_overrides_win_and_are_yaml(config_file: Write) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seed", "'seed' is not of the form name.field=value"),
-        ("name.more=1", "name.more: name is no section"),
-        ("examples.epochs.more=1", "examples.epochs.more: epochs is no section"),
-        ("seed=[1", r"seed: '\[1' is no YAML value"),
+        ("seed", "'seed' must have the form name.field=value"),
+        ("name.more=1", "name.more: name is not a section"),
+        ("examples.epochs.more=1", "examples.epochs.more: epochs is not a section"),
+        ("seed=[1", r"seed: '\[1' is not a YAML value"),
         ("examples.epoch=2", "examples.epoch: Extra inputs are not permitted"),
         ("nothing=2", "nothing: Extra inputs are not permitted"),
         ("examples.epochs=many", "examples.epochs: Input should be a valid integer"),
@@ -91,7 +91,7 @@ def test_overrides_win_and_are_yaml(config_file: Write) -> None:
         ("data.pairs.min_score=50", "data.pairs: Value error, min_score 50.0 is above max_score 30.0"),
         (
             "loss={alpha: 0, contrastive: false}",
-            "loss: Value error, contrastive is false and alpha is 0: nothing is left to train on",
+            "loss: Value error, contrastive is false and alpha is 0: this leaves no loss to train with",
         ),
     ],
 )
@@ -104,13 +104,13 @@ def test_a_wrong_setting_is_named(config_file: Write, override: str, message: st
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "compute.cache_frozen_layers needs method.frozen_layers above 0: there is nothing to keep"),
+        ({}, "compute.cache_frozen_layers needs method.frozen_layers above 0: there is nothing to cache"),
         (
             {"method": {"kind": "lora", "frozen_layers": 1}},
-            "compute.cache_frozen_layers needs method.train_emb_row: false, since frozen layers read that row",
+            "compute.cache_frozen_layers needs method.train_emb_row: false, because frozen layers read that row",
         ),
-        ({"method": {"kind": "full", "frozen_layers": 1}, "compute__fsdp": True}, "works with packed batches on one device"),
-        ({"method": {"kind": "full", "frozen_layers": 1}, "compute__packed": False}, "works with packed batches on one device"),
+        ({"method": {"kind": "full", "frozen_layers": 1}, "compute__fsdp": True}, "needs packed batches on one device"),
+        ({"method": {"kind": "full", "frozen_layers": 1}, "compute__packed": False}, "needs packed batches on one device"),
     ],
 )
 def test_what_a_cache_of_frozen_layers_needs(config_file: Write, changes: dict[str, Any], message: str) -> None:
@@ -128,7 +128,7 @@ def test_a_cache_of_frozen_layers_that_fits(config_file: Write, method: dict[str
 
 def test_packing_and_sharding_exclude_each_other(config_file: Write) -> None:
     assert TrainingConfig.load(config_file(compute__fsdp=True)).compute.packed is None
-    with pytest.raises(ConfigError, match=r"compute\.packed and compute\.fsdp exclude each other: choose packed: false"):
+    with pytest.raises(ConfigError, match=r"compute\.packed and compute\.fsdp exclude each other: set packed: false"):
         TrainingConfig.load(config_file(compute__fsdp=True, compute__packed=True))
 
 
@@ -152,7 +152,7 @@ def test_what_a_config_must_hold(config_file: Write, field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("", "holds no settings"), ("- a\n- b", "holds no settings"), ("a: [", "cannot be read")]
+    ("text", "message"), [("", "contains no settings"), ("- a\n- b", "contains no settings"), ("a: [", "cannot be read")]
 )
 def test_files_that_hold_no_settings(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text, encoding="utf-8")

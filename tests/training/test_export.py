@@ -114,7 +114,7 @@ def test_a_projection_of_another_size_is_refused(run: Path, tiny_base: Path, tmp
     adapter = tmp_path / "adapter"
     shutil.copytree(run / "adapter", adapter)
     save_file({"weight": torch.zeros(16, 32)}, adapter / "projection.safetensors")
-    with pytest.raises(BaseModelError, match="projection takes 32 values, the model gives 48"):
+    with pytest.raises(BaseModelError, match="projection expects 32 values, but the model's hidden size is 48"):
         merge_adapter(str(tiny_base), adapter, tmp_path / "merged")
 
 

@@ -72,7 +72,7 @@ def test_validation_recall_is_recall_over_the_whole_pool() -> None:
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_broken_vectors_are_refused_rather_than_ranked_first(broken: float) -> None:
     vectors = np.array([[1, 0], [broken, 0], [0, 1]], dtype=np.float32)
-    with pytest.raises(EvaluationError, match="no finite numbers"), np.errstate(invalid="ignore"):
+    with pytest.raises(EvaluationError, match="not finite numbers"), np.errstate(invalid="ignore"):
         validation_recall(vectors, np.array([0]), np.array([2]), k=1)
 
 

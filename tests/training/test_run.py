@@ -173,31 +173,31 @@ def test_a_run_may_keep_its_last_state(run_config: Config, tmp_path: Path) -> No
 
 def test_a_second_run_in_the_same_directory_is_refused(run_config: Config, tmp_path: Path) -> None:
     config = run_config()
-    with pytest.raises(ConfigError, match="holds no whole checkpoint: start without --resume"):
+    with pytest.raises(ConfigError, match="has no complete checkpoint: start without --resume"):
         train(config, tmp_path / "run", resume=True)
     train(config, tmp_path / "run")
     with pytest.raises(NoteLLMError, match="checkpoint"):
         train(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoint")
-    with pytest.raises(ConfigError, match="holds a run already: go on with --resume"):
+    with pytest.raises(ConfigError, match="already contains a run: continue it with --resume"):
         train(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"begun with other settings \(optimizer\)"):
+    with pytest.raises(ConfigError, match=r"started with other settings \(optimizer\)"):
         train(run_config(optimizer__learning_rate=2e-3), tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"model__dimensions": 64}, BaseModelError, "model.dimensions 64 is more than the base's hidden size of 48"),
+        ({"model__dimensions": 64}, BaseModelError, "model.dimensions 64 is larger than the base's hidden size of 48"),
         ({"model__base": "/nowhere/at/all"}, BaseModelError, "/nowhere/at/all cannot be loaded as a base model"),
         ({"model__base": "package:no_such_package/file.gguf"}, BaseModelError, "no_such_package is not installed"),
-        ({"method": {"kind": "lora", "frozen_layers": 3}}, ConfigError, "method.frozen_layers is 3: the base has 3 layers"),
+        ({"method": {"kind": "lora", "frozen_layers": 3}}, ConfigError, "method.frozen_layers is 3, but the base has only 3 layers"),
         ({"method": {"kind": "lora", "modules": ["query"]}}, ConfigError, "method.modules query"),
         ({"data__notes": "missing.jsonl"}, DataError, "missing.jsonl"),
         ({"data__events": "missing.csv"}, DataError, "missing.csv is missing"),
-        ({"data__pairs": {"min_users": 1000}}, DataError, "make no related pair between training notes"),
+        ({"data__pairs": {"min_users": 1000}}, DataError, "give no related pair of training notes"),
         ({"examples__pairs_per_batch": 40}, DataError, "do not fill one batch of 40 pairs"),
-        ({"data__pairs": {"window_hours": 24}}, DataError, "has positions and no times"),
+        ({"data__pairs": {"window_hours": 24}}, DataError, "has positions but no times"),
         ({"compute__fsdp": True}, ConfigError, "start with `torchrun"),
         ({"run__report_to": ["wandb"]}, ConfigError, "the package wandb is not installed"),
     ],

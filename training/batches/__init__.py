@@ -1,4 +1,4 @@
-"""Batches: who is in them, and as which tensors."""
+"""Batches: which notes are in them, and their tensors."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`TrainingBatch`: one process's share of a global batch as tensors, padded or packed."""
+"""`TrainingBatch`: one process's share of a global batch, as padded or packed tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from training.batches.examples import Asked, GlobalBatch, Relations
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Examples as rows of tokens; a position is counted over all rows.
+    """Examples as rows of tokens. Positions are indices into all rows joined into one.
 
     Attributes:
         input_ids, position_ids: (rows, tokens).
-        attention_mask: (rows, tokens), 0 on padding; none when packed.
-        runs: how a packed row falls into sequences; none when padded.
+        attention_mask: (rows, tokens), 0 on padding; None if packed.
+        runs: the sequences of a packed row; None if padded.
         embedding_at: (examples,), positions of the hidden states that become embeddings.
         predict_at: (output tokens,), positions whose next token is an output token.
         output_ids: (output tokens,).
@@ -37,11 +37,11 @@ class TokenRows:
 
     @property
     def tokens(self) -> int:
-        """Tokens that are computed, padding included."""
+        """Number of tokens that are computed, including padding."""
         return self.input_ids.numel()
 
     def to(self, device: torch.device) -> "TokenRows":
-        """The same on another device."""
+        """The same rows on another device."""
         moved: dict[str, Any] = {
             name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(self).items()
         }
@@ -49,7 +49,7 @@ class TokenRows:
 
     @classmethod
     def padded(cls, examples: Sequence[TrainingExample], pad_id: int) -> "TokenRows":
-        """A row an example, padded on the right to the longest."""
+        """One row per example, padded on the right to the longest."""
         longest = max(len(example.ids) for example in examples)
         ids = torch.full((len(examples), longest), pad_id)
         for row, example in enumerate(examples):
@@ -61,7 +61,7 @@ class TokenRows:
 
     @classmethod
     def packed(cls, examples: Sequence[TrainingExample]) -> "TokenRows":
-        """One row without padding: each opening once, before the examples that start with it, sorted by length."""
+        """One row without padding: each opening once, followed by the examples that start with it, sorted by length."""
         ids: list[int] = []
         positions: list[int] = []
         runs: list[Run] = []
@@ -88,7 +88,7 @@ class TrainingBatch:
 
     Attributes:
         step: the number of the global batch.
-        chunks: the examples in their order, first notes then second ones, cut where memory asks for it.
+        chunks: the examples, those of the pairs' first notes before those of the second notes, cut into chunks to save memory.
         related: (examples, global examples), see `losses.contrastive_loss`.
     """
 
@@ -102,7 +102,7 @@ class TrainingBatch:
         return slice(start, start + len(self.chunks[index].embedding_at))
 
     def to(self, device: torch.device) -> "TrainingBatch":
-        """The same on another device."""
+        """The same batch on another device."""
         return TrainingBatch(self.step, tuple(chunk.to(device) for chunk in self.chunks), self.related.to(device))
 
 
@@ -110,12 +110,12 @@ class Collator:
     """Turns global batches into the tensors of one process.
 
     Args:
-        notes: by id.
-        prompt: the only place where a note becomes token ids.
-        related: which notes are no negatives of each other.
-        rank, ranks: whose share.
+        notes: the notes by id.
+        prompt: turns notes into token ids.
+        related: which notes are related and therefore not negatives of each other.
+        rank, ranks: this process and the number of processes.
         packed: pack the examples (CPU) instead of padding them (GPU).
-        chunk_examples: examples of one forward pass; the loss is that of the whole batch all the same (GradCache).
+        chunk_examples: examples per forward pass; the loss is still that of the whole batch (GradCache).
         pad_id: id of the pad token.
     """
 
@@ -133,7 +133,7 @@ class Collator:
         self._tokenized: dict[str, TokenizedNote] = {}
 
     def __call__(self, step: int, batch: GlobalBatch) -> TrainingBatch:
-        """The share of this process."""
+        """This process's share of a global batch."""
         asked = batch.shard(self._rank, self._ranks)
         examples = [self.example(one) for one in asked]
         size = self._chunk or len(examples)
@@ -145,7 +145,7 @@ class Collator:
         return TokenRows.packed(examples) if self._packed else TokenRows.padded(examples, self._pad_id)
 
     def example(self, asked: Asked) -> TrainingExample:
-        """Prompt and answer of one note; its targets' `#tag` markup is not in the prompt."""
+        """Prompt and answer of one note. The prompt does not contain the `#tag` markup of the hashtags to generate."""
         note = self._notes[asked.note]
         if asked.note not in self._tokenized:
             self._tokenized[asked.note] = self._prompt.tokenize([note])[0]
@@ -174,7 +174,7 @@ def _opening(example: TrainingExample) -> tuple[int, ...]:
 
 
 def _targets(examples: Sequence[TrainingExample], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """`embedding_at`, `predict_at` and `output_ids` of examples whose first id would lie at `starts`."""
+    """`embedding_at`, `predict_at` and `output_ids` of examples; `starts` is where the first id of each would be."""
     embedding_at = [start + example.embedding for example, start in zip(examples, starts, strict=True)]
     predict_at: list[int] = []
     output_ids: list[int] = []

@@ -1,7 +1,7 @@
-"""`BatchPlan`: which pairs make up each global batch, and what each of its notes is asked.
+"""`BatchPlan`: which pairs are in each global batch, and which task each of its notes gets.
 
-Everything is decided from a seed and the number of a step, so that every rank plans the same batch without talking, and a
-resumed run goes on with the batches that an uninterrupted one would have seen.
+All decisions depend only on a seed and the number of the step. Every rank therefore plans the same batch without communication, and a
+resumed run continues with the batches of an uninterrupted one.
 """
 
 import random
@@ -21,24 +21,24 @@ Task = Literal["category", "hashtags", "none"]
 
 
 class ExampleSettings(BaseModel):
-    """How pairs become batches and notes become tasks."""
+    """How pairs are put into batches, and which tasks their notes get."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs_per_batch: int = Field(default=64, ge=2, description="Pairs of a global batch, over all processes (paper: 64).")
     hashtag_share: float = Field(
-        default=0.4, ge=0, le=1, description="r: the share of a batch's notes that does the hashtag task (paper: 0.4)."
+        default=0.4, ge=0, le=1, description="r: share of a batch's notes that get the hashtag task (paper: 0.4)."
     )
     epochs: int = Field(default=1, ge=1, description="Passes over the pairs.")
-    max_pairs: int | None = Field(default=None, ge=2, description="Keep this many pairs, those of the highest score.")
+    max_pairs: int | None = Field(default=None, ge=2, description="Keep only this many pairs, those with the highest score.")
     order: Literal["shuffled", "by_score"] = Field(
-        default="shuffled", description="`by_score` starts each pass with the pairs of the highest score."
+        default="shuffled", description="`by_score` starts each pass with the pairs that have the highest score."
     )
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One note's part in a batch: the task, and for the hashtag task the hashtags to generate."""
+    """The task of one note in a batch, and for the hashtag task the hashtags to generate."""
 
     note: str
     task: Task
@@ -47,13 +47,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """Pairs of the batch, and what both notes of each are asked: first notes and second notes in the pairs' order."""
+    """The tasks of both notes of each pair: first notes and second notes, in the order of the pairs."""
 
     first: tuple[Asked, ...]
     second: tuple[Asked, ...]
 
     def shard(self, rank: int, ranks: int) -> tuple[Asked, ...]:
-        """What one of `ranks` processes works on: its first notes, then its second ones."""
+        """The share of one of `ranks` processes: the first notes of its pairs, then the second notes."""
         size = len(self.first) // ranks
         mine = slice(rank * size, (rank + 1) * size)
         return (*self.first[mine], *self.second[mine])
@@ -62,14 +62,14 @@ class GlobalBatch:
 class BatchPlan(Sequence[GlobalBatch]):
     """All global batches of a run, in order.
 
-    No note stands twice in a batch: it would be its own negative. Pairs that find no room in an epoch's batches are taken
-    first in the next one; the last, incomplete batch of the run is left out, since it would have fewer negatives.
+    A note appears at most once in a batch, because it would be its own negative. Pairs that do not fit into the batches of an epoch
+    come first in the next epoch. The last, incomplete batch of the run is dropped, because it would have fewer negatives.
 
     Args:
         pairs: related pairs; A→B and B→A count once.
-        notes: by id.
+        notes: the notes by id.
         settings: sizes and shares.
-        seed: of the order and of the tasks.
+        seed: seed of the order and of the tasks.
 
     Raises:
         DataError: there are not enough pairs for one batch.
@@ -85,8 +85,8 @@ class BatchPlan(Sequence[GlobalBatch]):
         self._batches = list(self._pack(kept))
         if not self._batches:
             raise DataError(
-                f"{len(kept)} related pairs do not fill one batch of {settings.pairs_per_batch} pairs without a note standing "
-                "twice in it: choose fewer pairs_per_batch, or loosen the pair settings (min_score, min_users)"
+                f"{len(kept)} related pairs do not fill one batch of {settings.pairs_per_batch} pairs in which no note appears twice: "
+                "choose fewer pairs_per_batch, or relax the pair settings (min_score, min_users)"
             )
 
     def __len__(self) -> int:
@@ -95,11 +95,11 @@ class BatchPlan(Sequence[GlobalBatch]):
     def __getitem__(self, step: int) -> GlobalBatch:  # type: ignore[override]
         batch = self._batches[step]
         draw = random.Random(f"{self._seed}:tasks:{step}")  # noqa: S311
-        asked = self._ask([note for pair in batch for note in pair], draw)
+        asked = self._tasks([note for pair in batch for note in pair], draw)
         return GlobalBatch(tuple(asked[first] for first, _ in batch), tuple(asked[second] for _, second in batch))
 
     def _pack(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], ...]]:
-        """Greedy batches: a pair whose note is taken already waits for the next batch."""
+        """Fills batches greedily: a pair with a note that is already in the batch waits for the next batch."""
         size = self._settings.pairs_per_batch
         waiting: deque[tuple[str, str]] = deque()
         for epoch in range(self._settings.epochs):
@@ -111,17 +111,17 @@ class BatchPlan(Sequence[GlobalBatch]):
                 yield batch
             waiting.extendleft(reversed(batch))
 
-    def _ask(self, ids: list[str], draw: random.Random) -> dict[str, Asked]:
-        """Tasks for the notes of a batch, so that the share of hashtag tasks is r where the notes allow it."""
+    def _tasks(self, ids: list[str], draw: random.Random) -> dict[str, Asked]:
+        """Tasks for the notes of a batch, with a share r of hashtag tasks if enough notes have hashtags."""
         tagged = [note for note in ids if self._notes[note].all_hashtags]
         only_tagged = {note for note in tagged if self._notes[note].category is None}
         wanted = min(round(self._settings.hashtag_share * len(ids)), len(tagged)) if self._settings.hashtag_share else 0
         draw.shuffle(tagged)
         tagged.sort(key=lambda note: note not in only_tagged)
         chosen = set(tagged[: max(wanted, len(only_tagged) if wanted else 0)])
-        return {note: self._asked(self._notes[note], note in chosen, draw) for note in ids}
+        return {note: self._task(self._notes[note], note in chosen, draw) for note in ids}
 
-    def _asked(self, note: Note, hashtags: bool, draw: random.Random) -> Asked:
+    def _task(self, note: Note, hashtags: bool, draw: random.Random) -> Asked:
         if not hashtags:
             category = note.category is not None and self._settings.hashtag_share < 1
             return Asked(note.id, "category" if category else "none")
@@ -131,7 +131,7 @@ class BatchPlan(Sequence[GlobalBatch]):
 
 
 class Relations:
-    """Which notes are known to be related, so that neither is the other's negative."""
+    """Which notes are known to be related, so that they are not used as negatives of each other."""
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
         self._of: dict[str, set[str]] = {}
@@ -145,7 +145,7 @@ class Relations:
 
 
 def undirected(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-    """The pairs by score, highest first, A→B and B→A only once, under the higher of their scores."""
+    """The pairs by score, highest first. A→B and B→A count as one pair with the higher of their scores."""
     ranked = sorted(pairs, key=lambda pair: (-pair.score, pair.source, pair.target))
     kept: dict[frozenset[str], tuple[str, str]] = {}
     for pair in ranked:
@@ -154,9 +154,9 @@ def undirected(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
 
 
 def _take_disjoint(waiting: deque[tuple[str, str]], count: int) -> tuple[tuple[str, str], ...]:
-    """Removes the first `count` pairs that share no note, or as many as there are; the others keep their order."""
+    """Removes and returns the first `count` pairs that share no note, or fewer if there are fewer. The others keep their order."""
     batch: list[tuple[str, str]] = []
-    passed: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     taken: set[str] = set()
     while waiting and len(batch) < count:
         pair = waiting.popleft()
@@ -164,6 +164,6 @@ def _take_disjoint(waiting: deque[tuple[str, str]], count: int) -> tuple[tuple[s
             batch.append(pair)
             taken.update(pair)
         else:
-            passed.append(pair)
-    waiting.extendleft(reversed(passed))
+            skipped.append(pair)
+    waiting.extendleft(reversed(skipped))
     return tuple(batch)

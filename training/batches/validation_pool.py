@@ -1,4 +1,4 @@
-"""`ValidationPool`: the notes and pairs by which a run is judged while it trains."""
+"""`ValidationPool`: the notes and pairs on which a run's recall is measured during training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from training.data import Pair
 
 @dataclass(frozen=True)
 class ValidationPool:
-    """Notes of the validation split, those of the highest-scored pairs first.
+    """Notes of the validation split, those of the pairs with the highest scores first.
 
     Attributes:
-        notes: their ids.
-        sources, targets: positions in `notes` of each pair.
+        notes: ids of the notes.
+        sources, targets: positions in `notes` of each pair's two notes.
     """
 
     notes: tuple[str, ...]
@@ -24,7 +24,7 @@ class ValidationPool:
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], others: Sequence[str], size: int) -> "ValidationPool | None":
-        """A pool of at most `size` notes: of pairs first, then `others`; none without a pair."""
+        """A pool of at most `size` notes: first those of pairs, then `others`; None if no pair fits."""
         place: dict[str, int] = {}
         kept: list[Pair] = []
         for pair in pairs:

@@ -1,1 +1,1 @@
-"""The sub-commands of `notellm-train`, a file a noun."""
+"""The sub-commands of `notellm-train`, one file per subject."""

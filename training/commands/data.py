@@ -1,4 +1,4 @@
-"""`notellm-train convert`, `validate` and `pairs`: from files to related pairs."""
+"""`notellm-train convert`, `validate` and `pairs`: read data files and find related pairs."""
 
 import csv
 import gzip
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from training.data import MicroLens, PairSettings, StackExchangeSite, open_events, read_valid_notes, select_pairs, write_notes
 from training.errors import ConfigError, DataError
 
-NotesFile = Annotated[Path, typer.Option(help="Notes: .parquet, .jsonl or .csv (.gz too).")]
-EventsFile = Annotated[Path, typer.Option(help="Behaviour log: .parquet, .jsonl or .csv (.gz too).")]
-DropInvalid = Annotated[bool, typer.Option(help="Leave invalid rows out and count them, instead of refusing the file.")]
+NotesFile = Annotated[Path, typer.Option(help="Notes: .parquet, .jsonl or .csv, also with .gz.")]
+EventsFile = Annotated[Path, typer.Option(help="Behaviour log: .parquet, .jsonl or .csv, also with .gz.")]
+DropInvalid = Annotated[bool, typer.Option(help="Drop and count invalid rows instead of refusing the file.")]
 
 
 class Source(StrEnum):
@@ -28,12 +28,12 @@ class Source(StrEnum):
 
 def convert(
     source: Annotated[Source, typer.Argument(help="Which public dataset.")],
-    directory: Annotated[Path, typer.Argument(help="Its official files; for Stack Exchange a folder a site.")],
+    directory: Annotated[Path, typer.Argument(help="Its official files; for Stack Exchange, one folder per site.")],
     output: Annotated[Path, typer.Argument(help="Directory for notes.jsonl.gz and events.csv.gz.")],
 ) -> None:
     """Writes a public dataset in this project's format."""
     if not directory.is_dir():
-        raise DataError(f"{directory} is no directory")
+        raise DataError(f"{directory} is not a directory")
     output.mkdir(parents=True, exist_ok=True)
     if source is Source.MICROLENS:
         dataset = MicroLens(directory)
@@ -45,7 +45,7 @@ def convert(
         return
     sites = [StackExchangeSite(folder) for folder in sorted(directory.iterdir()) if (folder / "Posts.xml").exists()]
     if not sites:
-        raise DataError(f"{directory} holds no folder with a Posts.xml: it takes unpacked data dumps, a folder a site")
+        raise DataError(f"{directory} has no folder with a Posts.xml: unpack the data dumps into it, one folder per site")
     found = [note for site in sites for note in site.notes()]
     events = [event for site in sites for event in site.events()]
     write_notes(output / "notes.jsonl.gz", found)
@@ -55,7 +55,7 @@ def convert(
 
 
 def validate(notes: NotesFile, events: EventsFile, drop_invalid: DropInvalid = False) -> None:
-    """Checks notes and behaviour log, and says what is in them."""
+    """Checks the notes and the behaviour log, and prints what they contain."""
     read, dropped = read_valid_notes(notes, drop_invalid=drop_invalid)
     log = open_events(events, read, drop_invalid=drop_invalid)
     period = log.period()
@@ -80,17 +80,17 @@ def pairs(
     notes: NotesFile,
     events: EventsFile,
     output: Annotated[Path, typer.Option(help="Parquet or CSV file to write: source, target, score.")],
-    per_note: Annotated[int, typer.Option(help="t: successors kept of each note.")] = 10,
-    min_users: Annotated[int, typer.Option(help="Users that a pair needs.")] = 1,
-    min_score: Annotated[float, typer.Option(help="l: lower scores are dropped.")] = 0.01,
-    max_score: Annotated[float, typer.Option(help="u: higher scores are dropped.")] = 30.0,
-    successors: Annotated[int, typer.Option(help="A click counts among this many next events of the user.")] = 10,
+    per_note: Annotated[int, typer.Option(help="t: number of successors to keep for each note.")] = 10,
+    min_users: Annotated[int, typer.Option(help="Pairs of fewer users are dropped.")] = 1,
+    min_score: Annotated[float, typer.Option(help="l: pairs with a lower score are dropped.")] = 0.01,
+    max_score: Annotated[float, typer.Option(help="u: pairs with a higher score are dropped.")] = 30.0,
+    successors: Annotated[int, typer.Option(help="A click counts if it is among this many next events of the user.")] = 10,
     window_hours: Annotated[float | None, typer.Option(help="Longest time from the view to the click.")] = None,
-    view_event: Annotated[list[str] | None, typer.Option(help="Event type that views a note; repeat it.")] = None,
-    click_event: Annotated[list[str] | None, typer.Option(help="Event type that clicks a note; repeat it.")] = None,
+    view_event: Annotated[list[str] | None, typer.Option(help="Event type that is a view; repeat the option.")] = None,
+    click_event: Annotated[list[str] | None, typer.Option(help="Event type that is a click; repeat the option.")] = None,
     drop_invalid: DropInvalid = False,
 ) -> None:
-    """Finds the related pairs of a whole log, out of core."""
+    """Finds the related pairs of a whole log. The log may be larger than memory."""
     try:
         settings = PairSettings(
             per_note=per_note, min_users=min_users, min_score=min_score, max_score=max_score, successors=successors,
@@ -101,22 +101,22 @@ def pairs(
         first = error.errors()[0]
         raise ConfigError(": ".join([*(f"--{name}".replace("_", "-") for name in first["loc"]), first["msg"]])) from error
     if output.suffix not in {".parquet", ".csv"} or not output.parent.is_dir():
-        raise ConfigError(f"--output {output}: name a .parquet or .csv file in a directory that exists")
+        raise ConfigError(f"--output {output}: give a .parquet or .csv file in an existing directory")
     read, dropped = read_valid_notes(notes, drop_invalid=drop_invalid)
     log = open_events(events, read, drop_invalid=drop_invalid)
     for reason, number in [*dropped.items(), *log.dropped.items()]:
         typer.echo(f"dropped: {number:,} rows, {reason}")
     if window_hours and not log.has_times:
-        raise DataError(f"{events} has positions and no times: leave --window-hours out")
+        raise DataError(f"{events} has positions but no times: remove --window-hours")
     count = select_pairs(log.connection, read, settings)
     if not count:
-        raise DataError(f"the {log.count():,} events of {events} make no related pair: lower --min-users or --min-score")
+        raise DataError(f"the {log.count():,} events of {events} give no related pair: lower --min-users or --min-score")
     log.connection.execute("copy (select * from pairs order by score desc, source, target) to ?", [str(output)])
-    typer.echo(f"{output}: {count:,} related pairs out of {log.count():,} events of {log.users():,} users")
+    typer.echo(f"{output}: {count:,} related pairs from {log.count():,} events of {log.users():,} users")
 
 
 def _write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """A gzipped CSV file that is the same, byte for byte, for the same rows."""
+    """Writes a gzipped CSV file; the same rows always give the same bytes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -1,4 +1,4 @@
-"""`notellm-train evaluate`: measures methods on the test notes of a run's settings, and writes the report."""
+"""`notellm-train evaluate`: measures methods on the test notes of a run's settings, and writes a report."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ ZERO_SHOT_SAMPLE = 60
 
 
 class Baseline(StrEnum):
-    """What a model is compared with."""
+    """The methods that a model is compared with."""
 
     TFIDF = "tfidf"
     BM25 = "bm25"
@@ -59,17 +59,20 @@ ABOUT = {
 
 
 def evaluate(
-    config: Annotated[Path, typer.Argument(help="The run's YAML file: its data, split and base model are used.")],
-    output: Annotated[Path, typer.Argument(help="Directory of the report; what was measured before is kept in it.")],
-    model: Annotated[list[str] | None, typer.Option(help="NAME=DIRECTORY of a run or a checkpoint; repeat it.")] = None,
+    config: Annotated[Path, typer.Argument(help="The run's YAML file, which gives the data, the split and the base model.")],
+    output: Annotated[Path, typer.Argument(help="Directory of the report; earlier measurements in it are kept.")],
+    model: Annotated[list[str] | None, typer.Option(help="NAME=DIRECTORY of a run or a checkpoint; repeat the option.")] = None,
     baseline: Annotated[
-        list[Baseline] | None, typer.Option(help="Which to measure; repeat it. All that were not yet, when not given.")
+        list[Baseline] | None,
+        typer.Option(help="Baseline to measure; repeat the option. By default all that are not measured yet."),
     ] = None,
-    generated_notes: Annotated[int, typer.Option(help="Hashtags and categories are generated for so many test notes.")] = 300,
-    override: Annotated[list[str] | None, typer.Option("--set", help="A setting, `data.split.seed=1`; repeat it.")] = None,
-    title: Annotated[str | None, typer.Option(help="Of the report.")] = None,
+    generated_notes: Annotated[int, typer.Option(help="Number of test notes to generate hashtags and categories for.")] = 300,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, `data.split.seed=1`; repeat the option.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
 ) -> None:
-    """Measures models and baselines on the test notes, and writes the report."""
+    """Measures models and baselines on the test notes, and writes a report."""
     logging.getLogger("training").setLevel(logging.INFO)
     settings = TrainingConfig.load(config, override or ())
     dataset = load_dataset(settings.data)
@@ -91,13 +94,13 @@ def evaluate(
 
 
 def _refuse_other_sample(kept: Iterable[Measurement], pool: TestPool, generated_notes: int) -> None:
-    """Before hours of measuring: what is kept must be of the notes that are measured now."""
+    """Before hours of measuring, checks that the kept measurements are of the notes that would be measured now."""
     expected = len(hashtag_notes(pool, generated_notes))
     for one in kept:
         if one.hashtags and (found := len(next(iter(one.hashtags.metrics.values())))) != expected:
             raise EvaluationError(
-                f"{one.method} was measured on hashtags of {found} notes, with --generated-notes {generated_notes} it would be "
-                f"{expected}: give the number of then, or another output directory"
+                f"{one.method} was measured on the hashtags of {found} notes, but --generated-notes {generated_notes} gives "
+                f"{expected}: use the earlier number, or another output directory"
             )
 
 
@@ -111,7 +114,7 @@ def _named(text: str) -> tuple[str, Path]:
 def _measure_model(
     name: str, place: Path, settings: TrainingConfig, dataset: Dataset, pool: TestPool, generated_notes: int
 ) -> Measurement:
-    """A run's directory, or a checkpoint's."""
+    """Measures the checkpoint at `place`, which is a run's directory or a checkpoint's."""
     run = (place / "checkpoint").is_dir()
     checkpoint = Checkpoint.open(place / "checkpoint" if run else place)
     _refuse_leak(checkpoint, settings, dataset)
@@ -123,14 +126,14 @@ def _measure_model(
 
 
 def _refuse_leak(checkpoint: Checkpoint, settings: TrainingConfig, dataset: Dataset) -> None:
-    """Test notes must not be among what a trained model has learnt from."""
+    """Makes sure that the model was not trained on test notes."""
     record = checkpoint.path / RECORD
     if not record.exists():
         return
     if checkpoint.manifest.data_fingerprint != dataset.fingerprint:
-        raise EvaluationError(f"{checkpoint.path} was trained on other data than these: test notes may be among what it learnt")
+        raise EvaluationError(f"{checkpoint.path} was trained on different data: it may have learnt from test notes")
     if json.loads(record.read_text(encoding="utf-8"))["config"]["data"]["split"] != settings.data.split.model_dump(mode="json"):
-        raise EvaluationError(f"{checkpoint.path} was trained on another split: test notes may be among what it learnt")
+        raise EvaluationError(f"{checkpoint.path} was trained on a different split: it may have learnt from test notes")
 
 
 def _measure_baseline(
@@ -154,7 +157,7 @@ def _measure_baseline(
 
 
 def _fine_tuned(settings: TrainingConfig, dataset: Dataset) -> FineTunedMiniLM:
-    """It learns from the pairs that the run learns from, as many times, in batches of the same size and the same precision."""
+    """MiniLM, fine-tuned on the run's pairs with the run's epochs, batch size and precision."""
     examples = settings.examples
     tuning = FineTuning(
         epochs=examples.epochs, max_pairs=examples.max_pairs, pairs_per_batch=examples.pairs_per_batch,
@@ -165,7 +168,7 @@ def _fine_tuned(settings: TrainingConfig, dataset: Dataset) -> FineTunedMiniLM:
 
 @contextmanager
 def _zero_shot(one: Baseline, settings: TrainingConfig, pool: TestPool) -> Iterator[Checkpoint]:
-    """The base model as it came: the run's prompt, no projection."""
+    """The untrained base model with the run's prompt and without a trained projection."""
     centred = one is Baseline.PROMPTEOL_CENTRED
     sample: Sequence[Note] = pool.training[:: -(-len(pool.training) // ZERO_SHOT_SAMPLE)] if centred else ()
     categories = tuple(sorted({note.category for note in pool.training if note.category}))

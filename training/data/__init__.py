@@ -1,4 +1,4 @@
-"""Notes and behaviour: file formats and readers."""
+"""Notes and behaviour logs: file formats, readers, related pairs and splits."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`Dataset`: notes, their split, and the related pairs of each part."""
+"""`Dataset`: the notes, their split, and the related pairs of each part."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -17,30 +17,28 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class DataSettings(BaseModel):
-    """Where the notes and the log are, and what is made of them."""
+    """Where the notes and the behaviour log are, and how to split them and find pairs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    notes: Path = Field(description="Notes: .parquet, .jsonl or .csv (.gz too); docs/data.md lists the columns.")
-    events: Path = Field(description="The behaviour log: .parquet, .jsonl or .csv (.gz too).")
+    notes: Path = Field(description="Notes: .parquet, .jsonl or .csv, also with .gz; docs/data.md lists the columns.")
+    events: Path = Field(description="The behaviour log: .parquet, .jsonl or .csv, also with .gz.")
     split: SplitSettings = SplitSettings()
     pairs: PairSettings = PairSettings()
-    drop_invalid: bool = Field(
-        default=False, description="Leave invalid rows out and count them, instead of refusing the file."
-    )
+    drop_invalid: bool = Field(default=False, description="Drop and count invalid rows instead of refusing the file.")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run learns from and is judged by.
+    """The data that a run is trained and evaluated on.
 
     Attributes:
         notes: every valid note by id.
         split: which notes are in which part.
-        pairs: directed, highest score first; both notes are in that part.
-        exposure: interactions of each note in the whole log; 0 when there are none.
+        pairs: directed pairs of each part, highest score first; both notes are in the part.
+        exposure: number of interactions of each note in the whole log, 0 if none.
         fingerprint: SHA-256 (hex) of the notes and the events.
-        dropped: invalid rows that were left out, by file and reason.
+        dropped: number of invalid rows that were dropped, by file and reason.
     """
 
     notes: dict[str, Note]
@@ -55,25 +53,25 @@ class Dataset:
             allowed = self.split.of(name)
             for pair in pairs:
                 if pair.source not in allowed or pair.target not in allowed:
-                    raise DataError(f"the pair {pair.source} → {pair.target} of {name} has a note of another part")
+                    raise DataError(f"the pair {pair.source} → {pair.target} of {name} has a note from another part")
 
 
 def load_dataset(settings: DataSettings) -> Dataset:
     """Reads, checks and splits the data, and finds the related pairs of each part.
 
     Raises:
-        DataError: a file breaks its format, or there is nothing to learn from.
+        DataError: a file breaks its format, or the data contain nothing to learn from.
     """
     notes, dropped = read_valid_notes(settings.notes, drop_invalid=settings.drop_invalid)
     log = open_events(settings.events, notes, drop_invalid=settings.drop_invalid)
     split = _split(notes, log, settings)
     if settings.pairs.window_hours and not log.has_times:
-        raise DataError(f"{settings.events} has positions and no times: leave pairs.window_hours out")
+        raise DataError(f"{settings.events} has positions but no times: remove pairs.window_hours")
     pairs = {name: related_pairs(log.connection, split.of(name), settings.pairs, split.period(name)) for name in SPLITS}
     if not pairs["train"]:
         raise DataError(
-            f"the {log.count():,} events of {settings.events} make no related pair between training notes: lower "
-            "pairs.min_users or pairs.min_score, raise pairs.max_score, or bring a longer log"
+            f"the {log.count():,} events of {settings.events} give no related pair of training notes: lower "
+            "pairs.min_users or pairs.min_score, raise pairs.max_score, or use a longer log"
         )
     exposure = dict.fromkeys(notes, 0) | log.exposure()
     digest = hashlib.sha256(f"{fingerprint(notes.values())} {log.fingerprint()}".encode()).hexdigest()
@@ -84,7 +82,7 @@ def _split(notes: dict[str, Note], log: EventLog, settings: DataSettings) -> Spl
     if settings.split.kind == "notes":
         return split_by_notes(notes, settings.split)
     if not log.has_times:
-        raise DataError(f"{settings.events} has positions and no times: it cannot be split by time, choose split.kind: notes")
+        raise DataError(f"{settings.events} has positions but no times, so it cannot be split by time: set split.kind: notes")
     seen = log.first_seen()
     created = {note.id: note.created_at.timestamp() for note in notes.values() if note.created_at is not None}
     return split_by_time(seen | created, settings.split)

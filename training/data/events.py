@@ -1,7 +1,7 @@
-"""`EventLog`: the behaviour log as a DuckDB table. It may have hundreds of millions of rows, so none becomes a Python object.
+"""`EventLog`: the behaviour log as a DuckDB table. It may have hundreds of millions of rows, so they never become Python objects.
 
-Columns of the file (parquet, csv, jsonl; .gz too): `user`, `note`, optionally `event` (a type such as view or click), and when:
-`time` (ISO 8601 or Unix seconds), or `position` (whole numbers, larger is later) where a log knows only the order.
+Columns of the file (parquet, csv or jsonl, also with .gz): `user`, `note`, optionally `event` (a type such as view or click), and
+`time` (ISO 8601 or Unix seconds), or `position` (whole numbers, larger is later) if the log knows only the order.
 """
 
 import csv
@@ -25,7 +25,7 @@ _READERS = {
     "jsonl": "read_json({path}, columns = {columns}, format = 'newline_delimited')",
 }
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
-# Number and kind of what is wrong with each row; null when nothing is.
+# The first problem of each row; null if it has none.
 _PROBLEM = """
 case
     when coalesce(trim(user_id), '') = '' then 'no user'
@@ -41,9 +41,9 @@ class EventLog:
     """The events in the table `events` (user_id, note_id, event_type, moment) of a connection.
 
     Attributes:
-        connection: spills to disk beyond its memory limit.
+        connection: the connection; it spills to disk above its memory limit.
         has_times: whether `moment` is seconds since 1970; otherwise it only orders each user's events.
-        dropped: how many rows were left out, by reason.
+        dropped: number of rows that were dropped, by reason.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -59,22 +59,22 @@ class EventLog:
         return int(self.connection.execute("select count(distinct user_id) from events").fetchall()[0][0])
 
     def exposure(self) -> dict[str, int]:
-        """Interactions by note id."""
+        """Number of interactions by note id."""
         return dict(self.connection.execute("select note_id, count(*) from events group by all order by all").fetchall())
 
     def period(self) -> tuple[datetime, datetime] | None:
-        """The times of the first and of the last event; none when the log has no times."""
+        """The times of the first and the last event; None if the log has no times."""
         if not self.has_times:
             return None
         first, last = self.connection.execute("select min(moment), max(moment) from events").fetchall()[0]
         return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
 
     def first_seen(self) -> dict[str, float]:
-        """Seconds since 1970 of each note's first event."""
+        """Time of each note's first event, in seconds since 1970."""
         return dict(self.connection.execute("select note_id, min(moment) from events group by note_id").fetchall())
 
     def fingerprint(self) -> str:
-        """Sixteen hex digits that depend on every event, and not on their order."""
+        """Sixteen hex digits that depend on every event but not on their order."""
         total = self.connection.execute(
             "select printf('%016x', bit_xor(hash(user_id, note_id, event_type, moment))) from events"
         )
@@ -88,15 +88,15 @@ def open_events(
 
     Args:
         path: the file.
-        notes: ids that events may be about.
-        drop_invalid: leave invalid rows out and count them, instead of refusing the log.
-        memory_limit: beyond it DuckDB works on disk.
-        scratch: where; the system's folder for temporary files when None.
+        notes: ids of the known notes; events of other notes are invalid.
+        drop_invalid: drop and count invalid rows instead of refusing the log.
+        memory_limit: above this, DuckDB works on disk.
+        scratch: where it works on disk; None for the system's folder for temporary files.
 
     Raises:
-        DataError: the file cannot be read, or names the rows that are wrong.
+        DataError: the file cannot be read, or has invalid rows; the message names them.
     """
-    # A folder of its own, which DuckDB makes and removes: the processes of a run read the same log at the same time.
+    # Each process gets its own folder, because the processes of a run read the same log at the same time. DuckDB makes and removes it.
     spill = (scratch or Path(tempfile.gettempdir())) / f"notellm-events-{uuid4().hex}"
     connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(spill)})
     connection.execute(f"set enable_progress_bar = {sys.stdout.isatty()}")
@@ -105,7 +105,7 @@ def open_events(
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read: {_reason(error)}") from error
     has_times = _normalize(connection, path, columns)
-    connection.execute("set preserve_insertion_order = false")  # rows have their numbers now
+    connection.execute("set preserve_insertion_order = false")  # the row numbers are stored by now
     connection.execute("create temp table known (id varchar)")
     connection.execute("insert into known select unnest(?::varchar[])", [list(notes)])
     dropped = _problems(connection, path, drop_invalid=drop_invalid)
@@ -114,20 +114,21 @@ def open_events(
     connection.execute("drop table normal")
     log = EventLog(connection, has_times, dropped)
     if not log.count():
-        raise DataError(f"{path} holds no usable event: {sum(dropped.values()):,} rows were dropped, none are left")
+        raise DataError(f"{path} contains no usable event: {sum(dropped.values()):,} rows were dropped and none is left")
     return log
 
 
 def _read(connection: duckdb.DuckDBPyConnection, path: Path) -> set[str]:
     kind = next((part for part in reversed(path.suffixes) if part != ".gz"), "").lstrip(".")
     if kind not in _READERS:
-        raise DataError(f"{path}: events are read from .parquet, .csv and .jsonl files (.gz too), not from this")
+        raise DataError(f"{path}: events must be in a .parquet, .csv or .jsonl file (also with .gz)")
     if not path.is_file():
         raise DataError(f"{path} is missing")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty")
     columns = _csv_header(path) if kind == "csv" else _json_keys(connection, path) if kind == "jsonl" else []
-    # All as text: a type guessed from the first rows fails at a later one that breaks it, without counting it as invalid.
+    # Read all columns as text. With a type guessed from the first rows, a later row that breaks it would fail the whole file
+    # instead of being counted as invalid.
     texts = "{" + ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns) + "}"
     connection.execute(f"create view raw as select * from {_READERS[kind].format(path=_quoted(path), columns=texts)}")  # noqa: S608
     return {str(row[0]) for row in connection.execute("describe raw").fetchall()}
@@ -154,12 +155,12 @@ def _quoted(text: object) -> str:
 
 
 def _reason(error: duckdb.Error) -> str:
-    """Without DuckDB's advice on its own options, which comes after the first lines."""
+    """The first lines of the message. Advice on DuckDB's own options follows them."""
     return "; ".join(line for line in str(error).splitlines()[:3] if line)
 
 
 def _normalize(connection: duckdb.DuckDBPyConnection, path: Path, columns: set[str]) -> bool:
-    """Makes the table `normal` (row, user_id, note_id, event_type, moment); whether it has times."""
+    """Makes the table `normal` (row, user_id, note_id, event_type, moment), and returns whether the log has times."""
     missing = [name for name in ("user", "note") if name not in columns]
     if missing or not columns & {"time", "position"}:
         wanted = ", ".join([*missing, *([] if columns & {"time", "position"} else ["time or position"])])
@@ -191,5 +192,5 @@ def _problems(connection: duckdb.DuckDBPyConnection, path: Path, *, drop_invalid
         first = "; ".join(
             f"{problem} in {count:,} rows, first in row {row} (note {note!r})" for problem, count, row, note in rows
         )
-        raise DataError(f"{path}: {first}. Mend them, or leave them out with --drop-invalid")
+        raise DataError(f"{path}: {first}. Fix them, or drop them with --drop-invalid")
     return counts

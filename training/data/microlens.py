@@ -1,7 +1,7 @@
 """Reads the official files of MicroLens (arXiv 2309.15379): short-video captions, categories, and chronological histories.
 
-A caption is "text # hashtag # hashtag …": the text before the first `#` is the content (these notes have no title), each later
-piece a hashtag. The last piece often runs on into prose, so pieces of more than four words are dropped.
+A caption is "text # hashtag # hashtag …". The text before the first `#` is the content (these notes have no title), and each later
+piece is a hashtag. The last piece often continues as prose, so pieces of more than four words are dropped.
 """
 
 import csv
@@ -21,10 +21,10 @@ class MicroLens:
     """One of the published subsets.
 
     Args:
-        directory: holds `*_pairs.tsv`, `*_titles.csv` and `*_tags_to_summary.csv`.
+        directory: contains `*_pairs.tsv`, `*_titles.csv` and `*_tags_to_summary.csv`.
 
     Raises:
-        DataError: one of them is missing.
+        DataError: one of these files is missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -33,14 +33,14 @@ class MicroLens:
         )
 
     def notes(self) -> Iterator[Note]:
-        """The captions that hold anything, in the file's order."""
+        """The captions that are not empty, in the order of the file."""
         with self._categories.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.reader(stream))[1:]
         categories = {row[0].strip(): row[1].strip() for row in rows if row[1].strip() not in STRAY_CATEGORIES}
         with self._titles.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
             if not {"item", "title"} <= set(reader.fieldnames or ()):
-                raise DataError(f"{self._titles} has no columns item and title: it takes the official file")
+                raise DataError(f"{self._titles} has no columns item and title: use the official file")
             for row in reader:
                 note = self._note(row["item"], row["title"], categories.get(row["item"]))
                 if note is not None:
@@ -62,11 +62,11 @@ class MicroLens:
         try:
             return Note(id=item, content=content, hashtags=short, category=category)
         except ValidationError:
-            return None  # neither text nor a hashtag is left
+            return None  # no text and no hashtag is left
 
 
 def _find(directory: Path, pattern: str) -> Path:
     found = sorted(directory.glob(pattern))
     if not found:
-        raise DataError(f"{directory} has no {pattern}: it takes the official files of MicroLens, unpacked")
+        raise DataError(f"{directory} has no {pattern}: unpack the official files of MicroLens into it")
     return found[0]

@@ -1,6 +1,6 @@
-"""The notes file: one note a row, with the fields of `Note`. JSON lines, CSV (both also .gz) and parquet are read.
+"""Reads and writes notes files: one note per row, with the fields of `Note`, in JSON lines, CSV (both also with .gz) or parquet.
 
-In CSV and parquet, hashtags are a list, a JSON list in text, or names separated by `|`; empty cells are absent fields.
+In CSV and parquet, hashtags are a list, a JSON list as text, or names separated by `|`; an empty cell means that the field is absent.
 """
 
 import csv
@@ -20,16 +20,16 @@ from notellm.table_rows import tidy
 from training.errors import DataError
 
 _ROWS_AT_A_TIME = 10_000
-# DuckDB hands times with a zone to Python only where pytz is installed.
+# DuckDB converts times with a zone to Python objects only if pytz is installed.
 _CELL = {"TIMESTAMP WITH TIME ZONE": "strftime({0}, '%Y-%m-%dT%H:%M:%S.%fZ')"}
 Row = dict[str, Any]
 
 
 def read_notes(path: Path) -> Iterator[Note]:
-    """The notes of a file, one after the other.
+    """Yields the notes of a file.
 
     Raises:
-        DataError: names the line and the field that is wrong, or the id that stands twice.
+        DataError: a row is invalid or its id is a duplicate; the message names the line and the field or id.
     """
     for note, problem in _checked(path):
         if note is None:
@@ -38,15 +38,15 @@ def read_notes(path: Path) -> Iterator[Note]:
 
 
 def read_valid_notes(path: Path, *, drop_invalid: bool = False) -> tuple[dict[str, Note], dict[str, int]]:
-    """The notes of a file by id, and how many rows were left out, by reason.
+    """The notes of a file by id, and the number of dropped rows by reason.
 
     Args:
         path: the file.
-        drop_invalid: leave invalid rows out instead of refusing the file.
+        drop_invalid: drop invalid rows instead of refusing the file.
 
     Raises:
-        DataError: the file cannot be read or holds no note; without `drop_invalid` also: how many rows are wrong in which way,
-            and the first ones.
+        DataError: the file cannot be read or has no valid note, or `drop_invalid` is false and rows are invalid. The message then gives
+            their number and the first ones.
     """
     notes: dict[str, Note] = {}
     problems: Counter[str] = Counter()
@@ -59,21 +59,21 @@ def read_valid_notes(path: Path, *, drop_invalid: bool = False) -> tuple[dict[st
         first += [where] if len(first) < 3 else []  # noqa: PLR2004
     if problems and not drop_invalid:
         raise DataError(
-            f"{path}: {problems.total():,} invalid rows. {'. '.join(first)}. Mend them, or leave them out with --drop-invalid"
+            f"{path}: {problems.total():,} invalid rows. {'. '.join(first)}. Fix them, or drop them with --drop-invalid"
         )
     if not notes:
-        raise DataError(f"{path} holds no valid note")
+        raise DataError(f"{path} contains no valid note")
     return notes, dict(problems)
 
 
 def write_notes(path: Path, notes: Iterable[Note]) -> None:
-    """Writes a `.jsonl.gz` file that is the same, byte for byte, for the same notes."""
+    """Writes a `.jsonl.gz` file; the same notes always give the same bytes."""
     lines = "".join(note.model_dump_json(exclude_none=True) + "\n" for note in notes)
     path.write_bytes(gzip.compress(lines.encode(), mtime=0))
 
 
 def fingerprint(notes: Iterable[Note]) -> str:
-    """SHA-256 (hex) over the ids and contents of the notes, in order."""
+    """SHA-256 (hex) of the ids and contents of the notes, in their order."""
     digest = hashlib.sha256()
     for note in notes:
         digest.update(f"{note.id}\t{note.content_hash}\t{note.category}\n".encode())
@@ -81,7 +81,7 @@ def fingerprint(notes: Iterable[Note]) -> str:
 
 
 def _checked(path: Path) -> Iterator[tuple[Note | None, tuple[str, str]]]:
-    """Every row's note, or what is wrong with it: the kind of problem, and the problem with its place."""
+    """Yields the note of each row, or None with the kind of its problem and a message that names its place."""
     seen: dict[str, str] = {}
     for place, row in _rows(path):
         try:
@@ -92,20 +92,20 @@ def _checked(path: Path) -> Iterator[tuple[Note | None, tuple[str, str]]]:
             yield None, (f"{field.partition('.')[0]}: {first['type']}", f"{place}, {field}: {first['msg']}")
             continue
         if (earlier := seen.setdefault(note.id, place)) != place:
-            yield None, ("duplicate id", f"{place}: id {note.id} stands in {earlier} already")
+            yield None, ("duplicate id", f"{place}: id {note.id} is already in {earlier}")
             continue
         yield note, ("", "")
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row | bytes]]:
-    """Rows with their place in the file."""
+    """Yields the rows, each with its place in the file."""
     kind = next((part for part in reversed(path.suffixes) if part != ".gz"), "")
     if kind == ".parquet":
         yield from _parquet_rows(path)
     elif kind == ".csv":
         yield from _csv_rows(path)
     elif kind != ".jsonl":
-        raise DataError(f"{path}: notes are read from .parquet, .csv and .jsonl files (.gz too), not from this")
+        raise DataError(f"{path}: notes must be in a .parquet, .csv or .jsonl file (also with .gz)")
     else:
         yield from ((f"line {number}", line) for number, line in enumerate(_lines(path), start=1) if line.strip())
 
@@ -118,7 +118,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
         for row in reader:
             yield f"line {reader.line_num}", tidy({str(name): value for name, value in row.items()})
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no readable CSV file: {error}") from error
+        raise DataError(f"{path} is not a readable CSV file: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

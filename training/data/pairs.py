@@ -1,4 +1,4 @@
-"""Related pairs out of a behaviour log: one SQL statement, `pairs.sql`, run by DuckDB out of core."""
+"""Finds related pairs in a behaviour log. DuckDB runs one SQL statement, `pairs.sql`, on logs that may be larger than memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SECONDS_AN_HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Users who viewed `source` went on to click `target`."""
+    """A related pair: users who viewed `source` then clicked `target`."""
 
     source: str
     target: str
@@ -21,35 +21,37 @@ class Pair:
 
 
 class PairSettings(BaseModel):
-    """Which co-occurrences make a related pair (arXiv 2403.01744, section 3.1)."""
+    """Which co-occurrences are related pairs (arXiv 2403.01744, section 3.1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    per_note: int = Field(default=10, ge=1, description="t: the best successors kept of each note (paper: 10).")
+    per_note: int = Field(default=10, ge=1, description="t: number of best successors to keep for each note (paper: 10).")
     max_score: float = Field(
-        default=30.0, gt=0, description="u: higher scores are dropped as follow-ups of everything (paper: 30)."
+        default=30.0,
+        gt=0,
+        description="u: pairs with a higher score are dropped: their target follows almost any note (paper: 30).",
     )
-    min_score: float = Field(default=0.01, ge=0, description="l: lower scores are dropped as chance (paper: 0.01).")
+    min_score: float = Field(default=0.01, ge=0, description="l: pairs with a lower score are dropped as chance (paper: 0.01).")
     min_users: int = Field(
-        default=1, ge=1, description="Users that a pair needs. In small logs one user alone is mostly chance."
+        default=1, ge=1, description="Pairs of fewer users are dropped. In small logs, pairs of one user are mostly chance."
     )
-    successors: int = Field(default=10, ge=1, description="A click counts among this many next events of the user.")
+    successors: int = Field(default=10, ge=1, description="A click counts if it is among this many next events of the user.")
     window_hours: float | None = Field(
         default=None, gt=0, description="Longest time from the view to the click (the paper's log: a week). Needs times."
     )
-    view_events: tuple[str, ...] | None = Field(default=None, description="Event types that view a note; all when not given.")
-    click_events: tuple[str, ...] | None = Field(default=None, description="Event types that click a note; all when not given.")
+    view_events: tuple[str, ...] | None = Field(default=None, description="Event types that are views; by default all.")
+    click_events: tuple[str, ...] | None = Field(default=None, description="Event types that are clicks; by default all.")
 
     @model_validator(mode="after")
     def _leaves_a_range(self) -> "PairSettings":
         if self.min_score > self.max_score:
-            raise ValueError(f"min_score {self.min_score} is above max_score {self.max_score}: no pair could be kept")
+            raise ValueError(f"min_score {self.min_score} is above max_score {self.max_score}: every pair would be dropped")
         return self
 
 
 @dataclass(frozen=True)
 class Period:
-    """start <= at < end, in seconds since 1970; none is unbounded."""
+    """start <= at < end, in seconds since 1970; None means no bound."""
 
     start: float | None = None
     end: float | None = None
@@ -58,13 +60,13 @@ class Period:
 def related_pairs(
     connection: duckdb.DuckDBPyConnection, notes: Iterable[str], settings: PairSettings, period: Period = Period()
 ) -> tuple[Pair, ...]:
-    """Pairs between the given notes, from events on the given notes alone, highest score first.
+    """Pairs of the given notes, computed from the events of these notes only, highest score first.
 
     Args:
-        connection: holds the table `events` of `EventLog`.
-        notes: ids; events on other notes count neither for scores nor for N_u.
+        connection: has the table `events` of `EventLog`.
+        notes: ids; events of other notes are ignored in scores and in N_u.
         settings: thresholds and caps.
-        period: events outside count neither.
+        period: events outside this period are ignored too.
     """
     select_pairs(connection, notes, settings, period)
     rows = connection.execute("select source, target, score from pairs order by score desc, source, target").fetchall()
@@ -74,7 +76,7 @@ def related_pairs(
 def select_pairs(
     connection: duckdb.DuckDBPyConnection, notes: Iterable[str], settings: PairSettings, period: Period = Period()
 ) -> int:
-    """As `related_pairs`, but leaves them in the table `pairs` and returns their number: there may be hundreds of millions."""
+    """Like `related_pairs`, but leaves the pairs in the table `pairs` and returns their number: there may be hundreds of millions."""
     connection.execute("create or replace temp table allowed_notes (note_id varchar)")
     connection.execute("insert into allowed_notes select unnest(?::varchar[])", [list(notes)])
     parameters = settings.model_dump(exclude={"window_hours"}) | {"start": period.start, "end": period.end}

@@ -1,7 +1,7 @@
 -- Related pairs (arXiv 2403.01744, section 3.1):
---   s(A -> B) = sum over the users who viewed A and then clicked B of 1 / N_u,  N_u = notes that the user clicked.
--- A user counts once for each (A, B). Only the next $successors events of a user are looked at after each event: without that
--- cap a user with n events costs n * n. Pairs with s > $max_score or s < $min_score are dropped, then the $per_note best
+--   s(A -> B) = sum of 1 / N_u over the users u who viewed A and then clicked B,  N_u = number of notes that u clicked.
+-- A user counts once for each (A, B). After each event, only the next $successors events of the user are considered: without this
+-- cap, a user with n events would cost n * n. Pairs with s > $max_score or s < $min_score are dropped. Then the $per_note best
 -- successors of each A are kept, ties in the order of their ids.
 with allowed_events as (
     select e.user_id, e.note_id, e.event_type, e.moment
@@ -22,7 +22,7 @@ ordered as (
     from allowed_events
 ),
 
--- An equality for each of the next positions: a join by "between" would compare all events of a user with each other.
+-- One row per next position, to join by equality: a join by "between" would compare all events of a user with each other.
 viewed_events as (
     select *, unnest(range(position + 1, position + $successors + 1)) as next_position
     from ordered
@@ -39,7 +39,7 @@ followed as (
 ),
 
 scored as (
-    -- Threads add up in any order: without rounding, the last digits, and with them the order of equals, change from run to run.
+    -- Threads add in any order. Without rounding, the last digits, and so the order of equal scores, would change from run to run.
     select f.source, f.target, round(sum(1.0 / c.size), 12) as score
     from followed as f
     join clicked_sets as c on f.user_id = c.user_id

@@ -1,6 +1,6 @@
-"""`Split`: which notes are trained on, validated on and tested on. No note is in two of them.
+"""`Split`: which notes are for training, for validation and for testing. No note is in two parts.
 
-Every test note is cold: no part of training has seen it, nor what users did with it.
+Every test note is cold: training sees neither the note nor what users did with it.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ SplitName = Literal["train", "validation", "test"]
 
 
 class SplitSettings(BaseModel):
-    """How notes are dealt out."""
+    """How notes are distributed over the parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["notes", "time"] = Field(
         default="notes",
-        description="`notes`: by a hash of the id, so that a note stays where it is when others are added. `time`: the notes that "
-        "appear last, and what users did from then on, are for testing, those before them for validation.",
+        description="`notes`: by a hash of the id, so that a note keeps its part when notes are added. `time`: the newest notes, and "
+        "what users did from then on, are for testing, and those before them for validation.",
     )
-    validation: float = Field(default=0.05, ge=0, lt=1, description="Share of the notes.")
-    test: float = Field(default=0.15, ge=0, lt=1, description="Share of the notes.")
-    seed: int = Field(default=0, description="Of the hash.")
+    validation: float = Field(default=0.05, ge=0, lt=1, description="Share of the notes for validation.")
+    test: float = Field(default=0.15, ge=0, lt=1, description="Share of the notes for testing.")
+    seed: int = Field(default=0, description="Seed of the hash.")
 
     @model_validator(mode="after")
     def _leaves_training_notes(self) -> "SplitSettings":
@@ -40,7 +40,7 @@ class SplitSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Split:
-    """Ids of the notes of each part, and the period of the events that each may use."""
+    """The ids of each part's notes, and the period from which each part may use events."""
 
     train: frozenset[str]
     validation: frozenset[str]
@@ -50,7 +50,7 @@ class Split:
     def __post_init__(self) -> None:
         for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
             if shared := self.of(first) & self.of(second):  # type: ignore[arg-type]
-                raise DataError(f"{len(shared)} notes are both in {first} and in {second}, for example {min(shared)}")
+                raise DataError(f"{len(shared)} notes are in both {first} and {second}, for example {min(shared)}")
 
     def of(self, name: SplitName) -> frozenset[str]:
         """The notes of one part."""
@@ -58,12 +58,12 @@ class Split:
         return notes
 
     def period(self, name: SplitName) -> Period:
-        """The events of one part."""
+        """The period of one part's events."""
         return self.periods[("train", "validation", "test").index(name)]
 
 
 def split_by_notes(notes: Iterable[str], settings: SplitSettings) -> Split:
-    """Deals notes out by SHA-256 of the seed and the id."""
+    """Distributes notes by the SHA-256 of the seed and the id."""
     parts: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
     for note in notes:
         digest = hashlib.sha256(f"{settings.seed}:{note}".encode()).digest()
@@ -74,10 +74,10 @@ def split_by_notes(notes: Iterable[str], settings: SplitSettings) -> Split:
 
 
 def split_by_time(first_seen: Mapping[str, float], settings: SplitSettings) -> Split:
-    """Deals notes out by when they appeared.
+    """Distributes notes by the time at which they appeared.
 
     Args:
-        first_seen: seconds since 1970 of each note's publication or first event.
+        first_seen: when each note was published or had its first event, in seconds since 1970.
         settings: the shares.
     """
     ordered = sorted(first_seen, key=lambda note: (first_seen[note], note))

@@ -1,7 +1,7 @@
 """Reads a Stack Exchange data dump: questions are notes, tags are hashtags, the site is the category.
 
-Format: one directory a site with `Posts.xml` and, where the dump has them, `Comments.xml`, `Votes.xml` and a tab-separated
-`users_min.tsv` (Id, AccountId, DisplayName). Behaviour is who asked, answered, commented on or favourited a question.
+Format: one directory per site with `Posts.xml` and, if the dump has them, `Comments.xml`, `Votes.xml` and a tab-separated
+`users_min.tsv` (Id, AccountId, DisplayName). The behaviour log records who asked, answered, commented on or favourited a question.
 """
 
 import csv
@@ -25,7 +25,7 @@ _MORE = {_QUESTION: ("Title", "Body", "Tags"), _ANSWER: ("ParentId",)}
 
 @dataclass(frozen=True)
 class Event:
-    """A user did something to a note at a time."""
+    """What a user did with a note, and when."""
 
     user: str
     note: str
@@ -35,7 +35,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Attribution:
-    """Whom a note is from, as CC BY-SA asks: the question's address, its author's name and profile."""
+    """The attribution that CC BY-SA requires: the question's address, its author's name and profile."""
 
     note: str
     url: str
@@ -47,10 +47,10 @@ class StackExchangeSite:
     """One site's dump.
 
     Args:
-        directory: named like the site, `coffee` for coffee.stackexchange.com.
+        directory: its name is that of the site, `coffee` for coffee.stackexchange.com.
 
     Raises:
-        DataError: there is no `Posts.xml`, or a file is not what a dump holds.
+        DataError: there is no `Posts.xml`, or a file does not have the format of a dump.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -62,7 +62,7 @@ class StackExchangeSite:
             _require(directory / "Posts.xml", row, *_MORE.get(row["PostTypeId"], ()))
 
     def notes(self) -> Iterator[Note]:
-        """The questions, oldest first, with their body as plain text."""
+        """The questions, oldest first, with their bodies as plain text."""
         for row in self._questions.values():
             yield Note(
                 id=self._note_id(row["Id"]),
@@ -74,7 +74,7 @@ class StackExchangeSite:
             )
 
     def attributions(self) -> Iterator[Attribution]:
-        """One for each of `notes`, in the same order."""
+        """One attribution for each of `notes`, in the same order."""
         for row in self._questions.values():
             user = row.get("OwnerUserId", "")
             name = row.get("OwnerDisplayName") or self._display_names.get(user) or (f"user {user}" if user else "deleted user")
@@ -82,7 +82,7 @@ class StackExchangeSite:
             yield Attribution(self._note_id(row["Id"]), f"{self._address}/questions/{row['Id']}", name, profile)
 
     def events(self) -> Iterator[Event]:
-        """The behaviour, in order of time. Users are numbered per site."""
+        """The behaviour log, in order of time. Each site has its own numbers for users."""
         yield from sorted(self._unsorted_events(), key=lambda event: (event.time, event.user, event.note, event.event))
 
     def _unsorted_events(self) -> Iterator[Event]:
@@ -108,7 +108,7 @@ class StackExchangeSite:
 
     @cached_property
     def _question_of(self) -> dict[str, str]:
-        """Post id → id of the question that it belongs to, for posts whose question is in the dump."""
+        """The id of each post's question by the id of the post, for posts whose question is in the dump."""
         parents = {row["Id"]: row["ParentId"] for row in self._posts if row["PostTypeId"] == _ANSWER}
         owners = {question: question for question in self._questions} | parents
         return {post: question for post, question in owners.items() if question in self._questions}
@@ -130,7 +130,7 @@ class StackExchangeSite:
 
 
 def html_to_text(html: str) -> str:
-    """The text of a post's HTML body, a line a paragraph; code blocks are left out."""
+    """The text of a post's HTML body, one line per paragraph, without code blocks."""
     with warnings.catch_warnings(category=MarkupResemblesLocatorWarning, action="ignore"):
         soup = BeautifulSoup(html, "html.parser")
     for block in soup(["pre", "script", "style"]):
@@ -153,7 +153,7 @@ def _rows(path: Path, *required: str) -> Iterator[dict[str, str]]:
 
 
 def _require(path: Path, row: dict[str, str], *names: str) -> None:
-    """Refuses a row without one of the attributes, or with a time that is none."""
+    """Refuses a row that lacks one of the attributes, or whose time is invalid."""
     missing = [name for name in names if name not in row]
     if missing:
         raise DataError(f"{path}, row {row.get('Id', 'without Id')}: {', '.join(missing)} is missing")
@@ -161,7 +161,7 @@ def _require(path: Path, row: dict[str, str], *names: str) -> None:
         try:
             _time(row["CreationDate"])
         except ValueError as error:
-            raise DataError(f"{path}, row {row['Id']}: CreationDate {row['CreationDate']!r} is no ISO 8601 time") from error
+            raise DataError(f"{path}, row {row['Id']}: CreationDate {row['CreationDate']!r} is not an ISO 8601 time") from error
 
 
 def _time(text: str) -> datetime:

@@ -1,1 +1,1 @@
-"""What a model is worth: recall over the full pool, hashtags, categories, against baselines."""
+"""Evaluation of models against baselines: recall over the full pool, hashtags and categories."""

@@ -1,7 +1,7 @@
 """Bootstrap intervals for means over observations that come in groups.
 
-The pairs of one asking note are not independent of each other, so asking notes are drawn, with replacement, each with all its
-pairs (cluster bootstrap). Every column sees the same draws, which makes differences of columns paired comparisons.
+The pairs of one query note are not independent of each other. Query notes are therefore drawn with replacement, each with all its
+pairs (cluster bootstrap). All columns use the same draws, so that differences between columns are paired comparisons.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Estimate(BaseModel):
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How often to draw, and from which seed."""
+    """The number of draws and their seed."""
 
     draws: int = 1000
     seed: int = 0
@@ -51,7 +51,7 @@ class Bootstrap:
             columns: (units, columns), what each unit adds to each sum.
 
         Returns:
-            (draws, columns). The draws depend on the seed and the number of units alone.
+            (draws, columns). The draws depend only on the seed and the number of units.
         """
         random = np.random.default_rng(self.seed)
         units = len(columns)
@@ -69,15 +69,15 @@ class Bootstrap:
 
         Args:
             values: (observations,) by method.
-            units: (observations,), which unit each observation belongs to; observations of a unit are drawn together.
-            chosen: (observations,), those to average over; all when not given.
+            units: (observations,), the unit of each observation; all observations of a unit are drawn together.
+            chosen: (observations,), whether to average over each observation; by default all.
 
         Raises:
             EvaluationError: no observation is chosen.
         """
         chosen = np.ones(len(units), dtype=bool) if chosen is None else chosen
         if not chosen.any():
-            raise EvaluationError("there is nothing to average over: the pool has no pair or no note of that kind")
+            raise EvaluationError("nothing to average over: the pool has no pair or no note of that kind")
         _, place = np.unique(units[chosen], return_inverse=True)
         columns = [np.bincount(place, weights=method[chosen]) for method in values.values()]
         sums = self.totals(np.column_stack([*columns, np.bincount(place)]))
@@ -90,7 +90,7 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of several methods, by method: its value, and its value in each draw."""
+    """One metric for several methods: its value by method, and its value in each draw."""
 
     values: dict[str, float]
     draws: dict[str, Floats]
@@ -100,10 +100,10 @@ class Comparison:
         return {name: Estimate.of(value, self.draws[name]) for name, value in self.values.items()}
 
     def difference(self, method: str, other: str) -> Estimate:
-        """`method` minus `other`, paired: on the same draws."""
+        """`method` minus `other`, paired: both use the same draws."""
         return Estimate.of(self.values[method] - self.values[other], self.draws[method] - self.draws[other])
 
     def differences(self) -> dict[str, dict[str, Estimate]]:
-        """Each method minus each other one."""
+        """Each method minus each other method."""
         names: Sequence[str] = list(self.values)
         return {one: {other: self.difference(one, other) for other in names if other != one} for one in names}

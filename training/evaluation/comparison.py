@@ -1,4 +1,4 @@
-"""`Results`: all measurements of a pool, compared on the same bootstrap draws."""
+"""`Results`: all measurements on a pool, compared with the same bootstrap draws."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Exposure:
-    """Pairs whose asking note has between `low` and `high` interactions, with their number."""
+    """recall@k over the pairs whose query note has between `low` and `high` interactions, and the number of these pairs."""
 
     low: int
     high: int
@@ -32,11 +32,11 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Results:
-    """What the report shows.
+    """The results that the report shows.
 
     Args:
-        pool: that all measurements are of.
-        measurements: by method.
+        pool: the pool of all measurements.
+        measurements: the measurements by method.
         bootstrap: the draws.
     """
 
@@ -46,42 +46,43 @@ class Results:
 
     @property
     def ranks(self) -> dict[str, Ranks]:
-        """Of the methods that rank notes, each pair's rank."""
+        """The rank of each pair, by method, for methods that rank notes."""
         return {name: np.array(one.ranks) for name, one in self.measurements.items() if one.ranks is not None}
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """The k of recall@k that can tell methods apart in a pool of this size."""
+        """The values of k below the number of ranked notes; for all others, recall@k is always 1."""
         return tuple(k for k in RECALL_AT if k < len(self.pool.notes) - 1)
 
     def recall(self, k: int) -> Comparison:
-        """Share of the pairs whose target is among the first k; asking notes are drawn, each with all its pairs."""
+        """Share of the pairs whose target is among the first k. Query notes are drawn, each with all its pairs."""
         return self.bootstrap.compare({name: found(ranks, k) for name, ranks in self.ranks.items()}, self.pool.sources)
 
     def reciprocal_rank(self) -> Comparison:
-        """MRR."""
+        """The mean reciprocal rank (MRR)."""
         return self.bootstrap.compare({name: 1 / ranks for name, ranks in self.ranks.items()}, self.pool.sources)
 
     def by_exposure(self, k: int) -> list[Exposure]:
-        """recall@k by quantiles of the asking note's interactions; quantiles with the same bounds are one."""
-        asked = self.pool.exposure[self.pool.sources]
-        edges = np.unique(np.quantile(asked, np.linspace(0, 1, QUANTILES + 1), method="inverted_cdf"))
+        """recall@k by quantiles of the query note's interactions. Quantiles with equal bounds are merged."""
+        interactions = self.pool.exposure[self.pool.sources]
+        edges = np.unique(np.quantile(interactions, np.linspace(0, 1, QUANTILES + 1), method="inverted_cdf"))
         values = {name: found(ranks, k) for name, ranks in self.ranks.items()}
         parts = []
         for part, (low, high) in enumerate(pairwise(edges)):
-            chosen = (asked >= low if part == 0 else asked > low) & (asked <= high)
+            chosen = (interactions >= low if part == 0 else interactions > low) & (interactions <= high)
             if chosen.any():
                 recall = self.bootstrap.compare(values, self.pool.sources, chosen)
-                parts.append(Exposure(int(asked[chosen].min()), int(asked[chosen].max()), int(chosen.sum()), recall))
+                lowest, highest = int(interactions[chosen].min()), int(interactions[chosen].max())
+                parts.append(Exposure(lowest, highest, int(chosen.sum()), recall))
         return parts
 
     def hashtags(self, metric: str) -> Comparison | None:
-        """A hashtag metric; notes are drawn. None when no method suggests hashtags."""
+        """A hashtag metric; notes are drawn. None if no method suggests hashtags."""
         return self._over_notes({name: one.metrics[metric] for name, one in self.hashtag_scores.items()})
 
     @property
     def hashtag_scores(self) -> dict[str, HashtagScores]:
-        """Of each way to suggest hashtags; a model may have two."""
+        """The scores of each way to suggest hashtags; a model may have two."""
         scores: dict[str, HashtagScores] = {}
         for name, one in self.measurements.items():
             if one.hashtags:
@@ -95,7 +96,7 @@ class Results:
         return self._over_notes({n: getattr(one.categories, metric) for n, one in self.measurements.items() if one.categories})
 
     def category_share(self) -> Comparison | None:
-        """Of the first ten neighbours, those of the asking note's category: mean over categories of the mean over notes."""
+        """Share of the first ten neighbours that have the query note's category: mean over categories of the mean over notes."""
         shares = {n: np.array(one.category_share) for n, one in self.measurements.items() if one.category_share}
         if not shares:
             return None
@@ -112,7 +113,7 @@ class Results:
             return None
         if len({len(one) for one in values.values()}) > 1:
             raise EvaluationError(
-                "methods were measured on different samples of notes: evaluate them again with one --generated-notes"
+                "methods were measured on different samples of notes: evaluate all of them again with the same --generated-notes"
             )
         columns = {name: np.array(one) for name, one in values.items()}
         return self.bootstrap.compare(columns, np.arange(len(next(iter(columns.values())))))

@@ -22,14 +22,14 @@ class Embedder(Protocol):
     """Turns notes into unit vectors.
 
     Attributes:
-        name: of the method.
+        name: name of the method.
     """
 
     name: str
 
     @property
     def machine(self) -> str:
-        """What it runs on, in words."""
+        """The machine that it runs on, in words."""
         ...
 
     def embed(self, notes: Sequence[Note]) -> Scores:
@@ -38,11 +38,11 @@ class Embedder(Protocol):
 
 
 class LoadedCheckpoint:
-    """A NoteLLM checkpoint whose weights are loaded when they are first needed: float32 on a CPU, bfloat16 on a GPU.
+    """A NoteLLM checkpoint whose weights are loaded on first use, in float32 on a CPU and in bfloat16 on a GPU.
 
     Args:
-        name: of the method.
-        checkpoint: found whole.
+        name: name of the method.
+        checkpoint: the opened checkpoint.
     """
 
     def __init__(self, name: str, checkpoint: Checkpoint) -> None:
@@ -72,18 +72,18 @@ class LoadedCheckpoint:
         return NoteEncoder(self.model, self.prompt.embedding_prefix)
 
     def embed(self, notes: Sequence[Note]) -> Scores:
-        """The embedding prompt's vector of each note, through the custom forward pass."""
+        """Embeds each note's embedding prompt with the custom forward pass."""
         return self._encoder.encode([self.prompt.embedding(note) for note in self.prompt.tokenize(notes)])
 
 
 @dataclass(frozen=True)
 class EmbeddedNotes:
-    """Vectors, and how long they took.
+    """Vectors, and how long it took to compute them.
 
     Attributes:
         vectors: (notes, dimensions), unit length.
-        seconds: of embedding them, the model loaded and warm.
-        machine: what it ran on.
+        seconds: time to embed the notes with a loaded and warm model.
+        machine: the machine that it ran on.
     """
 
     vectors: Scores
@@ -92,15 +92,15 @@ class EmbeddedNotes:
 
     @property
     def notes_per_second(self) -> float:
-        """Throughput."""
+        """The throughput."""
         return len(self.vectors) / self.seconds
 
 
 def embed(embedder: Embedder, notes: Sequence[Note]) -> EmbeddedNotes:
-    """Embeds notes, at least one, and takes the time."""
+    """Embeds at least one note and measures the time."""
     embedder.embed(notes[:_WARM_UP])
     start = time.perf_counter()
     vectors = embedder.embed(notes)
     embedded = EmbeddedNotes(vectors, time.perf_counter() - start, embedder.machine)
-    logger.info("%s: %.1f notes a second on %s", embedder.name, embedded.notes_per_second, embedded.machine)
+    logger.info("%s: %.1f notes per second on %s", embedder.name, embedded.notes_per_second, embedded.machine)
     return embedded

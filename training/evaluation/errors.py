@@ -1,4 +1,4 @@
-"""`MissingPackageError`: a package that only evaluation needs; see training/errors.py."""
+"""`MissingPackageError`: a package that only evaluation needs is not installed; see training/errors.py."""
 
 from importlib import import_module
 from types import ModuleType
@@ -11,14 +11,14 @@ class MissingPackageError(TrainingError):
 
 
 def evaluation_package(name: str) -> ModuleType:
-    """Imports a module of the extra `evaluate` when it is needed: training and export do without these packages.
+    """Imports a module of the extra `evaluate` on first use: training and export do not need these packages.
 
     Raises:
-        MissingPackageError: it is not installed.
+        MissingPackageError: its package is not installed.
     """
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            f"the package {error.name} is not installed: install the extra `evaluate`, pip install 'notellm[evaluate]'"
+            f"the package {error.name} is not installed: install the extra `evaluate` with pip install 'notellm[evaluate]'"
         ) from error

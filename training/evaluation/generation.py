@@ -1,4 +1,4 @@
-"""Generation of hashtags and categories by a checkpoint: greedy, and free or held to a list; hashtags of a list also ranked."""
+"""Greedy generation of hashtags and categories by a checkpoint, free or restricted to a list, and ranking of a list of hashtags."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ Allowed = Callable[[int, torch.Tensor], list[int]]
 
 
 class Generator:
-    """What a checkpoint writes.
+    """Generates hashtags and categories with a checkpoint.
 
     Args:
         loaded: the checkpoint.
@@ -36,18 +36,18 @@ class Generator:
         return self._loaded.model.causal_lm
 
     def hashtags(self, notes: Sequence[Note], count: int) -> list[list[str]]:
-        """At most `count` hashtags for each note, out of title and content alone, cleaned as the service cleans them."""
+        """At most `count` hashtags for each note, from title and content only, cleaned as in the service."""
         prompts = [self._prompt.hashtags(note, count) for note in self._prompt.tokenize(notes)]
         return [self._read(ids, count) for ids in self._continue(prompts, TOKENS_A_HASHTAG * count)]
 
     def ranked_hashtags(self, notes: Sequence[Note], count: int, vocabulary: Sequence[str]) -> list[list[str]]:
-        """The `count` hashtags of a vocabulary that the model finds likeliest as the one hashtag of the note, best first.
+        """The `count` hashtags of a vocabulary that are likeliest as the only hashtag of the note, best first.
 
-        As the service does it, see `HashtagVocabulary`.
+        The service ranks in the same way, see `HashtagVocabulary`.
 
         Args:
-            notes: title and content are read.
-            count: how many for each note; fewer when the search finds no more.
+            notes: notes whose title and content the model reads.
+            count: hashtags per note; fewer if the search finds no more.
             vocabulary: the only hashtags that can be suggested.
         """
         if not vocabulary:
@@ -62,8 +62,8 @@ class Generator:
         """The category of each note.
 
         Args:
-            notes: what to categorise.
-            allowed: the only answers that can be generated; anything when none.
+            notes: the notes to categorise.
+            allowed: the only categories that can be generated; None allows any text.
         """
         prompts = [self._prompt.category(note) for note in self._prompt.tokenize(notes)]
         if allowed is None:
@@ -82,7 +82,7 @@ class Generator:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def _continue(self, prompts: list[list[int]], new_tokens: int, choices: TokenTrie | None = None) -> list[list[int]]:
-        """New ids of each prompt."""
+        """The ids generated after each prompt."""
         answers: list[list[int]] = [[] for _ in prompts]
         for members, ids, mask in self._batches(prompts):
             written = self._generate(ids, mask, choices, new_tokens)
@@ -91,7 +91,7 @@ class Generator:
         return answers
 
     def _batches(self, prompts: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
-        """Indices, ids and mask; padded on the left, prompts of like length together."""
+        """Indices, ids and mask of batches of prompts with similar lengths, padded on the left."""
         pad = self._tokenizer.pad_token_id
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         for start in range(0, len(order), BATCH):
@@ -105,8 +105,8 @@ class Generator:
 
     @torch.inference_mode()
     def _generate(self, ids: torch.Tensor, mask: torch.Tensor, choices: TokenTrie | None, new_tokens: int) -> torch.Tensor:
-        """What was generated after each row, (rows, tokens)."""
-        # A base model's own settings (penalties, beams) would leak in.
+        """The ids generated after each row, (rows, tokens)."""
+        # Otherwise the base model's own settings (penalties, beams) would apply as well.
         self._model.generation_config = GenerationConfig()
         written: torch.Tensor = self._model.generate(
             ids,
@@ -118,7 +118,7 @@ class Generator:
                 eos_token_id=self._tokenizer.eos_token_id,
                 pad_token_id=self._tokenizer.pad_token_id,
             ),
-            prefix_allowed_tokens_fn=_held_to(choices, ids.shape[1]) if choices else None,
+            prefix_allowed_tokens_fn=_restricted_to(choices, ids.shape[1]) if choices else None,
         )
         return written[:, ids.shape[1] :]
 
@@ -126,13 +126,13 @@ class Generator:
 def score_categories(
     free: Sequence[str], constrained: Sequence[str], notes: Sequence[Note], known: Sequence[str]
 ) -> CategoryScores:
-    """Compares generated with given categories; case and spaces do not count.
+    """Compares generated with given categories, ignoring case and spaces.
 
     Args:
         free: (notes,), generated freely.
-        constrained: (notes,), held to `known`.
-        notes: with a category each.
-        known: the list of categories; what is not in it is an illusion.
+        constrained: (notes,), generated with only `known` allowed.
+        notes: notes that all have a category.
+        known: the list of categories; a generated category outside it is an illusion.
     """
     given = [hashtag_key(str(note.category)) for note in notes]
     listed = {hashtag_key(category) for category in known}
@@ -143,6 +143,6 @@ def score_categories(
     )
 
 
-def _held_to(choices: TokenTrie, width: int) -> Allowed:
-    """What may follow is asked before each token."""
+def _restricted_to(choices: TokenTrie, width: int) -> Allowed:
+    """A function that `generate` calls before each token to get the tokens that may follow."""
     return lambda _, ids: choices.following(ids[width:].tolist())

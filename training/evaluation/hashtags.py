@@ -1,4 +1,4 @@
-"""How good lists of hashtags are: precision, recall and F1 at k, ROUGE and BLEU."""
+"""Scores of hashtag lists: precision, recall and F1 at k, ROUGE and BLEU."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Hashtags = Sequence[str]
 
 
 class _Words:
-    """`rouge_score`'s own tokenizer drops all that is not ASCII."""
+    """A tokenizer for `rouge_score`, whose own tokenizer drops everything that is not ASCII."""
 
     def tokenize(self, text: str) -> list[str]:
         """The words of a text."""
@@ -26,9 +26,9 @@ class _Words:
 def score_hashtags(predicted: Sequence[Hashtags], references: Sequence[Hashtags]) -> HashtagScores:
     """Compares predicted with given hashtags, note by note.
 
-    `King Glory` and `kingglory` are the same hashtag. Of the first k predictions, precision is the share that was given, recall
-    the share of the given ones among them, F1 their harmonic mean; all 0 when nothing is predicted. ROUGE (F-measure) and BLEU
-    compare the lists as text, joined by commas, case-folded.
+    `King Glory` and `kingglory` are the same hashtag. Precision at k is the share of the first k predictions that were given, recall
+    at k the share of the given hashtags among the first k predictions, and F1 their harmonic mean; all are 0 if nothing is predicted.
+    ROUGE (F-measure) and BLEU compare the lists as text, joined by commas and case-folded.
 
     Args:
         predicted: (notes,), best first.
@@ -56,6 +56,6 @@ def _overlap(predicted: Hashtags, given: Hashtags) -> tuple[float, float, float]
 
 
 def _bleu(texts: Sequence[tuple[str, str]]) -> float:
-    """One list of references *for all notes*, not one for each. Short lists have no 4-grams: effective order."""
+    """Corpus BLEU. sacrebleu expects one list with the references of all notes. Effective order, because short lists have no 4-grams."""
     bleu = evaluation_package("sacrebleu.metrics").BLEU(lowercase=True, effective_order=True)
     return float(bleu.corpus_score([prediction for _, prediction in texts], [[target for target, _ in texts]]).score)

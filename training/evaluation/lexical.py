@@ -1,4 +1,4 @@
-"""TF-IDF and BM25: retrieval by shared words, without any training."""
+"""TF-IDF and BM25: retrieval by shared words, without training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from training.ranking import Indices, Scores
 
 
 class TfIdf:
-    """Cosine of TF-IDF vectors (scikit-learn's defaults), document frequencies from the pool.
+    """Cosine of TF-IDF vectors (scikit-learn's defaults), with document frequencies from the pool.
 
     Args:
         pool: the notes, in pool order.
@@ -39,7 +39,7 @@ class TfIdf:
 
 
 class BM25:
-    """Okapi BM25 (bm25s with its defaults: Lucene's variant, k1 = 1.5, b = 0.75); the asking note's words are the query.
+    """Okapi BM25 (bm25s with its defaults: Lucene's variant, k1 = 1.5, b = 0.75). The query consists of the query note's words.
 
     Args:
         pool: the notes, in pool order.
@@ -57,7 +57,7 @@ class BM25:
         return np.stack([self._scores_of(self._words[query]) for query in queries])
 
     def _scores_of(self, query: list[str]) -> Scores:
-        if not query:  # emoji only
+        if not query:  # the note has only emoji
             return np.zeros(len(self._words), dtype=np.float32)
         scores: Scores = self._index.get_scores(query)
         return scores

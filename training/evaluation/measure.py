@@ -1,4 +1,4 @@
-"""From a method and a pool to its `Measurement`."""
+"""Measures a method on a pool."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ Predict = Callable[[Sequence[Note], int], list[list[str]]]
 
 
 def measure_retriever(retriever: Retriever, about: str, pool: TestPool) -> Measurement:
-    """A method that scores notes without vectors of its own."""
+    """Measures a method that scores notes without embedding them."""
     return Measurement(method=retriever.name, about=about, pool=pool.fingerprint, ranks=_ranks(retriever, pool))
 
 
 def measure_embedder(embedder: Embedder, about: str, pool: TestPool) -> Measurement:
-    """A method that turns notes into vectors: ranks, throughput, and how far neighbours share a category."""
+    """Measures a method that turns notes into vectors: ranks, throughput, and the share of neighbours with the same category."""
     embedded = embed(embedder, pool.notes)
     return Measurement(
         method=embedder.name,
@@ -44,7 +44,7 @@ def measure_checkpoint(
     loaded: LoadedCheckpoint, about: str, pool: TestPool, *, generated_notes: int, categories: Sequence[str],
     curve: Sequence[CurvePoint] = (),
 ) -> Measurement:  # fmt: skip
-    """A NoteLLM checkpoint: the same, and what it generates for a sample of the notes."""
+    """Measures a NoteLLM checkpoint: as `measure_embedder`, and what it generates for a sample of the notes."""
     measurement = measure_embedder(loaded, about, pool)
     generator = Generator(loaded)
     return measurement.model_copy(
@@ -58,7 +58,7 @@ def measure_checkpoint(
 
 
 def measure_tags(method: MostFrequentTags | NeighbourTags, about: str, pool: TestPool, generated_notes: int) -> Measurement:
-    """A method that suggests hashtags only."""
+    """Measures a method that only suggests hashtags."""
     return Measurement(
         method=method.name, about=about, pool=pool.fingerprint, hashtags=_hashtags(method.predict, pool, generated_notes)
     )
@@ -70,7 +70,7 @@ def _ranks(retriever: Retriever, pool: TestPool) -> list[float]:
 
 
 def _category_share(embedder: Embedder, embedded: EmbeddedNotes, pool: TestPool) -> list[float] | None:
-    """For each note that has a category and more text than hashtags: of its nearest such notes, those of its category."""
+    """For each note with a category and text besides hashtags: the share of its nearest such notes that have its category."""
     kept = [(note, plain) for note in pool.notes if note.category and (plain := without_hashtags(note))]
     if len(kept) <= NEIGHBOURS:
         return None
@@ -85,12 +85,12 @@ def _category_share(embedder: Embedder, embedded: EmbeddedNotes, pool: TestPool)
 
 
 def category_share_notes(pool: TestPool) -> tuple[Note, ...]:
-    """The notes that `Measurement.category_share` is of, in its order."""
+    """The notes of `Measurement.category_share`, in its order."""
     return tuple(note for note in pool.notes if note.category and without_hashtags(note))
 
 
 def hashtag_notes(pool: TestPool, count: int) -> tuple[Note, ...]:
-    """Those of the sample that hashtags can be suggested for, and that have some to compare with."""
+    """Notes of the sample that have text to suggest hashtags for, and hashtags to compare with."""
     return tuple(note for note in pool.sample(count) if note.all_hashtags and without_hashtags(note))
 
 

@@ -1,6 +1,6 @@
-"""`Measurement`: what one method did on one pool, note by note, so that methods can be compared later, in pairs.
+"""`Measurement`: the result of one method on one pool, note by note, for later paired comparisons between methods.
 
-Kept as one JSON file a method. It holds ranks and scores, and no text of a note.
+Each method has one JSON file with ranks and scores, without any text of the notes.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ class _Record(BaseModel):
 
 
 class HashtagScores(_Record):
-    """Of generated hashtags; lists have an entry a note.
+    """Scores of suggested hashtags; lists have one entry per note.
 
     Attributes:
         metrics: `precision@3`, `f1@1`, `rouge-1` and so on, each between 0 and 1.
-        bleu: of the whole corpus, 0 to 100.
+        bleu: BLEU of the whole corpus, 0 to 100.
     """
 
     metrics: dict[str, list[float]]
@@ -28,12 +28,12 @@ class HashtagScores(_Record):
 
 
 class CategoryScores(_Record):
-    """Of generated categories; lists have an entry a note, 0 or 1.
+    """Scores of generated categories; lists have one entry per note, 0 or 1.
 
     Attributes:
-        accuracy: right, generated freely.
-        illusion: not in the list of categories, generated freely.
-        constrained_accuracy: right, where only the list can be generated (its illusion rate is 0 by construction).
+        accuracy: whether the freely generated category is right.
+        illusion: whether the freely generated category is outside the list of categories.
+        constrained_accuracy: whether the category is right if only the list can be generated (its illusion rate is 0 by construction).
     """
 
     accuracy: list[float]
@@ -53,18 +53,19 @@ class CurvePoint(_Record):
 
 
 class Measurement(_Record):
-    """One method on one pool.
+    """The result of one method on one pool.
 
     Attributes:
-        method: its name.
-        about: what it is, in a sentence.
+        method: name of the method.
+        about: description of the method, in one sentence.
         pool: fingerprint of the `TestPool`.
-        ranks: (pairs,) rank of each target.
-        category_share: (notes,), of the first ten neighbours, found without hashtags, those of the note's own category.
-        hashtags, ranked_hashtags, categories: of the notes of the sample; generated as a list, or the likeliest of the training
-            notes' hashtags.
-        notes_per_second, machine: throughput of embedding.
-        curve: how it was trained.
+        ranks: (pairs,), rank of each target.
+        category_share: (notes,), share of the first ten neighbours, found without hashtags, that have the note's own category.
+        hashtags: scores of generated hashtag lists, on the sample.
+        ranked_hashtags: scores of the likeliest of the training notes' hashtags, on the sample.
+        categories: scores of generated categories, on the sample.
+        notes_per_second, machine: throughput of embedding, and the machine.
+        curve: the training curve.
     """
 
     method: str = Field(pattern=r"^[\w.-]+$")
@@ -81,17 +82,17 @@ class Measurement(_Record):
 
 
 def write_measurement(directory: Path, measurement: Measurement) -> None:
-    """Writes `directory/METHOD.json`; one that is there already is replaced."""
+    """Writes `directory/METHOD.json` and replaces an existing file."""
     directory.mkdir(parents=True, exist_ok=True)
     rounded = measurement.model_dump_json(exclude_none=True, exclude_defaults=True)
     (directory / f"{measurement.method}.json").write_text(rounded + "\n", encoding="utf-8")
 
 
 def read_measurements(directory: Path, pool: str, order: Sequence[str] = ()) -> dict[str, Measurement]:
-    """All measurements of a pool by method, those of `order` first.
+    """All measurements on a pool by method, those in `order` first.
 
     Raises:
-        EvaluationError: a file is broken, or was measured on another pool.
+        EvaluationError: a file is invalid, or was measured on another pool.
     """
     found = {}
     for path in sorted(directory.glob("*.json")):
@@ -99,11 +100,11 @@ def read_measurements(directory: Path, pool: str, order: Sequence[str] = ()) -> 
             measurement = Measurement.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
             raise EvaluationError(
-                f"{path} is no measurement: {error.errors()[0]['msg']}; remove it and evaluate again"
+                f"{path} is not a measurement ({error.errors()[0]['msg']}): remove it and evaluate again"
             ) from error
         if measurement.pool != pool:
             raise EvaluationError(
-                f"{path} was measured on other data or another split (pool {measurement.pool}, now {pool}): remove it, or choose "
+                f"{path} was measured on other data or with another split (pool {measurement.pool}, now {pool}): remove it, or choose "
                 "another output directory"
             )
         found[measurement.method] = measurement

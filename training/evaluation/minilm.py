@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2, zero-shot and fine-tuned on the same related pairs: the small sentence encoder that NoteLLM has to beat."""
+"""all-MiniLM-L6-v2, zero-shot or fine-tuned on the same related pairs: the small sentence encoder that NoteLLM must beat."""
 
 import logging
 import tempfile
@@ -25,23 +25,27 @@ logger = logging.getLogger(__name__)
 
 
 class FineTuning(BaseModel):
-    """How MiniLM is fine-tuned: sentence-transformers' recipe for pairs."""
+    """How MiniLM is fine-tuned, following sentence-transformers' recipe for pairs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(default=4, ge=1, description="Passes over the pairs; the one with the best validation recall is kept.")
-    max_pairs: int | None = Field(default=None, ge=2, description="Learn from this many pairs, those of the highest score.")
+    epochs: int = Field(
+        default=4, ge=1, description="Passes over the pairs; the epoch with the best validation recall is kept."
+    )
+    max_pairs: int | None = Field(
+        default=None, ge=2, description="Train on only this many pairs, those with the highest score."
+    )
     learning_rate: float = Field(default=5e-5, gt=0, description="Peak of the linear schedule.")
-    pairs_per_batch: int = Field(default=64, ge=2, description="Batch size: the other pairs' notes are the negatives.")
-    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps until the peak.")
-    seed: int = Field(default=0, description="Of the order of the pairs.")
-    precision: Precision = Field(default="float32", description="Of matrix products while it learns.")
+    pairs_per_batch: int = Field(default=64, ge=2, description="Batch size; the notes of the other pairs are the negatives.")
+    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps before the peak.")
+    seed: int = Field(default=0, description="Seed of the order of the pairs.")
+    precision: Precision = Field(default="float32", description="Precision of matrix products during fine-tuning.")
     validation_notes: int = Field(default=2000, ge=2, description="Size of the validation pool.")
-    validation_k: int = Field(default=10, ge=1, description="recall@k on it decides which epoch is kept.")
+    validation_k: int = Field(default=10, ge=1, description="recall@k on the validation pool decides which epoch is kept.")
 
 
 class MiniLM:
-    """The published weights."""
+    """all-MiniLM-L6-v2 with the published weights."""
 
     name = "minilm"
 
@@ -56,7 +60,7 @@ class MiniLM:
         return machine_note(self._device, "float32")
 
     def embed(self, notes: Sequence[Note]) -> Scores:
-        """Unit vectors, (notes, 384); of a text longer than 256 tokens the beginning counts."""
+        """Unit vectors, (notes, 384). Only the first 256 tokens of a text count."""
         vectors: Scores = self.model.encode(
             [note_text(note) for note in notes], batch_size=64, normalize_embeddings=True, show_progress_bar=False
         )
@@ -74,14 +78,14 @@ class MiniLM:
 
 
 class FineTunedMiniLM(MiniLM):
-    """The published weights, fine-tuned on the dataset's training pairs when they are first needed.
+    """all-MiniLM-L6-v2, fine-tuned on the dataset's training pairs on first use.
 
-    The loss is MultipleNegativesRankingLoss over batches in which no text occurs twice; the epoch with the best recall on the
+    The loss is MultipleNegativesRankingLoss over batches in which no text occurs twice. The epoch with the best recall on the
     validation split is kept.
 
     Args:
-        dataset: its training pairs are learnt from, its validation pairs choose the epoch.
-        settings: of the fine-tuning.
+        dataset: the model is trained on its training pairs; its validation pairs decide which epoch is kept.
+        settings: settings of the fine-tuning.
 
     Raises:
         EvaluationError: there are no training pairs.
@@ -95,7 +99,7 @@ class FineTunedMiniLM(MiniLM):
         self._settings = settings or FineTuning()
         self._pairs = undirected(dataset.pairs["train"])[: self._settings.max_pairs]
         if not self._pairs:
-            raise EvaluationError("there are no training pairs to fine-tune MiniLM on: leave minilm-finetuned out")
+            raise EvaluationError("there are no training pairs to fine-tune MiniLM on: do not measure minilm-finetuned")
 
     def _load(self) -> Any:
         model = super()._load()
@@ -141,7 +145,7 @@ class FineTunedMiniLM(MiniLM):
         )
 
     def _evaluator(self) -> Any:
-        """Recall on the validation pool, in the shape that sentence-transformers asks for; none without validation pairs."""
+        """Recall on the validation pool as a sentence-transformers evaluator; None without validation pairs."""
         notes = sorted(self._dataset.split.validation)
         pool = ValidationPool.of(self._dataset.pairs["validation"], notes, self._settings.validation_notes)
         if pool is None:
@@ -152,7 +156,7 @@ class FineTunedMiniLM(MiniLM):
         evaluation = evaluation_package("sentence_transformers.sentence_transformer.evaluation")
 
         class Recall(evaluation.SentenceEvaluator):  # type: ignore[misc, name-defined]
-            """sentence-transformers' own evaluator counts each query's best hit only."""
+            """Recall over all pairs. sentence-transformers' own evaluator counts only the best hit of each query."""
 
             def __init__(self) -> None:
                 super().__init__()

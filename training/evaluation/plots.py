@@ -12,7 +12,7 @@ EXPOSURE_AT = 100
 
 
 def write_plots(results: Results, directory: Path) -> dict[str, Path]:
-    """Writes the figures as PNG; their files by what they show."""
+    """Writes the figures as PNG files, and returns the files by what they show."""
     evaluation_package("matplotlib").use("Agg")
     figures = {"recall@k": _recall(results), "recall by exposure": _by_exposure(results), "training": _curves(results)}
     paths = {}

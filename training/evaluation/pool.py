@@ -1,4 +1,4 @@
-"""`TestPool`: the notes that are searched and the pairs that must be found."""
+"""`TestPool`: the notes to search and the pairs to find."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class TestPool:
     """All notes of the test part, in the order of their ids.
 
     Attributes:
-        notes: what is searched.
-        sources, targets: positions of each related pair's notes.
-        exposure: interactions of each note in the whole log.
+        notes: the notes to search.
+        sources, targets: positions of the two notes of each related pair.
+        exposure: number of interactions of each note in the whole log.
         training: notes of the training part, for baselines that learn from them.
         data: fingerprint of the notes and the log.
     """
 
-    __test__ = False  # not a class of tests
+    __test__ = False  # tells pytest that this class contains no tests
 
     notes: tuple[Note, ...]
     sources: Indices
@@ -43,9 +43,7 @@ class TestPool:
         ids = sorted(dataset.split.test)
         pairs = dataset.pairs["test"]
         if not pairs:
-            raise DataError(
-                f"no related pair lies between the {len(ids):,} test notes: raise split.test, or loosen the pair settings"
-            )
+            raise DataError(f"the {len(ids):,} test notes have no related pair: raise split.test, or relax the pair settings")
         place = {note: index for index, note in enumerate(ids)}
         return cls(
             tuple(dataset.notes[note] for note in ids),
@@ -58,7 +56,7 @@ class TestPool:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change whenever measurements on the pool could not be compared any more."""
+        """16 hex digits. Two measurements can be compared only if these are equal."""
         pairs = np.stack([self.sources, self.targets]).astype("<i8").tobytes()
         ids = "\n".join(note.id for note in self.notes)
         return hashlib.sha256(f"{self.data} {ids}".encode() + pairs).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The report: markdown, figures and all numbers as JSON."""
+"""Writes the report: markdown, figures, and all numbers as JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,10 +23,10 @@ def write_report(results: Results, directory: Path, title: str, command: str) ->
     """Writes `report.md`, its figures and `metrics.json`.
 
     Args:
-        results: of all methods.
-        directory: to write to.
-        title: of the page.
-        command: that was given; what was measured before is in the report too.
+        results: results of all methods.
+        directory: directory to write to.
+        title: title of the page.
+        command: the last command; the report also contains earlier measurements.
     """
     directory.mkdir(parents=True, exist_ok=True)
     figures = write_plots(results, directory)
@@ -155,7 +155,7 @@ def _throughput(results: Results) -> Iterator[str]:
 
 
 def _differences(comparison: Comparison) -> str:
-    """Row minus column; bold where the interval excludes 0."""
+    """A table of row minus column; bold if the interval excludes 0."""
     names = list(comparison.values)
     differences = comparison.differences()
     rows = ([one, *("" if one == other else _signed(differences[one][other]) for other in names)] for one in names)

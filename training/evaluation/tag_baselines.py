@@ -1,4 +1,4 @@
-"""Hashtags without a language model: the category's most frequent ones, and those of the most similar notes."""
+"""Suggests hashtags without a language model: the most frequent ones of the category, or those of the most similar notes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ NEIGHBOURS = 10
 
 
 class MostFrequentTags:
-    """The most frequent hashtags of the note's category in the training notes; of all notes where it has none.
+    """The most frequent hashtags of the note's category in the training notes, or of all of them if the category is unknown.
 
-    It is told the category, which the other methods have to read out of the text.
+    This method is given the category; the other methods have only the text.
     """
 
     name = "most-frequent-tags"
@@ -36,9 +36,9 @@ class MostFrequentTags:
 
 
 class NeighbourTags:
-    """The hashtags of the training notes whose words are nearest (TF-IDF), each weighted by its notes' cosines.
+    """The hashtags of the training notes with the most similar words (TF-IDF), each weighted by the cosines of its notes.
 
-    Neither the asking note nor its neighbours are compared by their hashtags, only by title and content.
+    Notes are compared only by title and content, not by hashtags.
     """
 
     name = "tfidf-neighbour-tags"
@@ -46,13 +46,13 @@ class NeighbourTags:
     def __init__(self, training: Sequence[Note], neighbours: int = NEIGHBOURS) -> None:
         self._tags = [list(dict.fromkeys(map(hashtag_key, note.all_hashtags))) for note in training]
         self._spelling = _spellings(training)
-        self._index = TfIdf([_text_alone(note) for note in training])
+        self._index = TfIdf([_text_only(note) for note in training])
         self._neighbours = neighbours
 
     def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
         """The first `count` hashtags for each note."""
         predictions = []
-        for scores in self._index.scores_of([_text_alone(note) for note in notes]):
+        for scores in self._index.scores_of([_text_only(note) for note in notes]):
             votes: Counter[str] = Counter()
             for neighbour in np.argsort(-scores, kind="stable")[: self._neighbours]:
                 for tag in self._tags[neighbour]:
@@ -61,12 +61,12 @@ class NeighbourTags:
         return predictions
 
 
-def _text_alone(note: Note) -> NoteText:
+def _text_only(note: Note) -> NoteText:
     return NoteText.model_construct(title=note.plain_title, content=note.plain_content, hashtags=())
 
 
 def _spellings(notes: Sequence[Note]) -> dict[str, str]:
-    """Each hashtag as it is written most often, by its key."""
+    """The most frequent spelling of each hashtag, by its key."""
     return {hashtag_key(tag): tag for tag in hashtags_by_frequency(notes)}
 
 

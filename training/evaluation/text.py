@@ -6,7 +6,7 @@ import regex
 
 from notellm.note import Note, NoteText
 
-# Letters, marks, digits and joining punctuation form a word; scripts without spaces are read character by character.
+# Letters, marks, digits and joining punctuation form a word. In scripts without spaces, each character is a word.
 _WORD = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[[\p{L}\p{M}\p{N}\p{Pc}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]+", regex.V1
 )
@@ -18,12 +18,12 @@ def words(text: str) -> list[str]:
 
 
 def note_text(note: NoteText) -> str:
-    """Title, content and hashtags, a line each: what NoteLLM's embedding prompt holds, without its instruction."""
+    """Title, content and hashtags, one per line: the content of NoteLLM's embedding prompt without its instruction."""
     return "\n".join(part for part in (note.plain_title, note.plain_content, ", ".join(note.all_hashtags)) if part)
 
 
 def without_hashtags(note: Note) -> Note | None:
-    """The note without hashtags, given or inline; none when nothing else is left of it."""
+    """The note without given and inline hashtags; None if no other text is left."""
     title, content = note.plain_title, note.plain_content
     if not (title or content):
         return None

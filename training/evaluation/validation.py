@@ -1,4 +1,4 @@
-"""Recall on the validation pool: what decides when a run stops."""
+"""Recall on the validation pool, which decides when a run stops."""
 
 from training.ranking import Indices, Scores, Vectors, recall, target_ranks
 
@@ -8,11 +8,11 @@ def validation_recall(vectors: Scores, sources: Indices, targets: Indices, k: in
 
     Args:
         vectors: (pool, dimensions) unit float32 vectors.
-        sources: (pairs,), positions of the asking notes in the pool.
-        targets: (pairs,), positions of the notes to be found.
+        sources: (pairs,), positions of the query notes in the pool.
+        targets: (pairs,), positions of the notes to find.
         k: how many notes count as found.
 
     Raises:
-        EvaluationError: a note is its own target, or a vector holds something that is no finite number.
+        EvaluationError: a note is its own target, or a vector has a value that is not a finite number.
     """
     return recall(target_ranks(Vectors("validation", vectors), sources, targets), k)

@@ -1,4 +1,4 @@
-"""The training loop, and going on after an interruption."""
+"""The training loop, and how to resume it after an interruption."""
 
 from typing import TYPE_CHECKING
 

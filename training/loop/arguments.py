@@ -1,4 +1,4 @@
-"""What the stock trainer is told: its arguments, and who draws the curves besides log.jsonl."""
+"""The arguments of the stock trainer, and where it reports training curves in addition to log.jsonl."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
     save_every = every if validate else min(config.run.save_every_steps, steps)
     return TrainingArguments(
         output_dir=str(directory / "states"),
-        use_cpu=not torch.cuda.is_available(),  # otherwise the library forgets the processes of a run on CPUs
+        use_cpu=not torch.cuda.is_available(),  # otherwise the library ignores the other processes of a run on CPUs
         max_steps=steps,
         per_device_train_batch_size=1,
         learning_rate=config.optimizer.learning_rate,
@@ -50,19 +50,19 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
 
 
 def reporters(config: TrainingConfig, directory: Path) -> list[TrainerCallback]:
-    """What draws the curves elsewhere.
+    """The callbacks that report training curves to `run.report_to`.
 
     Raises:
-        ConfigError: its package is not installed.
+        ConfigError: the package of a reporter is not installed.
     """
     reporters: list[TrainerCallback] = []
-    made: Any
+    reporter: Any
     for name in config.run.report_to:
         try:
-            made = TensorBoardCallback() if name == "tensorboard" else WandbCallback()
+            reporter = TensorBoardCallback() if name == "tensorboard" else WandbCallback()
         except RuntimeError as error:
             raise ConfigError(f"run.report_to {name}: the package {name} is not installed") from error
         if name == "tensorboard":
-            made.logging_dir = str(directory / "tensorboard")
-        reporters.append(made)
+            reporter.logging_dir = str(directory / "tensorboard")
+        reporters.append(reporter)
     return reporters

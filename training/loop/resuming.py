@@ -1,4 +1,4 @@
-"""How a run goes on in a directory that holds its beginning."""
+"""How a run is resumed in the directory where it was started."""
 
 import json
 from pathlib import Path
@@ -13,50 +13,51 @@ from training.errors import ConfigError
 from training.loop.state import COMPLETE, latest_state, load_state
 from training.loop.trainer import NoteTrainer
 
-# The data that a run was begun with, as a fingerprint.
+# File with the fingerprint of the data that a run was started with.
 DATA = "data.txt"
 
 
 def refuse_used(directory: Path) -> None:
-    """Makes sure that a new run does not meet an old one.
+    """Makes sure that a new run does not start in the directory of another run.
 
     Raises:
-        ConfigError, CheckpointError: it would.
+        ConfigError: the directory has resumable checkpoints of a run.
+        CheckpointError: it has an adapter of a run.
     """
     if latest_state(directory / "states") is not None:
-        raise ConfigError(f"{directory} holds a run already: go on with --resume, or choose another directory")
+        raise ConfigError(f"{directory} already contains a run: continue it with --resume, or choose another directory")
     refuse_existing(directory / "adapter")
 
 
 def state_to_resume(config: TrainingConfig, directory: Path) -> Path:
-    """The newest whole state of the run.
+    """The newest complete state of the run.
 
     Raises:
-        ConfigError: there is none, or the run was begun with other settings.
+        ConfigError: there is none, or the run was started with other settings.
     """
     state = latest_state(directory / "states")
     if state is None:
-        raise ConfigError(f"{directory / 'states'} holds no whole checkpoint: start without --resume")
+        raise ConfigError(f"{directory / 'states'} has no complete checkpoint: start without --resume")
     before = TrainingConfig.load(directory / "config.yaml")
     if before != config:
         changed = [name for name in TrainingConfig.model_fields if getattr(before, name) != getattr(config, name)]
-        raise ConfigError(f"{directory} was begun with other settings ({', '.join(changed)}): resume with the same ones")
+        raise ConfigError(f"{directory} was started with other settings ({', '.join(changed)}): resume with the same settings")
     return state
 
 
 def refuse_other_data(directory: Path, fingerprint: str) -> None:
-    """Makes sure that the data are those of the run's beginning; with others its batches would be others, too.
+    """Makes sure that the data have not changed since the run was started, because its batches would change too.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: the data have changed.
     """
     data = directory / DATA
     if data.exists() and data.read_text(encoding="utf-8") != fingerprint:
-        raise ConfigError(f"{directory} was begun with other data: bring back the notes and events of then, or begin a new run")
+        raise ConfigError(f"{directory} was started with other data: restore those notes and events, or start a new run")
 
 
 def forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
-    """A resumed run repeats the steps after its state, and logs them again."""
+    """Removes log lines of steps after the state, because a resumed run repeats these steps and logs them again."""
     if trainer.args.process_index or not trainer.log_path.exists():
         return
     last = int(state.name.rpartition("-")[2]) if state else 0
@@ -66,14 +67,14 @@ def forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
 
 
 def early_stopping(patience: int, state: Path | None) -> EarlyStoppingCallback:
-    """Stops a run whose recall does not get better any more; what a resumed one measured before counts."""
+    """Stops a run whose recall no longer improves. In a resumed run, earlier measurements count too."""
     stopping = EarlyStoppingCallback(patience)
     stopping.early_stopping_patience_counter = _measured_since_best(_saved(state)) if state else 0
     return stopping
 
 
 def take_over_if_finished(trainer: NoteTrainer, state: Path) -> bool:
-    """Whether the run was trained to its end and only its checkpoint is missing; then its weights are what they were."""
+    """Whether training had already ended and only the checkpoint is missing; if so, loads the trained weights."""
     saved, keeps_best = _saved(state), trainer.args.load_best_model_at_end
     stopped_early = keeps_best and _measured_since_best(saved) >= trainer.config.validation.patience
     if saved.global_step < trainer.args.max_steps and not stopped_early:
@@ -84,7 +85,7 @@ def take_over_if_finished(trainer: NoteTrainer, state: Path) -> bool:
 
 
 def recalls(history: list[dict[str, Any]]) -> list[float]:
-    """Recall on the validation pool, whenever it was measured."""
+    """All measurements of recall on the validation pool, in order."""
     return [line[name] for line in history for name in line if name.startswith("eval_recall@")]
 
 

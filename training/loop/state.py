@@ -1,4 +1,4 @@
-"""Resumable checkpoints: what is trained, the optimiser and the schedule, sharded or not, by torch's distributed checkpointing."""
+"""Resumable checkpoints: trained weights, optimiser and schedule, sharded or not, saved by torch's distributed checkpointing."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
 def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> None:
-    """Writes `directory/state`. All processes take part."""
+    """Writes `directory/state`. All processes must call it."""
     state = {"model": get_model_state_dict(model, options=_OPTIONS), "schedule": scheduler.state_dict()}
     state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
     with _one_process_is_fine():
@@ -37,17 +37,19 @@ def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any
 
 @contextmanager
 def saving(directory: Path) -> Iterator[None]:
-    """Wraps all that writes a resumable checkpoint: where one part cannot be written, the directory goes as a whole.
+    """Wraps the code that writes a resumable checkpoint: if any part cannot be written, the whole directory is removed.
 
     Raises:
-        SaveError: with the reason, for example that the disk is full.
+        SaveError: a part could not be written; the message gives the reason, for example a full disk.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         yield
-    except (Exception, CheckpointException) as error:  # torch's is no `Exception`, and wraps what the file system raised
+    except (Exception, CheckpointException) as error:  # CheckpointException is not an `Exception`; it wraps file system errors
         shutil.rmtree(directory, ignore_errors=True)
-        raise SaveError(f"{directory} could not be written ({_reason(error)}): make room and go on with --resume") from error
+        raise SaveError(
+            f"{directory} could not be written ({_reason(error)}): free disk space and continue with --resume"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -56,10 +58,10 @@ def _reason(error: BaseException) -> str:
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
-    """Reads what `save_state` wrote into the model and, where given, the optimiser and the schedule.
+    """Loads what `save_state` wrote into the model and, if given, into the optimiser and the schedule.
 
     Raises:
-        SaveError: it cannot be read.
+        SaveError: the state cannot be read.
     """
     state: dict[str, Any] = {"model": get_model_state_dict(model, options=_OPTIONS)}
     if optimizer is not None:
@@ -69,7 +71,9 @@ def load_state(directory: Path, model: nn.Module, optimizer: Any = None, schedul
         with _one_process_is_fine():
             state_dict_loader.load(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
     except (Exception, CheckpointException) as error:
-        raise SaveError(f"{directory} cannot be read ({_reason(error)}): remove it to go on from the one before") from error
+        raise SaveError(
+            f"{directory} cannot be read ({_reason(error)}): remove it to continue from the checkpoint before it"
+        ) from error
     set_model_state_dict(model, state["model"], options=_OPTIONS)
     if optimizer is not None:
         set_optimizer_state_dict(model, _inner(optimizer), state["optimizer"], options=_OPTIONS)
@@ -77,13 +81,13 @@ def load_state(directory: Path, model: nn.Module, optimizer: Any = None, schedul
 
 
 def latest_state(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, or none."""
-    whole = [path for path in directory.glob("checkpoint-*") if _is_whole(path)]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    """The newest complete checkpoint, or None."""
+    complete = [path for path in directory.glob("checkpoint-*") if _is_complete(path)]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether its last file was written to its end."""
+def _is_complete(path: Path) -> bool:
+    """Whether the file that is written last is complete."""
     try:
         return isinstance(json.loads((path / COMPLETE).read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
@@ -92,13 +96,13 @@ def _is_whole(path: Path) -> bool:
 
 @contextmanager
 def _one_process_is_fine() -> Iterator[None]:
-    """Without the library's warning that nothing is distributed."""
+    """Suppresses the library's warning that nothing is distributed."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield
 
 
 def _inner(optimizer: Any) -> Optimizer:
-    """The torch optimiser inside accelerate's."""
+    """The torch optimiser inside accelerate's wrapper."""
     inner: Optimizer = getattr(optimizer, "optimizer", optimizer)
     return inner

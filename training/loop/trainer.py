@@ -1,8 +1,8 @@
 """`NoteTrainer`: `transformers.Trainer` with the global batches, losses and checkpoints of this project.
 
-It differs from the stock trainer where that would be wrong here: every process plans the same global batch and takes its share;
-more negatives come from chunks of one batch (GradCache), never from gradient accumulation, which adds none; sharding is
-FSDP2 as torch documents it, on any device.
+It differs from the stock trainer in three ways. Every process plans the same global batch and takes its share. Larger batches are
+computed in chunks (GradCache) instead of by gradient accumulation, which would add no negatives. Models are sharded by FSDP2 as torch
+documents it, on any device.
 """
 
 import json
@@ -34,7 +34,7 @@ from training.ranking import Vectors, recall, target_ranks
 
 
 class PlannedBatches(Dataset[TrainingBatch]):
-    """The plan's batches as this process's tensors, by step."""
+    """The plan's batches by step, as tensors for this process."""
 
     def __init__(self, plan: BatchPlan, collator: Collator) -> None:
         self.plan = plan
@@ -51,15 +51,15 @@ class NoteTrainer(Trainer):
     """Trains a `TrainingModel`.
 
     Args:
-        model: sharded already where `config.compute.fsdp` is set.
-        config: the run.
-        batches: what to train on.
-        pool: what to validate on; none to skip it.
-        directory: where log.jsonl and the resumable checkpoints go.
-        callbacks: of the caller.
+        model: the model; it must already be sharded if `config.compute.fsdp` is set.
+        config: settings of the run.
+        batches: the batches to train on.
+        pool: the pool to measure recall on; None for no validation.
+        directory: where log.jsonl and the resumable checkpoints are written.
+        callbacks: additional callbacks.
     """
 
-    model: Any  # the library allows none
+    model: Any  # the library's type allows None
 
     def __init__(
         self, model: TrainingModel, config: TrainingConfig, batches: PlannedBatches, pool: ValidationPool | None,
@@ -76,20 +76,20 @@ class NoteTrainer(Trainer):
         self.batches = batches
         self.pool = pool
         self.log_path = directory / "log.jsonl"
-        # Otherwise accelerate would put DDP around a model that is sharded already.
+        # Otherwise accelerate would wrap a sharded model in DDP.
         self.is_distributed_loading_by_transformers = isinstance(model, FSDPModule)
         self.loss_is_scaled_for_ga = True
         self._parts: dict[str, list[float]] = defaultdict(list)
         self._batch = 0
 
     def get_train_dataloader(self) -> DataLoader[TrainingBatch]:
-        """The plan in order; accelerate must not deal its batches out, each process takes its share of every one."""
-        return DataLoader(self.batches, batch_size=1, sampler=SequentialSampler(self.batches), collate_fn=_only)
+        """The plan's batches in order. Each process takes its share of every batch, so accelerate must not distribute them."""
+        return DataLoader(self.batches, batch_size=1, sampler=SequentialSampler(self.batches), collate_fn=_only_item)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
-        """One batch a step; the losses count their tokens themselves."""
+        """One batch per step; the losses count their tokens themselves."""
         try:
             return [next(epoch_iterator)], None
         except StopIteration:
@@ -99,7 +99,7 @@ class NoteTrainer(Trainer):
         """Forward and backward pass of one global batch.
 
         Raises:
-            NonFiniteLossError: with the number of the batch and its notes.
+            NonFiniteLossError: the loss is not finite; the message gives the number of the batch and its notes.
         """
         batch: TrainingBatch = inputs.to(self.args.device)
         model.train()
@@ -122,7 +122,7 @@ class NoteTrainer(Trainer):
         return Losses(*(loss.detach() for loss in losses))
 
     def _in_chunks(self, model: nn.Module, batch: TrainingBatch, tokens: Tensor) -> Losses:
-        """GradCache: embeddings of all chunks without gradient, the loss's gradient for them, then chunk by chunk."""
+        """GradCache: embeds all chunks without gradients, computes the loss's gradient for the embeddings, then trains by chunk."""
         cached = self._cached_gradients(model, batch)
         generative = torch.zeros_like(cached.contrastive) if cached else torch.zeros((), device=self.args.device)
         for index, chunk in enumerate(batch.chunks):
@@ -138,7 +138,7 @@ class NoteTrainer(Trainer):
 
     @torch.no_grad()
     def _cached_gradients(self, model: nn.Module, batch: TrainingBatch) -> CachedGradients | None:
-        """None when there is no contrastive loss."""
+        """The first pass of GradCache; None if there is no contrastive loss."""
         if not self.config.loss.contrastive:
             return None
         with self.compute_loss_context_manager():
@@ -148,7 +148,7 @@ class NoteTrainer(Trainer):
 
     @contextmanager
     def _synchronize(self, model: nn.Module, now: bool) -> Iterator[None]:
-        """Whether this backward pass ends with the exchange of gradients."""
+        """Exchanges gradients between processes at the end of the backward pass only if `now` is true."""
         if isinstance(model, FSDPModule):
             model.set_requires_gradient_sync(now)
             yield
@@ -159,7 +159,7 @@ class NoteTrainer(Trainer):
                 yield
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """recall@k on the validation pool."""
+        """Measures recall@k on the validation pool."""
         if self.pool is None:
             return {}
         self.model.eval()
@@ -174,7 +174,7 @@ class NoteTrainer(Trainer):
 
     @torch.no_grad()
     def _embed_pool(self, pool: ValidationPool) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Each process embeds its share: equally many forward passes, since sharded weights are gathered in each."""
+        """Each process embeds its share, with equally many forward passes, since each pass gathers sharded weights."""
         rank, ranks = self.args.process_index, self.args.world_size
         collator = self.batches.collator
         examples = [collator.example(Asked(note, "none")) for note in pool.notes]
@@ -196,7 +196,7 @@ class NoteTrainer(Trainer):
         return vectors.cpu().numpy()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the parts of the loss and τ to a line, and writes it to log.jsonl."""
+        """Adds the parts of the loss and τ to the logs, and writes them as a line to log.jsonl."""
         if "loss" in logs:
             logs |= {name: self._mean_over_processes(sum(values) / len(values)) for name, values in self._parts.items()}
             logs["temperature"] = self._temperature()
@@ -209,7 +209,7 @@ class NoteTrainer(Trainer):
                 stream.write(json.dumps(line) + "\n")
 
     def _mean_over_processes(self, value: float) -> float:
-        """Each process's part is such that their mean is that of the global batch."""
+        """The mean over all processes, which is the value of the global batch."""
         if self.args.world_size == 1:
             return value
         summed = torch.tensor(value, device=self.args.device)
@@ -221,7 +221,7 @@ class NoteTrainer(Trainer):
         return float(value.full_tensor() if hasattr(value, "full_tensor") else value)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW; the projection and τ may have a learning rate of their own, and τ has no weight decay."""
+        """AdamW. The projection and τ may have a different learning rate, and τ has no weight decay."""
         if self.optimizer is None:
             settings = self.config.optimizer
             head_rate = settings.head_learning_rate or settings.learning_rate
@@ -238,34 +238,34 @@ class NoteTrainer(Trainer):
         return self.optimizer
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """See `Trainer`; asked before the optimiser's step, which would spoil all weights by a gradient that is no number."""
+        """See `Trainer`. It runs before the optimiser's step, which would break all weights if a gradient is not finite."""
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if not math.isfinite(float(norm)):
             self._refuse("gradient")
         return norm
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: the library takes a batch for a dictionary."""
+        """Not counted, because the library expects a dictionary as batch."""
         return 0
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         directory = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.process_index == 0:
-            shutil.rmtree(directory, ignore_errors=True)  # one that was cut off
+            shutil.rmtree(directory, ignore_errors=True)  # left by an interrupted save
         if self.args.world_size > 1:
             dist.barrier()
-        # The directory is there before the library asks whether this very state is the best one.
+        # `saving` makes the directory before the library checks whether this state is the best one.
         with saving(directory):
             super()._save_checkpoint(model, trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Nothing: weights are saved with the optimiser's state, for every kind of data parallelism alike."""
+        """Does nothing: weights are saved with the optimiser's state, in the same way for every kind of data parallelism."""
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         save_state(Path(output_dir), self.model, self.optimizer, self.lr_scheduler)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Nothing: see `save_model`."""
+        """Does nothing, see `save_model`."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
@@ -278,11 +278,11 @@ class NoteTrainer(Trainer):
         batch = self.batches.plan[self._batch]
         notes = ", ".join(asked.note for asked in (*batch.first, *batch.second)[:6])
         raise NonFiniteLossError(
-            f"the {what} of batch {self._batch} is no number any more (its notes: {notes}, …): lower optimizer.learning_rate, or look "
-            "at these notes; the last checkpoint is from before"
+            f"the {what} of batch {self._batch} is not a finite number (its notes: {notes}, …): lower optimizer.learning_rate, or "
+            "check these notes; the last checkpoint was saved before this batch"
         )
 
 
-def _only(items: list[TrainingBatch]) -> TrainingBatch:
+def _only_item(items: list[TrainingBatch]) -> TrainingBatch:
     (item,) = items
     return item

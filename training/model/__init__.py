@@ -1,4 +1,4 @@
-"""The model that is trained: base, projection, adapters, losses."""
+"""The model to train: base model, projection, adapters and losses."""
 
 from typing import TYPE_CHECKING
 

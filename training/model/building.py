@@ -1,4 +1,4 @@
-"""From settings to a `TrainingModel`: base model, projection, adapters, what is trained and what is not."""
+"""Builds a `TrainingModel` from settings: loads the base model, adds projection and adapters, and selects the weights to train."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Built:
     """What a run trains.
 
     Attributes:
-        model: with adapters inside, where there are any.
-        adapters: the same weights as PEFT sees them; none when fully fine-tuned.
-        tokenizer, prompt: with `[EMB]` and a pad token.
+        model: the model, including its adapters, if any.
+        adapters: the same weights as a PEFT model; None for full fine-tuning.
+        tokenizer, prompt: tokenizer with `[EMB]` and a pad token, and the prompt builder that uses it.
         packed: whether batches are packed.
     """
 
@@ -43,12 +43,12 @@ def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
     """Loads the base and prepares it for training.
 
     Args:
-        config: the run.
-        notes: training notes, for a projection that starts at their principal directions.
+        config: settings of the run.
+        notes: training notes, for a projection that starts with their principal directions.
 
     Raises:
-        BaseModelError: the base cannot be used, or is smaller than asked for.
-        ConfigError: the settings do not fit the base.
+        BaseModelError: the base cannot be used, or its hidden size is smaller than the requested dimensions.
+        ConfigError: the settings do not match the base.
     """
     causal_lm, tokenizer = load_base(config.model.base, torch.float32)
     add_tokens(causal_lm, tokenizer)
@@ -56,7 +56,7 @@ def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
     projection = _projection(config, causal_lm, prompt, notes)
     if config.method.frozen_layers >= causal_lm.config.num_hidden_layers:
         raise ConfigError(
-            f"method.frozen_layers is {config.method.frozen_layers}: the base has {causal_lm.config.num_hidden_layers} layers"
+            f"method.frozen_layers is {config.method.frozen_layers}, but the base has only {causal_lm.config.num_hidden_layers} layers"
         )
     packed = is_packed(config)
     if packed:
@@ -76,7 +76,7 @@ def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
 
 
 def is_packed(config: TrainingConfig) -> bool:
-    """Whether batches are packed: as set, or where it is needed or faster."""
+    """Whether batches are packed: as `compute.packed` says, otherwise if that is needed or faster."""
     compute = config.compute
     wanted = compute.packed if compute.packed is not None else compute.cache_frozen_layers or not torch.cuda.is_available()
     return wanted and not compute.fsdp
@@ -85,7 +85,7 @@ def is_packed(config: TrainingConfig) -> bool:
 def _projection(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: NotePrompt, notes: Sequence[Note]) -> nn.Linear:
     hidden, dimensions = int(causal_lm.config.hidden_size), config.model.dimensions
     if dimensions > hidden:
-        raise BaseModelError(f"model.dimensions {dimensions} is more than the base's hidden size of {hidden}")
+        raise BaseModelError(f"model.dimensions {dimensions} is larger than the base's hidden size of {hidden}")
     if config.model.projection == "random":
         return linear(random_directions(hidden, dimensions))
     step = max(1, len(notes) // config.model.projection_notes)
@@ -96,13 +96,13 @@ def _projection(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: Not
 
 
 def _choose_trained(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: NotePrompt) -> PeftModel | None:
-    """Sets `requires_grad` of the causal model's weights, and puts the adapters in."""
+    """Sets `requires_grad` of the causal model's weights, and adds the adapters."""
     frozen = config.method.frozen_layers
     if isinstance(config.method, LoraSettings):
         return _with_adapters(config, config.method, causal_lm, prompt.emb_token_id)
     causal_lm.requires_grad_(requires_grad=frozen == 0)
     if config.loss.alpha == 0 and not causal_lm.config.tie_word_embeddings:
-        causal_lm.lm_head.requires_grad_(requires_grad=False)  # nothing is generated: it would never get a gradient
+        causal_lm.lm_head.requires_grad_(requires_grad=False)  # without the generative loss it never gets a gradient
     layers: Any = causal_lm.model.layers
     for module in (*layers[frozen:], causal_lm.model.norm):
         module.requires_grad_(requires_grad=True)

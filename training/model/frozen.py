@@ -1,4 +1,4 @@
-"""`FrozenLayers`: the lowest layers are not trained, so each example's way through them is computed once and kept."""
+"""`FrozenLayers`: the lowest layers are not trained, so their output is computed once per example and kept."""
 
 import copy
 
@@ -13,14 +13,14 @@ Key = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class FrozenLayers:
-    """Runs a backbone in two parts over packed rows: the frozen one without gradient and from memory where it can.
+    """Runs a backbone over packed rows in two parts: first the frozen layers, without gradient, then the others.
 
-    Kept in float16: (tokens of an example, hidden size) each, openings in the backbone's own precision since their first token
-    has extreme values.
+    The frozen layers' output of each example, (tokens, hidden size), is kept in float16. Openings are computed in every step in the
+    backbone's own precision, because their first token has extreme values.
 
     Args:
         backbone: its layers are shared, not copied.
-        count: how many of its lowest layers are frozen.
+        count: number of lowest layers that are frozen.
     """
 
     def __init__(self, backbone: LlamaModel, count: int) -> None:
@@ -32,7 +32,7 @@ class FrozenLayers:
     def hidden_states(self, rows: TokenRows) -> Tensor:
         """Last-layer states of a packed row, (1, tokens, hidden size)."""
         if rows.runs is None:
-            raise ValueError("frozen layers are kept for packed rows only")
+            raise ValueError("frozen layers need packed rows")
         states = self._lower_states(rows.input_ids, rows.position_ids, rows.runs)
         hidden: Tensor = self._upper(
             inputs_embeds=states, position_ids=rows.position_ids, use_cache=False, runs=rows.runs
@@ -59,7 +59,7 @@ class FrozenLayers:
     def _compute_missing(
         self, input_ids: Tensor, position_ids: Tensor, runs: tuple[Run, ...], ids: list[int]
     ) -> tuple[Tensor, dict[int, int]]:
-        """States of the openings and of what is not kept yet, and where the sequence that starts at a position went."""
+        """States of the openings and of sequences that are not kept yet, and where in them each sequence lies, by its start."""
         fresh: dict[int, int] = {}
         packed: list[Run] = []
         tokens: list[int] = []
@@ -91,7 +91,7 @@ def _key(ids: list[int], run: Run, start: int) -> Key:
 
 
 def _part(backbone: LlamaModel, layers: slice, *, last: bool) -> LlamaModel:
-    """The same weights, only these layers; all but the last part leave out the final norm."""
+    """A backbone of only these layers that shares their weights. Only the last part has the final norm."""
     part = copy.copy(backbone)
     part._modules = dict(backbone._modules)
     part._modules["layers"] = nn.ModuleList(list(backbone.layers)[layers])

@@ -1,4 +1,4 @@
-"""Makes a zero-shot checkpoint out of a LLaMA-family model: the start of training, and what the demo serves."""
+"""Makes a zero-shot checkpoint from a LLaMA-family model. Training loads its base model with the same functions."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -28,17 +28,17 @@ SEED = 20240304
 
 @dataclass(frozen=True)
 class InitialCheckpoint:
-    """What to make.
+    """The settings of a zero-shot checkpoint.
 
     Attributes:
         base: a Hugging Face directory, a hub id, a `.gguf` file, or `package:NAME/FILE`.
         output: directory to write.
         name: names the model in answers and in the index.
         dim: dimensions of the embedding; 0 keeps the hidden size.
-        notes: a sample of the platform's notes. Its mean embedding is subtracted, and `dim` directions of largest variance
-            are kept; without it the projection is the identity, or random orthogonal directions.
-        categories: what may be generated; those of `notes` when empty.
-        dtype: of the weights; the base's own when None.
+        notes: a sample of the platform's notes. The projection subtracts their mean hidden state and keeps the `dim` directions of largest
+            variance. Without notes it is the identity, or random orthogonal directions.
+        categories: the categories that may be generated; if empty, those of `notes`.
+        dtype: dtype of the weights; None for the base's own.
         prompt: the template and the field limits.
     """
 
@@ -55,9 +55,9 @@ class InitialCheckpoint:
         """Loads the base, adds `[EMB]` and a pad token, fits the projection and writes the directory.
 
         Raises:
-            BaseModelError: the base is not there or is no LLaMA.
-            DataError: the name or a category cannot be one.
-            CheckpointError: something is at `output` already.
+            BaseModelError: the base does not exist or is not a LLaMA.
+            DataError: the name or a category is invalid.
+            CheckpointError: `output` is taken.
         """
         refuse_existing(self.output)
         facts = self._facts()
@@ -65,11 +65,11 @@ class InitialCheckpoint:
         add_tokens(causal_lm, tokenizer)
         hidden = causal_lm.config.hidden_size
         if self.dim > hidden:
-            raise BaseModelError(f"--dim {self.dim} is more than the model's hidden size of {hidden}")
+            raise BaseModelError(f"--dim {self.dim} is larger than the model's hidden size of {hidden}")
         return save_checkpoint(self.output, NoteLLM(causal_lm, self._projection(causal_lm, tokenizer)), tokenizer, facts)
 
     def _facts(self) -> CheckpointFacts:
-        """What the manifest will say, checked before any work is done."""
+        """The content of the manifest, checked before the model is loaded."""
         try:
             return CheckpointFacts(
                 name=self.name,
@@ -96,17 +96,17 @@ class InitialCheckpoint:
 
 
 def load_base(base: str, dtype: torch.dtype | None) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """The base model and its tokenizer, without a chat template.
+    """Loads the base model and its tokenizer, without a chat template.
 
     Raises:
-        BaseModelError: the base is not there or is no LLaMA.
+        BaseModelError: the base does not exist or is not a LLaMA.
     """
     path = base_path(base)
     source: dict[str, Any] = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     place = str(path.parent) if source else str(path if base.startswith(PACKAGE) else base)
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False, **source)
-        # Given a GGUF file, `AutoTokenizer` would read all of it once more, only to choose this class.
+        # For a GGUF file, `AutoTokenizer` would read the whole file once more, only to choose this class.
         tokenizer_class = PreTrainedTokenizerFast if source else AutoTokenizer
         tokenizer = tokenizer_class.from_pretrained(place, trust_remote_code=False, **source)
     except Exception as error:  # whatever the library raises, the user needs the base's name
@@ -124,10 +124,10 @@ def load_base(base: str, dtype: torch.dtype | None) -> tuple[LlamaForCausalLM, P
 
 
 def base_path(base: str) -> Path:
-    """Where a base lies: `package:NAME/FILE` is a file that an installed Python package carries.
+    """The path of a base model. `package:NAME/FILE` is a file in an installed Python package.
 
     Raises:
-        BaseModelError: there is no such package.
+        BaseModelError: the package is not installed.
     """
     if not base.startswith(PACKAGE):
         return Path(base)
@@ -139,44 +139,44 @@ def base_path(base: str) -> Path:
 
 
 def base_name(base: str) -> str:
-    """How a checkpoint names its base: no path of the machine that it was made on."""
+    """The name of a base model in a checkpoint, without paths of the machine that made it."""
     path = base_path(base)
     return path.name if path.exists() else base
 
 
 def centring_projection(states: Tensor, dim: int) -> nn.Linear:
-    """The projection that subtracts the mean of hidden states, and keeps the `dim` directions of largest variance.
+    """A projection that subtracts the mean of hidden states and keeps the `dim` directions of largest variance.
 
-    Zero-shot hidden states crowd around their mean (mean cosine 0.93 on the demo's notes); without it they spread.
+    Zero-shot hidden states are all close to their mean (mean cosine 0.93 on the demo's notes); subtracting it spreads them.
 
     Args:
         states: (notes, hidden size).
-        dim: 0 for all directions, as they are.
+        dim: number of directions; 0 keeps the space as it is.
     """
     mean = states.double().mean(0)
     if dim > len(states):
-        raise BaseModelError(f"--dim {dim} needs a sample of at least {dim} notes, there are {len(states)}")
+        raise BaseModelError(f"--dim {dim} needs a sample of at least {dim} notes, but there are {len(states)}")
     weight = torch.linalg.svd(states.double() - mean, full_matrices=False).Vh[:dim] if dim else torch.eye(len(mean)).double()
     return linear(weight, bias=-(weight @ mean))
 
 
 def random_directions(hidden: int, dim: int) -> Tensor:
-    """`dim` orthogonal directions, (dim, hidden), the same at every call."""
+    """`dim` random orthogonal directions, (dim, hidden size), the same at every call."""
     generator = torch.Generator().manual_seed(SEED)
     directions: Tensor = torch.linalg.qr(torch.randn(hidden, dim, generator=generator, dtype=torch.float64)).Q
     return directions.T
 
 
 def principal_projection(states: Tensor, dim: int) -> nn.Linear:
-    """A bias-free projection to the `dim` directions of largest variance that the mean of the hidden states has no part in.
+    """A projection without bias to the `dim` directions of largest variance that are orthogonal to the mean hidden state.
 
     Args:
         states: (notes, hidden size), at least `dim` + 1 notes.
-        dim: how many directions.
+        dim: number of directions.
     """
     if dim >= len(states):
         raise BaseModelError(
-            f"{len(states)} notes have fewer than {dim} principal directions: take more notes or fewer dimensions"
+            f"{len(states)} notes have fewer than {dim} principal directions: use more notes or fewer dimensions"
         )
     mean = torch.nn.functional.normalize(states.double().mean(0), dim=0)
     without_mean = states.double() - (states.double() @ mean)[:, None] * mean
@@ -185,7 +185,7 @@ def principal_projection(states: Tensor, dim: int) -> nn.Linear:
 
 
 def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    """A linear layer of these weights, (out, in), and bias, (out,)."""
+    """A linear layer with this weight, (out, in), and bias, (out,)."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     linear.weight.data = weight.float().contiguous()
     if bias is not None:
@@ -194,7 +194,7 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 
 
 def add_tokens(causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Adds `[EMB]`, and `[PAD]` where the base pads with a token that has another meaning. New rows are the mean row."""
+    """Adds `[EMB]`, and `[PAD]` if the base has no pad token of its own. New rows of the tables are the mean row."""
     tokenizer.add_tokens([EMB_TOKEN], special_tokens=True)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
@@ -209,7 +209,7 @@ def add_tokens(causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) 
 
 
 def _without_quantization(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """A model that can be saved: one loaded from GGUF keeps a quantiser that refuses to."""
+    """A copy of the model that can be saved: a model loaded from GGUF keeps a quantiser that refuses to be saved."""
     for trace in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(model.config, trace):
             delattr(model.config, trace)

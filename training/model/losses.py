@@ -1,7 +1,7 @@
 """The two losses of arXiv 2403.01744, exact under data parallelism.
 
-Each rank returns a loss whose *average over ranks* is the loss of the global batch: data-parallel training averages gradients,
-so its gradients are those of one process that saw everything.
+Each rank returns a loss whose *average over ranks* is the loss of the global batch. Data-parallel training averages gradients, so they
+equal the gradients of one process that computes the whole batch.
 """
 
 import math
@@ -17,7 +17,7 @@ MAX_LOG_SCALE = math.log(100.0)
 class Temperature(nn.Module):
     """τ, the learnable logarithm of the factor of the cosines (paper: starts at 3).
 
-    Float32 and of shape (1,): FSDP2 shards no scalars. e^τ is capped at 100, beyond which contrastive training diverges.
+    τ is float32 and has shape (1,), because FSDP2 does not shard scalars. e^τ is capped at 100, above which contrastive training diverges.
     """
 
     def __init__(self, start: float = 3.0) -> None:
@@ -26,11 +26,11 @@ class Temperature(nn.Module):
 
     @torch.no_grad()
     def cap(self) -> None:
-        """Brings τ back to its cap: beyond it its gradient is zero, and it would stay there."""
+        """Lowers τ to its cap. Above the cap its gradient is zero, so it would never come back."""
         self.log_scale.clamp_(max=MAX_LOG_SCALE)
 
     def forward(self) -> Tensor:
-        """τ, (1,). Asked for by a call, since sharded parameters are whole only inside one."""
+        """τ, (1,). Only a call of the module gathers sharded parameters, so τ must be read through one."""
         return self.log_scale.float().clone()
 
 
@@ -40,7 +40,7 @@ def world_size() -> int:
 
 
 def gather_with_gradient(embeddings: Tensor) -> Tensor:
-    """The rows of all ranks in rank order, (world * rows, d); gradients flow back to the rank that a row is from."""
+    """The rows of all ranks in rank order, (world * rows, d). Gradients flow back to the rank of each row."""
     if world_size() == 1:
         return embeddings
     from torch.distributed.nn.functional import all_gather  # noqa: PLC0415
@@ -54,8 +54,8 @@ def contrastive_loss(embeddings: Tensor, related: Tensor, log_scale: Tensor) -> 
 
     Args:
         embeddings: (2 * pairs, d) unit vectors of this rank: all first notes of its pairs, then all second ones.
-        related: (2 * pairs, 2 * global pairs) of booleans: columns that are no negatives of a row although they are not its
-            partner: itself and notes known to be related. Columns are the ranks' rows, one rank after the other.
+        related: (2 * pairs, 2 * global pairs), booleans. True for columns that are neither the row's partner nor its negatives: the
+            note itself and notes known to be related. Columns are the rows of all ranks, in rank order.
         log_scale: τ, (1,); cosines are multiplied by e^τ, in float32.
 
     Returns:
@@ -77,10 +77,10 @@ def generative_loss(logits: Tensor, output_ids: Tensor, output_tokens: Tensor) -
     Args:
         logits: (output tokens of this rank, vocabulary), each from the position before the token that it predicts.
         output_ids: (output tokens of this rank,).
-        output_tokens: their number over all ranks, `global_count(len(output_ids))`.
+        output_tokens: number of output tokens over all ranks, `global_count(len(output_ids))`.
 
     Returns:
-        This rank's sum, divided by the global number of tokens and multiplied by the number of ranks.
+        The sum over this rank's tokens, divided by the global number of tokens and multiplied by the number of ranks.
     """
     total = functional.cross_entropy(logits.float(), output_ids, reduction="sum") if len(output_ids) else logits.sum()
     return total * world_size() / output_tokens.clamp(min=1)

@@ -1,4 +1,4 @@
-"""`TrainingModel`: the model with its losses, all behind `forward`, so that every kind of data parallelism can wrap it."""
+"""`TrainingModel`: the model with its losses. `forward` computes everything, so that every kind of data parallelism can wrap it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 
 class Losses(NamedTuple):
-    """L, and the two that it is made of."""
+    """L, and the two losses that it consists of."""
 
     total: Tensor
     contrastive: Tensor
@@ -24,12 +24,12 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True)
 class CachedGradients:
-    """∂L/∂embeddings and ∂L/∂τ, found before the second pass of GradCache (arXiv 2101.06983).
+    """∂L/∂embeddings and ∂L/∂τ, the result of the first pass of GradCache (arXiv 2101.06983).
 
     Attributes:
         contrastive: L_cl.
         embeddings: (examples, d).
-        temperature: (1,), to be counted once a batch: none but for one of its chunks.
+        temperature: (1,). It must count once per batch, so it is None for all chunks of a batch except one.
     """
 
     contrastive: Tensor
@@ -37,7 +37,7 @@ class CachedGradients:
     temperature: Tensor | None
 
     def share(self, examples: slice, *, with_temperature: bool) -> "CachedGradients":
-        """What one chunk needs of it."""
+        """The part that one chunk needs."""
         return CachedGradients(self.contrastive, self.embeddings[examples], self.temperature if with_temperature else None)
 
 
@@ -45,11 +45,11 @@ class TrainingModel(nn.Module):
     """`NoteLLM` with the temperature and the losses.
 
     Args:
-        note_llm: the model that is trained; adapters may be inside.
+        note_llm: the model to train; it may contain adapters.
         alpha: weight of the generative loss (paper: 0.01).
-        contrastive: false trains generation alone (CSFT only).
-        temperature: where τ starts (paper: 3).
-        frozen: what runs the lower layers, when their output is kept.
+        contrastive: false trains with the generative loss only (CSFT).
+        temperature: start value of τ (paper: 3).
+        frozen: runs the frozen layers, if their output is kept.
     """
 
     _frozen: FrozenLayers | None
@@ -63,7 +63,7 @@ class TrainingModel(nn.Module):
         self.temperature = Temperature(temperature)
         self.alpha = alpha
         self.contrastive = contrastive
-        # Not a sub-module: its layers are those of `note_llm`.
+        # It must not become a sub-module, because its layers are those of `note_llm`.
         object.__setattr__(self, "_frozen", frozen)
         if not contrastive:
             note_llm.projection.requires_grad_(requires_grad=False)
@@ -73,15 +73,20 @@ class TrainingModel(nn.Module):
         self, rows: TokenRows | None = None, related: Tensor | None = None, *, output_tokens: Tensor | None = None,
         embeddings: Tensor | None = None, gradients: CachedGradients | None = None,
     ) -> Losses | CachedGradients | Tensor:  # fmt: skip
-        """One of four computations, chosen by what is given.
+        """Does one of four computations, depending on the arguments.
+
+        - `rows`: returns their embeddings, (examples, d), unit float32.
+        - `rows`, `related` and `output_tokens`: returns the losses of this process's whole share.
+        - `embeddings` and `related`: the first pass of GradCache, returns `CachedGradients`.
+        - `rows`, `output_tokens` and `gradients`: the second pass of GradCache, returns losses. In place of the total stands a number
+          that has the same gradient with respect to this chunk as the loss of the whole share.
 
         Args:
-            rows: alone: their embeddings, (examples, d), unit float32.
-            related: with `rows`: the losses of this process's whole share. With `embeddings`: their `CachedGradients`.
-            output_tokens: the number of output tokens of the global batch.
-            embeddings: (examples of the whole share, d), the first pass of GradCache.
-            gradients: with `rows`: a number whose gradient is that of the whole loss with respect to what this chunk
-                contributes, the second pass of GradCache; it stands in the place of the total.
+            rows: examples to compute.
+            related: see `losses.contrastive_loss`.
+            output_tokens: number of output tokens of the global batch.
+            embeddings: (examples of the whole share, d).
+            gradients: the chunk's part of the first pass's result.
         """
         if embeddings is not None:
             return self._first_pass(embeddings, _given(related))
@@ -98,7 +103,7 @@ class TrainingModel(nn.Module):
         return Losses(total_loss(contrastive, generative, self.alpha), contrastive, generative)
 
     def _first_pass(self, embeddings: Tensor, related: Tensor) -> CachedGradients:
-        """Leaves of its own, so that it works whatever holds the parameters."""
+        """Computes gradients for detached copies, so that it works however the parameters are stored."""
         with torch.enable_grad():
             leaves = embeddings.detach().requires_grad_(), self.temperature().detach().requires_grad_()
             contrastive = contrastive_loss(leaves[0], related, leaves[1])
@@ -112,18 +117,18 @@ class TrainingModel(nn.Module):
         return Losses(surrogate, gradients.contrastive, generative)
 
     def _hidden_states(self, rows: TokenRows) -> Tensor:
-        """Last-layer states of all positions, (positions, hidden size)."""
+        """Last-layer states at all positions, (positions, hidden size)."""
         if self._frozen is not None:
             states: Tensor = self._frozen.hidden_states(rows)
         else:
-            given = {"attention_mask": rows.attention_mask} if rows.runs is None else {"runs": rows.runs}
+            attention = {"attention_mask": rows.attention_mask} if rows.runs is None else {"runs": rows.runs}
             states = self.note_llm.causal_lm.model(
-                input_ids=rows.input_ids, position_ids=rows.position_ids, use_cache=False, **given
+                input_ids=rows.input_ids, position_ids=rows.position_ids, use_cache=False, **attention
             ).last_hidden_state
         return states.flatten(0, 1)
 
     def _generative_loss(self, rows: TokenRows, hidden: Tensor, output_tokens: Tensor) -> Tensor:
-        """The language-model head runs at output positions only: elsewhere its logits would be thrown away."""
+        """The language-model head runs only at output positions, because the loss does not use its other logits."""
         if self.alpha == 0:
             return hidden.new_zeros((), dtype=torch.float32)
         logits = self.note_llm.causal_lm.lm_head(hidden[rows.predict_at])

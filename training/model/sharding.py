@@ -1,7 +1,7 @@
-"""FSDP2 as torch documents it: weights, gradients and optimiser state sharded over all processes, on GPUs as on CPUs.
+"""FSDP2 as torch documents it: weights, gradients and optimiser state are sharded over all processes, on GPUs and on CPUs.
 
-accelerate is passed by on purpose: asked for FSDP2 on a CPU it silently trains with plain data parallelism, and its one
-precision for all parameters would round τ.
+accelerate is not used for this: on a CPU it silently trains with plain data parallelism instead of FSDP2, and its single precision
+for all parameters would round τ.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from training.precision import on_this_machine
 
 
 def shard(model: TrainingModel, config: TrainingConfig) -> TrainingModel:
-    """Shards in place: each layer for itself, τ for itself in float32, all the rest together.
+    """Shards the model in place: each layer separately, τ separately in float32, everything else together.
 
     Raises:
         ConfigError: the command was not started by torchrun.
@@ -30,7 +30,7 @@ def shard(model: TrainingModel, config: TrainingConfig) -> TrainingModel:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (dist.get_world_size(),))
     if on_this_machine(config.compute.precision) == "bfloat16":
-        # Inputs stay as they are: among them are the number of output tokens and cached gradients, which must not be rounded.
+        # Inputs are not cast: they include the number of output tokens and cached gradients, which must not be rounded.
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     else:
         policy = MixedPrecisionPolicy()

@@ -18,16 +18,16 @@ on_cpu = partial(varlen_attention, kernel=reference_kernel)
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 7])
-@pytest.mark.parametrize("at_end", [False, True])
-def test_it_attends_as_the_one_for_cpus(prefix: int, at_end: bool) -> None:
+@pytest.mark.parametrize("last_only", [False, True])
+def test_it_attends_as_the_one_for_cpus(prefix: int, last_only: bool) -> None:
     torch.manual_seed(0)
     pack = Pack.of(SEQUENCES, prefix, torch.device("cpu"))
     tokens = pack.input_ids.shape[1]
     query, (key, value) = torch.randn(HEADS, tokens, SIZE), torch.randn(2, KV_HEADS, tokens, SIZE)
-    before = torch.randn(KV_HEADS, prefix, SIZE), torch.randn(KV_HEADS, prefix, SIZE)
-    asking = query[:, pack.last] if at_end else query
-    expected = attention_by_run(asking, key, value, before, pack, SIZE**-0.5, at_end=at_end)
-    found = on_cpu(asking, key, value, before, pack, SIZE**-0.5, at_end=at_end)
+    shared = torch.randn(KV_HEADS, prefix, SIZE), torch.randn(KV_HEADS, prefix, SIZE)
+    queries = query[:, pack.last] if last_only else query
+    expected = attention_by_run(queries, key, value, shared, pack, SIZE**-0.5, last_only=last_only)
+    found = on_cpu(queries, key, value, shared, pack, SIZE**-0.5, last_only=last_only)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -99,7 +99,7 @@ def test_validate_counts_what_was_dropped(command: Command, files: list[object],
     assert (code, out) == (1, [])
     (line,) = err
     assert line.startswith(
-        f"notellm-train: {tmp_path / 'notes.jsonl'}: 2 invalid rows. line 4: id a stands in line 1 already. line 5, note:"
+        f"notellm-train: {tmp_path / 'notes.jsonl'}: 2 invalid rows. line 4: id a is already in line 1. line 5, note:"
     )
     code, out, _ = command("validate", *files, "--drop-invalid")
     assert code == 0
@@ -118,7 +118,7 @@ def test_pairs_are_written(command: Command, files: list[object], suffix: str, t
     output = tmp_path / f"pairs.{suffix}"
     code, out, err = command("pairs", *files, "--output", output)
     assert (code, err) == (0, [])
-    assert out == [f"{output}: 1 related pairs out of 5 events of 3 users"]
+    assert out == [f"{output}: 1 related pairs from 5 events of 3 users"]
     rows = duckdb.connect().execute(f"select source, target, score from '{output}'").fetchall()
     assert rows == [("a", "b", 1.0)]
 
@@ -147,14 +147,14 @@ def test_options_of_pairs_are_settings(command: Command, files: list[object], tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--min-score", 40], "Value error, min_score 40.0 is above max_score 30.0: no pair could be kept"),
+        (["--min-score", 40], "Value error, min_score 40.0 is above max_score 30.0: every pair would be dropped"),
         (["--per-note", 0], "--per-note: Input should be greater than or equal to 1"),
         (["--window-hours", 0], "--window-hours: Input should be greater than 0"),
-        (["--min-users", 9], "the 5 events of {folder}/events.csv make no related pair: lower --min-users or --min-score"),
-        (["--output", "pairs.txt"], "--output pairs.txt: name a .parquet or .csv file in a directory that exists"),
+        (["--min-users", 9], "the 5 events of {folder}/events.csv give no related pair: lower --min-users or --min-score"),
+        (["--output", "pairs.txt"], "--output pairs.txt: give a .parquet or .csv file in an existing directory"),
         (
             ["--output", "nowhere/pairs.csv"],
-            "--output nowhere/pairs.csv: name a .parquet or .csv file in a directory that exists",
+            "--output nowhere/pairs.csv: give a .parquet or .csv file in an existing directory",
         ),
         (["--events", "missing.csv"], "missing.csv is missing"),
         (["--notes", "missing.parquet"], "missing.parquet is missing"),
@@ -173,7 +173,7 @@ def test_a_window_needs_times(command: Command, files: list[object], tmp_path: P
     (tmp_path / "events.csv").write_text("user,note,position\nu,a,1\nu,b,2\n", encoding="utf-8")
     code, _, err = command("pairs", *files, "--output", tmp_path / "pairs.csv", "--window-hours", 1)
     assert code == 1
-    assert err == [f"notellm-train: {tmp_path / 'events.csv'} has positions and no times: leave --window-hours out"]
+    assert err == [f"notellm-train: {tmp_path / 'events.csv'} has positions but no times: remove --window-hours"]
 
 
 def test_captions_become_notes(microlens: Path) -> None:
@@ -229,10 +229,10 @@ def test_converted_stack_exchange_is_valid(command: Command, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("source", "folder", "message"),
     [
-        ("microlens", "missing", "{folder} is no directory"),
-        ("stackexchange", "missing", "{folder} is no directory"),
-        ("microlens", ".", "{folder} has no *_pairs.tsv: it takes the official files of MicroLens, unpacked"),
-        ("stackexchange", ".", "{folder} holds no folder with a Posts.xml: it takes unpacked data dumps, a folder a site"),
+        ("microlens", "missing", "{folder} is not a directory"),
+        ("stackexchange", "missing", "{folder} is not a directory"),
+        ("microlens", ".", "{folder} has no *_pairs.tsv: unpack the official files of MicroLens into it"),
+        ("stackexchange", ".", "{folder} has no folder with a Posts.xml: unpack the data dumps into it, one folder per site"),
     ],
 )
 def test_what_cannot_be_converted_is_one_line(command: Command, source: str, folder: str, message: str, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_each_official_file_is_needed(pattern: str, microlens: Path, tmp_path: P
 
 def test_a_titles_file_of_another_kind_is_refused(microlens: Path) -> None:
     (microlens / "Tiny_titles.csv").write_text("video,caption\n3,x\n", encoding="utf-8")
-    with pytest.raises(DataError, match="has no columns item and title: it takes the official file"):
+    with pytest.raises(DataError, match="has no columns item and title: use the official file"):
         list(MicroLens(microlens).notes())
 
 

@@ -47,7 +47,7 @@ def test_sigterm_saves_and_ends_with_zero_and_resume_goes_on(config_file: Write,
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert output.rstrip().endswith(f"{run}: stopped; go on with --resume")
+    assert output.rstrip().endswith(f"{run}: stopped; continue with --resume")
     (state,) = (run / "states").iterdir()
     assert int(state.name.removeprefix("checkpoint-")) < 64
     assert not (run / "checkpoint").exists()

@@ -73,7 +73,7 @@ def test_behaviour_is_ordered_and_belongs_to_questions(site: StackExchangeSite) 
         (POSTS.replace("</posts>", ""), "Posts.xml cannot be read: no element found"),
         (POSTS.replace(' Tags="|a|b|"', ""), "Posts.xml, row 4: Tags is missing"),
         (POSTS.replace(' PostTypeId="4"', ""), "Posts.xml, row 5: PostTypeId is missing"),
-        (POSTS.replace("2015-02-01T", "yesterday"), "row 4: CreationDate 'yesterday00:00:00.000' is no ISO 8601 time"),
+        (POSTS.replace("2015-02-01T", "yesterday"), "row 4: CreationDate 'yesterday00:00:00.000' is not an ISO 8601 time"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><posts>&a;</posts>', "Posts.xml cannot be read: EntitiesForbidden"),
         (None, "Posts.xml cannot be read"),
     ],
@@ -105,7 +105,7 @@ def test_notes_files_are_read_back_and_the_same_bytes(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ('{"id": "a", "title": "t"}\n{"id": "b", "title": 1}', "line 2, title: Input should be a valid string"),
-        ('{"id": "a", "title": "t"}\n{"id": "a", "title": "u"}', "line 2: id a stands in line 1 already"),
+        ('{"id": "a", "title": "t"}\n{"id": "a", "title": "u"}', "line 2: id a is already in line 1"),
         ('{"id": "a"}', "line 1, note: Value error, a note needs"),
         ("not json", "line 1, note: Invalid JSON"),
     ],
@@ -125,5 +125,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"notes\.xlsx: notes are read from \.parquet, \.csv and \.jsonl"):
+    with pytest.raises(DataError, match=r"notes\.xlsx: notes must be in a \.parquet, \.csv or \.jsonl"):
         list(read_notes(tmp_path / "notes.xlsx"))

@@ -125,7 +125,7 @@ def test_an_invalid_row_is_named_or_dropped(problem: str, row: str, suffix: str,
         open_events(path, NOTES)
     note = rows[1]["note"]
     assert str(error.value) == (
-        f"{path}: {problem} in 2 rows, first in row 2 (note {note!r}). Mend them, or leave them out with --drop-invalid"
+        f"{path}: {problem} in 2 rows, first in row 2 (note {note!r}). Fix them, or drop them with --drop-invalid"
     )
     log = open_events(path, NOTES, drop_invalid=True)
     assert content(log) == [("u", "a", "", 1), ("u", "b", "", 2)]
@@ -160,12 +160,12 @@ def test_a_type_that_changes_late_in_the_file_is_one_invalid_row(tmp_path: Path)
         ("events.csv", "", "is empty"),
         ("events.jsonl", "", "is empty"),
         ("events.parquet", "", "is empty"),
-        ("events.csv", "user,note,time\n", "holds no usable event: 0 rows were dropped, none are left"),
+        ("events.csv", "user,note,time\n", "contains no usable event: 0 rows were dropped and none is left"),
         ("events.csv", "user,note,time\nu,a,1\nu,b\n", "cannot be read: .*Line: 3"),
         ("events.csv", "user,note,time\nu,a,1\nu,b,1,2\n", "cannot be read: .*Line: 3"),
         ("events.jsonl", '{"user": "u", "note": "a", "time": 1}\n{"user"\n', "cannot be read: .*Malformed JSON .* line"),
         ("events.parquet", "no parquet at all", "cannot be read: .*arquet"),
-        ("events.txt", "user,note,time\n", r"events are read from .parquet, .csv and .jsonl files \(.gz too\)"),
+        ("events.txt", "user,note,time\n", r"events must be in a .parquet, .csv or .jsonl file"),
     ],
 )
 def test_files_that_cannot_be_read(name: str, text: str, message: str, tmp_path: Path) -> None:
@@ -187,5 +187,5 @@ def test_a_cut_file_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_log_of_invalid_rows_alone_is_refused(tmp_path: Path) -> None:
     path = lines(tmp_path / "events.csv", "user,note,time\nu,zz,1\n")
-    with pytest.raises(DataError, match="holds no usable event: 1 rows were dropped, none are left"):
+    with pytest.raises(DataError, match="contains no usable event: 1 rows were dropped and none is left"):
         open_events(path, NOTES, drop_invalid=True)

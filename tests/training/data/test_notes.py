@@ -81,7 +81,7 @@ def test_versions_with_gaps_that_were_saved_as_floats_are_versions(tmp_path: Pat
 
 HEADER = "id,title,created_at,version"
 BAD = [
-    ("a,again,,", "duplicate id", "line 3: id a stands in line 2 already"),
+    ("a,again,,", "duplicate id", "line 3: id a is already in line 2"),
     (",no id,,", "id: missing", "line 3, id: Field required"),
     ("b b,t,,", "id: string_pattern_mismatch", "line 3, id: String should match pattern"),
     (
@@ -102,7 +102,7 @@ def test_an_invalid_row_is_named_or_dropped(row: str, reason: str, message: str,
     with pytest.raises(DataError) as error:
         read_valid_notes(path)
     assert f"notes.csv: 1 invalid rows. {message}" in str(error.value)
-    assert str(error.value).endswith(". Mend them, or leave them out with --drop-invalid")
+    assert str(error.value).endswith(". Fix them, or drop them with --drop-invalid")
     notes, dropped = read_valid_notes(path, drop_invalid=True)
     assert ([*notes], notes["a"].title) == (["a", "last"], "t")
     assert dropped == {reason: 1}
@@ -129,14 +129,14 @@ def test_columns_of_parquet_are_checked_too(column: str, message: str, tmp_path:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("notes.csv", "", "holds no valid note"),
-        ("notes.jsonl", "", "holds no valid note"),
+        ("notes.csv", "", "contains no valid note"),
+        ("notes.jsonl", "", "contains no valid note"),
         ("notes.parquet", "", "cannot be read: "),
         ("notes.parquet", "no parquet at all", "cannot be read: "),
-        ("notes.csv", "id,title\n", "holds no valid note"),
+        ("notes.csv", "id,title\n", "contains no valid note"),
         ("notes.csv", "note,title\na,t\n", "1 invalid rows. line 2, id: Field required"),
         ("notes.csv", "id;title\na;t\n", "1 invalid rows. line 2, id: Field required"),
-        ("notes.csv", 'id,title\na,"t\n', "is no readable CSV file: unexpected end of data"),
+        ("notes.csv", 'id,title\na,"t\n', "is not a readable CSV file: unexpected end of data"),
     ],
 )
 def test_files_that_cannot_be_read(name: str, text: str, message: str, tmp_path: Path) -> None:
@@ -160,5 +160,5 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_but_invalid_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no valid note"):
+    with pytest.raises(DataError, match="contains no valid note"):
         read_valid_notes(put(tmp_path / "notes.csv", "id,title\n,t\n"), drop_invalid=True)

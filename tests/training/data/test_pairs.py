@@ -216,5 +216,5 @@ def test_the_table_holds_what_is_returned() -> None:
 
 
 def test_a_range_without_scores_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"min_score 2\.0 is above max_score 1\.0: no pair could be kept"):
+    with pytest.raises(ValidationError, match=r"min_score 2\.0 is above max_score 1\.0: every pair would be dropped"):
         PairSettings(min_score=2, max_score=1)

@@ -83,9 +83,9 @@ def test_shares_that_leave_no_training_notes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (("ab", "bc", "d"), "1 notes are both in train and in validation, for example b"),
-        (("ab", "c", "ab"), "2 notes are both in train and in test, for example a"),
-        (("a", "bc", "c"), "1 notes are both in validation and in test, for example c"),
+        (("ab", "bc", "d"), "1 notes are in both train and validation, for example b"),
+        (("ab", "c", "ab"), "2 notes are in both train and test, for example a"),
+        (("a", "bc", "c"), "1 notes are in both validation and test, for example c"),
     ],
 )
 def test_a_note_in_two_parts_is_refused(parts: tuple[str, str, str], message: str) -> None:
@@ -96,7 +96,7 @@ def test_a_note_in_two_parts_is_refused(parts: tuple[str, str, str], message: st
 @pytest.mark.parametrize("pair", [Pair("a", "c", 1.0), Pair("c", "a", 1.0)])
 def test_a_pair_across_parts_is_refused(pair: Pair) -> None:
     split = Split(frozenset("ab"), frozenset("c"), frozenset())
-    with pytest.raises(DataError, match=f"the pair {pair.source} → {pair.target} of train has a note of another part"):
+    with pytest.raises(DataError, match=f"the pair {pair.source} → {pair.target} of train has a note from another part"):
         Dataset({}, split, {"train": (pair,)}, {}, "")
 
 
@@ -165,15 +165,15 @@ def test_events_after_the_training_period_change_no_training_pair(tmp_path: Path
 
 
 def test_a_log_without_times_is_not_split_by_time(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"positions and no times.*choose split\.kind: notes"):
+    with pytest.raises(DataError, match=r"positions but no times.*set split\.kind: notes"):
         load_dataset(timed_platform(tmp_path, column="position"))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data__pairs__window_hours": 3}, "positions and no times: leave pairs.window_hours out"),
-        ({"data__pairs__min_users": 500}, "1,280 events .* make no related pair between training notes: lower pairs.min_users"),
+        ({"data__pairs__window_hours": 3}, "positions but no times: remove pairs.window_hours"),
+        ({"data__pairs__min_users": 500}, "1,280 events .* give no related pair of training notes: lower pairs.min_users"),
     ],
 )
 def test_data_that_do_not_fit_the_settings(

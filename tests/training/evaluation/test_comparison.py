@@ -63,10 +63,10 @@ def test_measurements_are_kept_and_read_back(tmp_path: Path) -> None:
 
 def test_measurements_of_another_pool_are_refused(tmp_path: Path) -> None:
     write_measurement(tmp_path, Measurement(method="m", about="", pool="p"))
-    with pytest.raises(EvaluationError, match=r"m\.json was measured on other data or another split \(pool p, now q\)"):
+    with pytest.raises(EvaluationError, match=r"m\.json was measured on other data or with another split \(pool p, now q\)"):
         read_measurements(tmp_path, "q")
     (tmp_path / "m.json").write_text("{}")
-    with pytest.raises(EvaluationError, match=r"is no measurement: .* remove it and evaluate again"):
+    with pytest.raises(EvaluationError, match=r"is not a measurement .*: remove it and evaluate again"):
         read_measurements(tmp_path, "p")
 
 

@@ -73,9 +73,9 @@ def test_what_was_measured_is_kept(
     [
         ({}, "notellm", "write NAME=DIRECTORY"),
         ({}, "a=/nowhere", "/nowhere"),
-        ({"data__split": {"test": 0.0}}, "notellm=RUN", "no related pair lies between the 0 test notes"),
-        ({"data__split": {"seed": 1, "validation": 0.2, "test": 0.2}}, "notellm=RUN", "was trained on another split"),
-        ({}, "notellm=OTHER", "was trained on other data than these"),
+        ({"data__split": {"test": 0.0}}, "notellm=RUN", "the 0 test notes have no related pair"),
+        ({"data__split": {"seed": 1, "validation": 0.2, "test": 0.2}}, "notellm=RUN", "was trained on a different split"),
+        ({}, "notellm=OTHER", "was trained on different data"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_evaluated_is_refused(
@@ -114,8 +114,7 @@ def test_another_sample_of_notes_is_refused_before_anything_is_measured(
     with pytest.raises(SystemExit):
         command(monkeypatch, "evaluate", config_file(), report, "--baseline", "tfidf-neighbour-tags", "--generated-notes", "7")
     assert (
-        "most-frequent-tags was measured on hashtags of 5 notes, with --generated-notes 7 it would be 6"
-        in capsys.readouterr().err
+        "most-frequent-tags was measured on the hashtags of 5 notes, but --generated-notes 7 gives 6" in capsys.readouterr().err
     )
     assert [path.stem for path in (report / "measurements").iterdir()] == ["most-frequent-tags"]
     command(monkeypatch, "evaluate", config_file(), report, *tags, "--generated-notes", "7")  # all of it anew

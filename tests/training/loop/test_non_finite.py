@@ -21,7 +21,7 @@ Config = Callable[..., TrainingConfig]
 
 def test_a_loss_that_is_no_number_stops_the_run(run_config: Config, tmp_path: Path) -> None:
     with pytest.raises(
-        NonFiniteLossError, match=r"the loss of batch \d+ is no number any more \(its notes: \w+-\d+, .*learning_rate"
+        NonFiniteLossError, match=r"the loss of batch \d+ is not a finite number \(its notes: \w+-\d+, .*learning_rate"
     ):
         train(
             run_config(optimizer__learning_rate=1e18, optimizer__warmup_share=0.0, optimizer__max_gradient_norm=1e18),
@@ -50,7 +50,7 @@ def test_it_is_the_batch_at_fault_that_is_named(
 ) -> None:
     add_callback(monkeypatch, Spoil(2, what))
     config = run_config(validation__every_steps=2)
-    with pytest.raises(NonFiniteLossError, match=f"the {what} of batch 2 is no number") as refusal:
+    with pytest.raises(NonFiniteLossError, match=f"the {what} of batch 2 is not a finite number") as refusal:
         train(config, tmp_path / "run")
     dataset = load_dataset(config.data)
     plan = BatchPlan(dataset.pairs["train"], dataset.notes, config.examples, config.seed)

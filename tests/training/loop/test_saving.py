@@ -48,7 +48,7 @@ def test_a_disk_without_room_leaves_the_last_state(
     config = run_config()
     with monkeypatch.context() as patch, room_again():
         add_callback(patch, LoseRoom(3, room))
-        with pytest.raises(SaveError, match=r"checkpoint-4 could not be written .*File too large.*go on with --resume"):
+        with pytest.raises(SaveError, match=r"checkpoint-4 could not be written .*File too large.*continue with --resume"):
             train(config, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["checkpoint-2"]
     assert train(config, tmp_path / "run", resume=True) is not None
@@ -103,7 +103,7 @@ def test_an_export_that_failed_is_made_up_for(
 def test_an_old_adapter_is_noticed_before_hours_of_training(run_config: Config, tmp_path: Path) -> None:
     (tmp_path / "run" / "adapter").mkdir(parents=True)
     (tmp_path / "run" / "adapter" / "facts.json").touch()
-    with pytest.raises(CheckpointError, match="adapter: exists already"):
+    with pytest.raises(CheckpointError, match="adapter: already exists"):
         train(run_config(method={"kind": "lora", "rank": 4}), tmp_path / "run")
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
@@ -145,5 +145,5 @@ def test_a_run_does_not_go_on_with_other_data(run_config: Config, tmp_path: Path
     notes.write_text("\n".join([lines[0].replace("number 0", "number zero"), *lines[1:]]), encoding="utf-8")
     changed = config.model_copy(update={"data": config.data.model_copy(update={"notes": notes})})
     changed.save(tmp_path / "run" / "config.yaml")
-    with pytest.raises(ConfigError, match="was begun with other data"):
+    with pytest.raises(ConfigError, match="was started with other data"):
         train(changed, tmp_path / "run", resume=True)

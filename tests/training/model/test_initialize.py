@@ -131,9 +131,9 @@ def test_names_that_cannot_be_are_refused_before_any_work(tmp_path: Path) -> Non
 
 
 def test_dimensions_that_cannot_be(tiny_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(BaseModelError, match="more than the model's hidden size of 48"):
+    with pytest.raises(BaseModelError, match="larger than the model's hidden size of 48"):
         make(tiny_base, tmp_path / "out", dim=49)
-    with pytest.raises(BaseModelError, match="needs a sample of at least 20 notes, there are 12"):
+    with pytest.raises(BaseModelError, match="needs a sample of at least 20 notes, but there are 12"):
         make(tiny_base, tmp_path / "out", dim=20, notes=NOTES)
 
 
@@ -165,6 +165,6 @@ def test_the_command_line(tiny_base: Path, tmp_path: Path) -> None:
     assert Checkpoint.open(tmp_path / "out").manifest.prompt.version == "paper-zh"
     again = run("init-checkpoint", tmp_path / "out", "--base", tiny_base)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     with pytest.raises(CheckpointError):
         Checkpoint.open(tmp_path / "never")
