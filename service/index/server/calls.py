@@ -44,7 +44,7 @@ class ServerCalls:
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
-        self._breaker = CircuitBreaker("the Qdrant server", NoAnswer, failures=FAILURES, pause_seconds=REST_SECONDS)
+        self._breaker = CircuitBreaker("the Qdrant server", NoAnswer, failures=FAILURES, pause_seconds=REST_SECONDS, clock=_now)
 
     async def repeatable(self, call: Call[Result]) -> Result:
         """Asks up to three times, with random pauses, as far as they fit into the time of the request.
@@ -81,6 +81,11 @@ class ServerCalls:
                     return await call()
             except TimeoutError as error:
                 raise NoAnswer(f"the Qdrant server has not answered within {self._timeout_seconds:g} s") from error
+
+
+def _now() -> float:
+    """Seconds by the clock of the event loop, by which calls are limited too."""
+    return asyncio.get_running_loop().time()
 
 
 async def _translated(call: Call[Result]) -> Result:
