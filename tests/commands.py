@@ -1,4 +1,4 @@
-"""Programs that tests run and that are no Python packages."""
+"""Programs that tests run and that are not Python packages."""
 
 import os
 import shutil
@@ -12,19 +12,19 @@ ROOT = Path(__file__).parents[1]
 
 
 def missing(what: str) -> NoReturn:
-    """Skips; in CI, which installs what it can, it fails."""
+    """Skips the test; fails it in CI, which installs all programs that it can."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
 
 
 def installed(command: str, package: str) -> str:
-    """The path of a command."""
+    """Returns the path of a command; skips the test if it is not installed."""
     return shutil.which(command) or missing(f"{command} is missing: apt-get install {package}")
 
 
 def run(*command: str, timeout: float = 120, **environment: str) -> str:
-    """What a command prints that runs in the repository's root and ends well."""
+    """Runs a command in the repository's root; returns its output and asserts that it succeeds."""
     variables = os.environ | environment
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
@@ -32,14 +32,14 @@ def run(*command: str, timeout: float = 120, **environment: str) -> str:
 
 
 def answers(*command: str, timeout: float = 60) -> bool:
-    """Whether a command is there and ends well."""
+    """Whether a command is installed and succeeds."""
     if not shutil.which(command[0]):
         return False
     return subprocess.run(command, capture_output=True, timeout=timeout, check=False).returncode == 0
 
 
 def compose_command() -> tuple[str, ...]:
-    """Compose in either of its forms; it reads files without an engine."""
+    """Returns the command of Compose, in either of its forms. It can read files even without a Docker engine."""
     for command in (("docker", "compose"), ("docker-compose",)):
         if answers(*command, "version"):
             return command
