@@ -1,4 +1,4 @@
-"""`Acknowledged`: what a client may expect of a service that is killed, stopped and cut off: all that it was told is stored."""
+"""`Acknowledged`: what a client may expect of a service that is killed, stopped or cut off: every acknowledged write is stored."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -19,46 +19,46 @@ class Acknowledged:
     """The notes of one client, which sends one request after another.
 
     Attributes:
-        possible: for each id the states that a reader may find: one where the last request was acknowledged, more where it was not;
-            None means that there is no note.
-        requests: that were acknowledged.
+        possible: for each id, the states that a reader may find: one if the last request was acknowledged, else several. None
+            stands for a note that does not exist.
+        requests: number of acknowledged requests.
     """
 
     possible: dict[str, list[Fields | None]] = field(default_factory=dict)
     requests: int = 0
 
     def sends(self, states: Mapping[str, Fields | None]) -> None:
-        """Before a request is sent: it may take place, or not."""
+        """Call it before a request is sent: from now on, the note may have its old or its new state."""
         for note_id, state in states.items():
             self.possible[note_id] = [*self.possible.get(note_id, [None]), state]
 
     def confirmed(self, states: Mapping[str, Fields | None]) -> None:
-        """The answer is there."""
+        """Call it when the answer has arrived: the note must have its new state."""
         self.possible |= {note_id: [state] for note_id, state in states.items()}
         self.requests += 1
 
     @property
     def unsure(self) -> int:
-        """Notes that a reader may find in more than one state."""
+        """Number of notes that a reader may find in more than one state."""
         return sum(len(states) > 1 for states in self.possible.values())
 
     def fits(self, note_id: str, stored: Fields | None) -> bool:
-        """Whether a reader may find this."""
+        """Whether a reader may find this state of a note."""
         return any(_same(stored, state) for state in self.possible.get(note_id, [None]))
 
     def settle(self, stored: Mapping[str, Fields]) -> None:
-        """Compares with all that a reader finds while nobody writes: from now on it is that, and nothing else."""
+        """Checks the states that a reader finds while nobody writes. From now on, these are the only possible ones."""
         for note_id, states in self.possible.items():
             found = stored.get(note_id)
             assert self.fits(note_id, found), ("lost, changed or brought back", note_id, found, states)
             self.possible[note_id] = [state for state in states if _same(found, state)][-1:]
 
     def is_stored(self, note_id: str) -> bool:
-        """Whether a note must be there, whatever it says."""
+        """Whether a note must exist, in whatever state."""
         return all(state is not None for state in self.possible.get(note_id, [None]))
 
     def is_gone(self, note_id: str) -> bool:
-        """Whether there must be none."""
+        """Whether a note must not exist."""
         return self.possible.get(note_id) == [None]
 
 
@@ -70,7 +70,7 @@ def _same(stored: Fields | None, sent: Fields | None) -> bool:
 
 
 def everything_stored(url: str, headers: Mapping[str, str] | None = None) -> dict[str, Fields]:
-    """All notes of a service with their vectors, by id. The key must be one of scope `admin`."""
+    """Returns all notes of a service with their vectors, by id. The API key needs the scope `admin`."""
     found: dict[str, Fields] = {}
     start: dict[str, str] = {}
     with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
@@ -86,7 +86,7 @@ def everything_stored(url: str, headers: Mapping[str, str] | None = None) -> dic
 
 
 def assert_right_vectors(checkpoint_path: Path, stored: Sequence[Fields]) -> None:
-    """Every note has the vector that its text has."""
+    """Asserts that every note has the vector of its text."""
     checkpoint = Checkpoint.open(checkpoint_path)
     prompt = checkpoint.prompt()
     texts = [

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*command: str, timeout: float = 120, **environment: str) -> str:
-    """What a command prints that runs in the repository's root and ends well."""
+    """Runs a command in the repository's root; returns its output and asserts that it succeeds."""
     variables = os.environ | environment
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"

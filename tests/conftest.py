@@ -1,4 +1,4 @@
-"""A tiny LLaMA with real parts: trained tokenizers, random weights, a checkpoint made by the product's own code."""
+"""A tiny LLaMA with real parts: trained tokenizers, random weights, and a checkpoint written by our own code."""
 
 import asyncio
 import json
@@ -28,10 +28,10 @@ from training.config import TrainingConfig
 from training.model import InitialCheckpoint
 
 disable_progress_bar()
-# What an example may take is no claim of a test, and a busy machine takes longer.
+# No deadline per example: a busy machine takes longer, and no test is about the time of an example.
 hypothesis_settings.register_profile("any machine", deadline=None)
 hypothesis_settings.load_profile("any machine")
-tqdm.monitor_interval = 0  # its watching thread warns when a starved machine makes no step for ten seconds
+tqdm.monitor_interval = 0  # else its monitor thread warns when a busy machine makes no step for ten seconds
 CORPUS = [
     "Extract the note information in json format, compress it into one word for recommendation,",
     "and generate the category of the note. The compression word is: The topics are:",
@@ -71,7 +71,7 @@ async def virtual_time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
 
 @pytest.fixture(scope="session")
 def bpe_tokenizer() -> PreTrainedTokenizerBase:
-    """A byte-level BPE with SmolLM2's habits: no dummy prefix, pad = eos."""
+    """A byte-level BPE with SmolLM2's conventions: no dummy prefix, pad = eos."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -131,7 +131,7 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path
 
 @pytest.fixture(scope="session")
 def next_path(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    """The checkpoint directory of another model, of fewer dimensions."""
+    """The checkpoint directory of another model with fewer dimensions."""
     path = tmp_path_factory.mktemp("checkpoints") / "next"
     InitialCheckpoint(base=str(tiny_base), output=path, name="next", dim=16, categories=CATEGORIES).make()
     return path
@@ -154,7 +154,7 @@ def tiny_encoder(tiny: Checkpoint, tiny_model: NoteLLM) -> NoteEncoder:
 
 @pytest.fixture
 def settings_for(tmp_path: Path, tiny_path: Path) -> Callable[..., Settings]:
-    """Settings of a service on the tiny model with an index of its own."""
+    """Settings of a service with the tiny model and its own index."""
 
     def make(**changes: object) -> Settings:
         return Settings.model_validate({"checkpoint": tiny_path, "data_dir": tmp_path / "data", "engine": "local", **changes})
@@ -170,7 +170,7 @@ async def runtime(settings_for: Callable[..., Settings]) -> AsyncIterator[Runtim
 
 @pytest.fixture
 async def client(runtime: Runtime, settings_for: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
-    """Speaks to the application in this process, over real HTTP semantics."""
+    """A client of the application in this process, with real HTTP semantics."""
     transport = httpx.ASGITransport(create_app(runtime, settings_for()), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
         yield speaking
@@ -178,7 +178,7 @@ async def client(runtime: Runtime, settings_for: Callable[..., Settings]) -> Asy
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its folder."""
+    """The folder of the small platform."""
     folder = tmp_path_factory.mktemp("platform")
     write_platform(folder)
     return folder
@@ -186,7 +186,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run_settings(platform: Path, tiny_base: Path) -> Callable[..., dict[str, Any]]:
-    """Settings of a short run, as a YAML file holds them; `a__b=value` changes one."""
+    """Settings of a short run in the structure of a YAML file; `a__b=value` changes one."""
 
     def settings(**changes: Any) -> dict[str, Any]:
         content: dict[str, Any] = {
@@ -216,13 +216,13 @@ def run_settings(platform: Path, tiny_base: Path) -> Callable[..., dict[str, Any
 
 @pytest.fixture(scope="session")
 def run_config(run_settings: Callable[..., dict[str, Any]]) -> Callable[..., TrainingConfig]:
-    """The same as a `TrainingConfig`."""
+    """The settings of a short run as a `TrainingConfig`."""
     return lambda **changes: TrainingConfig.model_validate(run_settings(**changes))
 
 
 @pytest.fixture
 def config_file(tmp_path: Path, run_settings: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
-    """The same as a file."""
+    """The settings of a short run as a YAML file."""
 
     def write(**changes: Any) -> Path:
         path = tmp_path / "config.yaml"

@@ -1,4 +1,4 @@
-"""A collector of traces that takes what OTLP brings over HTTP, and a view of spans that is the same before and after that journey."""
+"""A collector of traces that receives OTLP over HTTP, and a view of spans that is the same before and after they are sent."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -11,19 +11,19 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import ReadableSpan
 
-# The span of a caller, and traces that it may have begun.
+# The id of a caller's span, and ids of traces that it may have started.
 CALLER = "00f067aa0ba902b7"
 TRACES = [digit * 32 for digit in "abc"]
 
 
 def under(trace: str, *, sampled: bool = True) -> dict[str, str]:
-    """The header of a caller that traces."""
+    """Returns the header of a caller that traces its requests."""
     return {"traceparent": f"00-{trace}-{CALLER}-0{sampled:d}"}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A span: ids in hexadecimal, times in nanoseconds, links as pairs of the ids of a trace and a span."""
+    """A span: ids in hexadecimal, times in nanoseconds, links as pairs of a trace id and a span id."""
 
     name: str
     trace: str
@@ -37,7 +37,7 @@ class Seen:
 
     @classmethod
     def recorded(cls, span: ReadableSpan) -> "Seen":
-        """As OpenTelemetry keeps it in memory."""
+        """Reads a span as OpenTelemetry keeps it in memory."""
         own = span.get_span_context()
         assert own is not None
         return cls(
@@ -48,7 +48,7 @@ class Seen:
 
     @classmethod
     def sent(cls, span: Span) -> "Seen":
-        """As it came to a collector."""
+        """Reads a span as a collector receives it."""
         facts = {fact.key: getattr(fact.value, fact.value.WhichOneof("value") or "") for fact in span.attributes}
         return cls(
             span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), span.start_time_unix_nano,
@@ -58,13 +58,13 @@ class Seen:
 
 
 def named(spans: Iterable[Seen], name: str) -> Seen:
-    """The only span of a name."""
+    """Returns the only span with a name."""
     (found,) = [span for span in spans if span.name == name]
     return found
 
 
 def tree(spans: Iterable[Seen], root: Seen) -> Any:
-    """Names of the spans under one, in the order of their beginnings: a name, or a name with those below."""
+    """Returns the names of a span and its children, in the order of their start: a name, or a pair of a name and its children."""
     spans = list(spans)
     below = sorted((span for span in spans if span.parent == root.id and span.trace == root.trace), key=lambda span: span.start)
     return (root.name, [tree(spans, span) for span in below]) if below else root.name
@@ -72,7 +72,7 @@ def tree(spans: Iterable[Seen], root: Seen) -> Any:
 
 @dataclass
 class Collector:
-    """Where to send spans, and what has come; `asked` says that something has."""
+    """The address to which to send spans, and the spans that have arrived; `asked` is set when a request has come."""
 
     url: str
     asked: threading.Event = field(default_factory=threading.Event)
@@ -88,7 +88,7 @@ class Collector:
 
 @contextmanager
 def running_collector(*, silent: bool = False) -> Iterator[Collector]:
-    """A collector for the length of a `with` block; a silent one reads what comes and does not answer."""
+    """Runs a collector for the duration of a `with` block. A silent one reads requests and does not answer."""
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A small platform: notes on four topics, and users who stay within one."""
+"""A small platform: notes on four topics, and users who each read about one topic."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ NOTES_A_TOPIC, USERS = 20, 160
 
 
 def write_platform(folder: Path) -> None:
-    """notes.jsonl and events.csv, the same every time."""
+    """Writes notes.jsonl and events.csv, with the same content every time."""
     draw = random.Random(0)
     notes = []
     for topic, words in TOPICS.items():

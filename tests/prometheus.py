@@ -1,4 +1,4 @@
-"""A real Prometheus with the configuration and the rules that are shipped. Only its target, its key and its pace may be the test's."""
+"""A real Prometheus with the shipped configuration and rules. A test may change only its target, its key and its intervals."""
 
 import shutil
 import subprocess
@@ -22,23 +22,23 @@ START_SECONDS = 30
 
 @dataclass(frozen=True)
 class RunningPrometheus:
-    """A Prometheus that answers."""
+    """A running Prometheus."""
 
     url: str
 
     def get(self, path: str, **parameters: str) -> Any:
-        """The data of an answer of its API."""
+        """Calls the API; returns the data of the answer."""
         answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10, trust_env=False)
         assert answer.is_success, f"{parameters}: {answer.text}"
         return answer.json()["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """What an expression gives now: a list of series with a value each."""
+        """Evaluates an expression now; returns a list of series, each with its value."""
         result: list[dict[str, Any]] = self.get("query", query=expression)["result"]
         return result
 
     def wait_for(self, expression: str, seconds: float) -> list[dict[str, Any]]:
-        """The first result of an expression that gives one."""
+        """Waits until an expression has a result, and returns it."""
         deadline = time.monotonic() + seconds
         while not (found := self.query(expression)):
             assert time.monotonic() < deadline, f"{expression} has given nothing for {seconds:g} s: {self.get('targets')}"
@@ -46,19 +46,19 @@ class RunningPrometheus:
         return found
 
     def firing(self) -> dict[str, dict[str, str]]:
-        """The labels of each alert that fires, by its name."""
+        """Returns the labels of each firing alert, by its name."""
         alerts = self.get("alerts")["alerts"]
         return {alert["labels"]["alertname"]: alert["labels"] for alert in alerts if alert["state"] == "firing"}
 
 
 def write_configuration(folder: Path, target: str, *, key: str | None = None, seconds: float | None = None) -> Path:
-    """The shipped configuration and rules in a folder, with a target of its own.
+    """Writes the shipped configuration and rules to a folder, with another target.
 
     Args:
-        folder: where to.
-        target: host and port.
-        key: of a service that asks for one.
-        seconds: between scrapes and between evaluations; the shipped ones if not given.
+        folder: the folder.
+        target: host and port of the service.
+        key: API key for a service that requires one.
+        seconds: interval between scrapes and between evaluations; None keeps the shipped intervals.
     """
     content = yaml.safe_load((SHIPPED / ("prometheus-keys.yml" if key else "prometheus.yml")).read_text())
     shutil.copytree(SHIPPED / "rules", folder / "rules")
@@ -84,7 +84,7 @@ def write_configuration(folder: Path, target: str, *, key: str | None = None, se
 def running_prometheus(
     folder: Path, target: str, *, key: str | None = None, seconds: float | None = None
 ) -> Iterator[RunningPrometheus]:
-    """Runs one for the length of a `with` block; the arguments are those of `write_configuration`."""
+    """Runs a Prometheus for the duration of a `with` block. For the arguments see `write_configuration`."""
     need("prometheus")
     file = write_configuration(folder, target, key=key, seconds=seconds)
     address = f"127.0.0.1:{free_port()}"

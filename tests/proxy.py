@@ -1,14 +1,15 @@
-"""`TcpProxy`: stands between a client and a server, and makes the network between them fail."""
+"""`TcpProxy`: a proxy between a client and a server that makes the network between them fail."""
 
 import asyncio
 import contextlib
 
 
 class TcpProxy:
-    """Forwards bytes in both directions from a port of its own, until it is told otherwise.
+    """Listens on its own port and forwards bytes in both directions, until it is told to refuse or to hang.
 
     Args:
-        host, port: of the server.
+        host: host of the server.
+        port: port of the server.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -19,14 +20,14 @@ class TcpProxy:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listens, on the same port as before."""
+        """Starts to listen; after a stop, on the same port as before."""
         self._hanging = False
         if self._listener is None:
             self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
             self.port = self._listener.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Breaks all connections off and takes no new ones."""
+        """Closes all connections and accepts no new ones."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -36,7 +37,7 @@ class TcpProxy:
             await asyncio.wait(self._connections)
 
     async def hang(self) -> None:
-        """Lets nothing through: connections stay open and are dead for good, also after the next `start`; new ones, too."""
+        """Forwards nothing more. Open and new connections stay open but dead, even after the next `start`."""
         self._hanging = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,7 +54,7 @@ class TcpProxy:
             else:
                 await asyncio.Event().wait()
         except (OSError, ExceptionGroup, asyncio.CancelledError):
-            pass  # an end of the connection like any other; a task of a stream server must not be seen cancelled
+            pass  # an ordinary end of the connection; asyncio's stream server would report a cancelled task as an error
         finally:
             writer.close()
             self._connections.discard(connection)

@@ -1,7 +1,7 @@
-"""`QdrantStandIn`: Qdrant's gRPC protocol, answered by qdrant-client's local mode. Stands in where no server is to be had.
+"""`QdrantStandIn`: Qdrant's gRPC protocol, answered by qdrant-client's local mode. For tests without a Qdrant server.
 
-What travels is what travels to a server: messages, metadata, TLS, status codes, broken connections. How a server stores, indexes,
-quantises and replicates is not here.
+The network traffic is that of a real server: messages, metadata, TLS, status codes, broken connections. The stand-in does not store,
+index, quantise or replicate like a server.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ import grpc
 from qdrant_client import AsyncQdrantClient, grpc as protocol, models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-# grpc ends its asyncio engine when its last object is collected, and waits there, for ever where another loop's call is still open: it
-# is kept until the process ends.
+# When its last object is collected, grpc ends its asyncio engine and waits for open calls. It would wait for ever for a call of
+# another event loop, so this line keeps the engine until the process ends.
 grpc.aio.init_grpc_aio()
 
 Message = Any
@@ -23,15 +23,15 @@ Fault = Callable[[str, Message], tuple[grpc.StatusCode, str] | None]
 
 
 class QdrantStandIn:
-    """A server on a port of this machine; it keeps what it holds when it is stopped and started again.
+    """A server on a port of this machine. It keeps its data when it is stopped and started again.
 
     Attributes:
-        requests: the name of every call and its message, in order; refused ones, too.
-        fault: says for a call with which status it fails, or None.
-        status: of writes that were done.
-        version: that it says it has.
-        delay: seconds until it answers.
-        trailing: metadata of a failure.
+        requests: name and message of every call, in order, refused ones included.
+        fault: returns the status with which a call must fail, or None.
+        status: status in the answers to successful writes.
+        version: version that the server reports.
+        delay: seconds before each answer.
+        trailing: metadata sent with a failure.
     """
 
     def __init__(self, api_key: str | None = None, tls: tuple[bytes, bytes] | None = None) -> None:
@@ -48,7 +48,7 @@ class QdrantStandIn:
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Listens, on the same port as before."""
+        """Starts to listen; after a stop, on the same port as before."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         protocol.add_PointsServicer_to_server(_Points(self, self._store), server)  # type: ignore[no-untyped-call]
         protocol.add_CollectionsServicer_to_server(_Collections(self, self._store), server)  # type: ignore[no-untyped-call]
@@ -62,17 +62,17 @@ class QdrantStandIn:
         self._server = server
 
     async def stop(self) -> None:
-        """Breaks all connections off."""
+        """Closes all connections."""
         if self._server is not None:
             await self._server.stop(None)
             self._server = None
 
     def calls(self, name: str) -> list[Any]:
-        """The messages of one call."""
+        """Returns the messages of all calls with a name."""
         return [request for called, request in self.requests if called == name]
 
     async def admit(self, name: str, request: Message, context: Any) -> None:
-        """Notes a call down, and fails it where it should fail."""
+        """Records a call, and fails it if `fault` or a wrong API key says so."""
         self.requests.append((name, request))
         if self._api_key is not None and dict(context.invocation_metadata()).get("api-key") != self._api_key:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
@@ -88,7 +88,7 @@ class _Servicer:
 
 
 def answers(method: Answer) -> Answer:
-    """Admits each call first."""
+    """Lets `QdrantStandIn.admit` record or fail each call before `method` answers it."""
 
     @wraps(method)
     async def admitted(servicer: _Servicer, request: Message, context: Any) -> Message:

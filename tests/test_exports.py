@@ -1,4 +1,4 @@
-"""A package's `__init__.py` hands on its public names, and other packages take them from there."""
+"""The `__init__.py` of each package exports its public names, and other packages import them from there."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# `service.bulk`, `training.commands` and `training.evaluation` are left out: only the command line uses them, module by module.
+# Without `service.bulk`, `training.commands` and `training.evaluation`: only the command line uses them, module by module.
 ROOMS = [
     "notellm", "notellm.forward",
     *(f"service.{room}" for room in (
@@ -23,7 +23,7 @@ def parse(module: Path) -> ast.Module:
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Module and name of each `from module import name`."""
+    """Yields module and name of each `from module import name`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from ((node.module, name.name) for name in node.names)
@@ -48,7 +48,7 @@ def test_public_names_are_there_and_are_what_type_checkers_see(package: str) -> 
     for name in module.__all__:
         assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
-        module.no_such_name  # noqa: B018 - it is asked for
+        module.no_such_name  # noqa: B018 - the access itself raises
 
 
 def test_other_packages_take_public_names_from_the_package() -> None:

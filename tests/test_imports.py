@@ -1,4 +1,4 @@
-"""The walls between the packages and the floors within them, as pyproject.toml draws them: they hold, and a breach is noticed."""
+"""The import rules of pyproject.toml, between packages and between the floors of a package: they hold, and notice a breach."""
 
 import subprocess
 import sys
@@ -24,13 +24,13 @@ LAYERS = [contract for contract in RULES["contracts"] if contract["type"] == "la
 
 
 def floors(contract: dict[str, Any]) -> list[list[str]]:
-    """From the top down; the rooms that share a floor in one list."""
+    """Returns the floors from the top down, each as the list of its rooms."""
     (package,) = contract["containers"]
     return [[f"{package}.{room}" for room in line.split(" | ")] for line in contract["layers"]]
 
 
 def breaches() -> Iterator[tuple[str, str, str]]:
-    """For each floor an import of the floor above, and between neighbours on the same floor."""
+    """Yields forbidden imports: for each room one of the floor above, and both directions between rooms of the same floor."""
     for contract in LAYERS:
         drawn = floors(contract)
         for upper, lower in pairwise(drawn):
@@ -112,5 +112,5 @@ def test_a_forbidden_import_is_noticed(name: str, importer: str, imported: str, 
     "command", ["service.cli", "service.bulk", "service.notes", "service.serving", "service.http", "notellm"]
 )
 def test_nothing_heavy_is_imported_before_it_is_used(command: str) -> None:
-    """torch and transformers take seconds: `--help`, or a command that asks a running service, must not wait for them."""
+    """torch and transformers take seconds to import: `--help` and commands that use a running service must not wait for them."""
     run_python("-c", f"import sys, {command}; assert not {{'torch', 'transformers'}} & sys.modules.keys()", seconds=120)

@@ -1,15 +1,15 @@
-"""`tests/` mirrors the packages: who looks for the tests of a module finds them under its name."""
+"""`tests/` mirrors the packages, so that the tests of a module are easy to find under its name."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("notellm", "service", "training", "demo")
-# Modules that other modules' tests cover. A new module gets a test file of its own and is not added here.
+# Modules that the tests of other modules cover. Do not add a new module here: give it its own test file.
 LISTED = ROOT / "tests" / "modules_without_a_test_file.txt"
 
 
 def has_a_test_file(module: Path) -> bool:
-    """Whether there is `tests/a/b/test_c.py` for `a/b/c.py`, or a folder `tests/a/b/c/` of test files."""
+    """Whether the module `a/b/c.py` has a file `tests/a/b/test_c.py` or a folder `tests/a/b/c/` of test files."""
     beside = ROOT / "tests" / module.parent
     return (beside / f"test_{module.name}.py").exists() or any((beside / module.name).glob("test_*.py"))
 

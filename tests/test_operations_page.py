@@ -1,4 +1,4 @@
-"""docs/operations.md: an operator's days by its own commands, word for word; and no command there that nothing runs."""
+"""docs/operations.md: the tests run its commands word for word, like an operator, and every command is run by some test."""
 
 import os
 import re
@@ -26,24 +26,24 @@ COMPOSE = "docker compose -p notellm -f deploy/compose/embedded.yml"
 
 
 def plain(block: str) -> list[str]:
-    """A block's commands, without their comments."""
+    """Returns the commands of a block, without their comments."""
     return [re.sub(r"\s+# .*", "", line) for line in block.replace("\\\n", " ").splitlines()]
 
 
 def commands() -> list[str]:
-    """Those of the page that need nothing."""
+    """Returns the commands of the page that need no special hardware or server."""
     blocks = re.findall(r"^```console\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     return [line for block in blocks if not NEEDS.match(block) for line in plain(block)]
 
 
 def days() -> set[str]:
-    """Those of `notellm-serve`."""
+    """Returns the `notellm-serve` commands of the page."""
     return {command for command in commands() if "notellm-serve" in command.split()}
 
 
 IMAGES, EMBEDDED, KEYS = (f"tests/stack/test_{name}.py" for name in ("images", "embedded", "keys"))
 LOAD = "tests/load/test_mix.py"
-# What other tests run: which, and by what.
+# Commands that other tests run: the file of the test, and the code in it that runs the command.
 ELSEWHERE = {
     "python3 -m venv .venv": (IMAGES, '"build", "--target", target'),
     ".venv/bin/pip install -c constraints/cpu.txt '.[service,tracing]'": (IMAGES, '"build", "--target", target'),
@@ -59,14 +59,14 @@ ELSEWHERE = {
 
 
 def test_every_command_is_run_or_marked() -> None:
-    """Those of `notellm-serve` by the days below, at whose end that is seen."""
+    """`test_the_days_of_an_operator` runs the `notellm-serve` commands and checks at its end that it has run all of them."""
     assert set(commands()) - days() == ELSEWHERE.keys()
     for test, literal in ELSEWHERE.values():
         assert literal in (ROOT / test).read_text(encoding="utf-8"), (test, literal)
 
 
 def test_the_installation_is_that_of_the_image() -> None:
-    """Which is built and run by tests/stack/."""
+    """tests/stack/ builds and runs the image."""
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     (install,) = re.findall(r"pip install .*-c \"\$CONSTRAINTS\" ('.*')", dockerfile)
     assert f".venv/bin/pip install -c constraints/cpu.txt {install}" in commands()
@@ -88,7 +88,7 @@ class Operator:
         }  # fmt: skip
 
     def types(self, command: str, *, code: int = 0, checkpoint: str = "mine") -> str:
-        """A command of the page; what it prints."""
+        """Runs a command of the page; returns what it prints."""
         assert command in commands(), f"not on the page: {command}"
         self.typed.add(command)
         done = subprocess.run(
@@ -100,7 +100,7 @@ class Operator:
         return printed
 
     def starts(self, checkpoint: str = "mine") -> None:
-        """The service, as the page does, and waits until it is ready."""
+        """Starts the service with the command of the page and waits until it is ready."""
         self.typed.add(START)
         command = START.replace("mine", checkpoint).replace("notellm-serve", "exec notellm-serve")
         log = self.folder / "service.log"
@@ -118,7 +118,7 @@ class Operator:
         raise AssertionError(log.read_text()[-3000:])
 
     def stops(self) -> int | None:
-        """The service, if one runs; its exit code."""
+        """Stops the service if it runs; returns its exit code."""
         service, self._service = self._service, None
         if service is None:
             return None
@@ -126,7 +126,7 @@ class Operator:
         return service.wait(60)
 
     def model(self) -> tuple[str, int]:
-        """Which one answers, and how many notes there are."""
+        """Returns the name of the model that answers and the number of stored notes."""
         found = httpx.get(f"{self.url}/model", trust_env=False).json()
         return found["name"], found["notes"]
 
@@ -163,7 +163,7 @@ def test_the_days_of_an_operator(operator: Operator) -> None:
         assert operator.stops() == 0
         operator.types("notellm-serve optimize", checkpoint="new")
 
-        # An upgrade that has to go back, with an index that cannot be read.
+        # An upgrade must be undone, and the older release cannot read the index.
         (folder / "data").rename(folder / "data-of-before")
         operator.starts("new")
         assert operator.model() == (new, 0)
@@ -171,7 +171,7 @@ def test_the_days_of_an_operator(operator: Operator) -> None:
         assert operator.model() == (new, 40)
         assert operator.stops() == 0
 
-        # The backup of one model, for another.
+        # Import a backup of one model into the index of another.
         (folder / "data").rename(folder / "data-of-new")
         operator.starts()
         assert "add --embed" in operator.types("notellm-serve import backup.jsonl.gz", code=1)

@@ -1,4 +1,4 @@
-"""docs/results/reliability.md: its tables say what the files say that it links, to the digits that are shown."""
+"""docs/results/reliability.md: the numbers in its tables are those of the linked files, rounded to the digits shown."""
 
 import json
 import re
@@ -15,7 +15,7 @@ FILES = DOCS / "results" / "reliability"
 PAGE = (DOCS / "results" / "reliability.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\[[^]]*\]\([^)]*\)")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-# What a search may take at most, by the 99th percentile.
+# Limit of the 99th percentile of the time of a search, in milliseconds.
 SEARCH_MS = 15
 EDGE = ("edge_index.json", "edge_index_optimized.json", "edge_index_million.json")
 
@@ -30,13 +30,13 @@ def section(title: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of the rows of all tables."""
+    """Returns the cells of the rows of all tables."""
     lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|---")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def assert_shows(cell: str, *values: float) -> None:
-    """These numbers, rounded, and no others. A half may be rounded either way."""
+    """Asserts that a cell shows these numbers, rounded, and no others. A half may be rounded up or down."""
     texts = NUMBER.findall(LINK.sub("", cell))
     assert len(texts) == len(values), (cell, values)
     for text, value in zip(texts, values, strict=True):
@@ -112,7 +112,7 @@ def test_the_soak() -> None:
 
 
 def assert_soaked(label: str, cell: str, service: Json, processes: int) -> str:
-    """A cell of the soak's table says what the service's figures say; what the row is of."""
+    """Asserts that a cell of the soak test's table shows the service's figures; returns the name of the row."""
     longest = max(service["lives"], key=lambda life: float(life["seconds"]))
     live = service["/health/live outside ends and stops, ms"]
     failures = {status: count for status, count in service["declared failures"].items() if status.startswith("5")}
@@ -128,7 +128,7 @@ def assert_soaked(label: str, cell: str, service: Json, processes: int) -> str:
         "`/health/live`": [live["p50"], live["p99"]],
     }
     (of,) = (name for name in expected if label.startswith(name))
-    # Without a failure the cell is a 0; with some, the statuses of what was not declared stand behind the number.
+    # Without failures the cell is 0; otherwise the statuses of the undeclared failures follow the number.
     shown = cell.partition(" × ")[0] if of == "5xx outside them" else cell
     assert_shows(shown, *(expected[of] or [0]))
     return of

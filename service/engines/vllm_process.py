@@ -22,8 +22,8 @@ TESTED = ("0.32.",)
 WORKER = "service.engines.vllm_worker.NoteLLMWorker"
 # Longest continuation: a category of 200 characters with one token per byte, or ten hashtags of 8 tokens.
 MOST_NEW_TOKENS = 256
-# Tokens per block of the key-value cache on a CPU. vLLM's attention there works best with multiples of 32. Its default of 128 is longer
-# than most notes, so that notes could not share cached prefixes.
+# Tokens per block of the key-value cache on a CPU. vLLM's attention there works best with multiples of 32. Its default of 128 is
+# longer than most notes, so that notes could not share cached prefixes.
 BLOCK = 32
 # Largest accepted difference in log-probability between our forward pass and vLLM's, for the likeliest tokens after a probe.
 SELF_CHECK_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.05}

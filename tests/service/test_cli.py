@@ -1,4 +1,4 @@
-"""What is loaded before a process serves is no business of the garbage collector any more."""
+"""The garbage collector ignores the objects that exist before the process starts to serve."""
 
 import gc
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The container's health check, as the image runs it, beside a real server."""
+"""The container's health check, run like in the image, against a real server."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def server() -> Iterator[Answering]:
 
 
 def check(port: int) -> subprocess.CompletedProcess[str]:
-    # A proxy that leads nowhere: the check must not go through it.
+    # There is no server at this proxy address: the check must not use the proxy.
     environment = {"NOTELLM_PORT": str(port), "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "service.healthcheck"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)

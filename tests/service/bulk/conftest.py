@@ -19,7 +19,7 @@ def service(client: httpx.AsyncClient) -> ServiceClient:
 
 @pytest.fixture
 async def other_runtime(settings_for: Callable[..., Settings], tmp_path: Path) -> AsyncIterator[Runtime]:
-    """The same model over another index."""
+    """A service with the same model and another index."""
     async with open_service(settings_for(data_dir=tmp_path / "other")) as running:
         yield running
 

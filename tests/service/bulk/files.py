@@ -1,4 +1,4 @@
-"""Files of notes for the tests of the commands, and the commands as an operator runs them."""
+"""Files of notes for the tests of the commands, and a way to run the commands like an operator."""
 
 import json
 import os

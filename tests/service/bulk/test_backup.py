@@ -1,4 +1,4 @@
-"""Out and in again: through the admin endpoints of a service in this process."""
+"""Export and import through the admin endpoints of a service in this process."""
 
 import asyncio
 import base64
@@ -184,7 +184,7 @@ async def test_a_backup_that_fails_leaves_the_last_one(
 async def test_an_import_computes_nothing_between_other_requests(
     service: ServiceClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hashes and vectors of 256 notes take longer than others should wait."""
+    """Hashing 256 notes and decoding their vectors takes too long for the event loop, so a thread must do it."""
     await filled(service, NOTES[:10])
     path = tmp_path / "backup.jsonl"
     await export(service, path)

@@ -1,4 +1,4 @@
-"""A row that cannot be read, however odd, is rejected with a reason, and the run goes on."""
+"""An unreadable row of any kind is rejected with a reason, and the run continues."""
 
 import codecs
 import csv
@@ -22,7 +22,7 @@ from service.errors import CommandError
 from tests.service.bulk.files import Json, note, read_lines, write_lines
 
 DEEP = "[" * 100_000
-FAR = 10**12  # seconds: the year 33658, of milliseconds that were taken for seconds
+FAR = 10**12  # seconds, so the year 33658: the usual result of mistaking milliseconds for seconds
 
 
 async def run(path: Path, job: Job[ItemT]) -> Counter[str]:

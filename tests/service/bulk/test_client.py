@@ -1,4 +1,4 @@
-"""What the client makes of a service that is busy, away or refuses: spoken by a server of the test's own."""
+"""How the client reacts to a service that is busy, away or refuses. A server of the test itself gives the answers."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class Pauses(list[float]):
 async def answering(
     answers: list[Answer], *, patience: float = 600, pauses: Pauses | None = None
 ) -> AsyncIterator[tuple[ServiceClient, list[bytes]]]:
-    """A server that gives one answer after another, the last one for ever; and the requests that it has got."""
+    """Runs a server that gives the answers in order and repeats the last one; yields a client of it and the requests it received."""
     requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The commands as an operator runs them: through a running service and without one."""
+"""The commands as an operator runs them, with a running service and without one."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `notellm-serve ARGUMENTS` in this process, which has loaded torch already."""
+    """Runs `notellm-serve ARGUMENTS` in this process, which has already loaded torch."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         command = ["notellm-serve", *map(str, arguments)]
@@ -51,7 +51,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, tiny_path: Path) -> Iterat
 
 
 def documented(command: str) -> list[list[str]]:
-    """The lines of docs/operations.md that run a command, as arguments."""
+    """Returns the lines of docs/operations.md that run a command, as arguments."""
     lines = (DOCS / "operations.md").read_text(encoding="utf-8").splitlines()
     return [shlex.split(line, comments=True)[2:] for line in lines if line.startswith(f"notellm-serve {command}")]
 
@@ -83,7 +83,7 @@ def test_the_documented_commands_through_a_service(run_command: Run, running: Ru
 
 
 def test_without_a_service(run_command: Run, tiny_path: Path, tmp_path: Path) -> None:
-    # Keys and rates are for those who reach a service.
+    # API keys and rate limits apply to clients of a service only, so they must not get in the way here.
     keys = tmp_path / "keys.toml"
     keys.write_text(run_command("keygen", "feed", "--scope", "read").stdout)
     environment = {
@@ -107,7 +107,7 @@ def test_without_a_service(run_command: Run, tiny_path: Path, tmp_path: Path) ->
 
 
 async def moving_index(directory: Path, source: Path, target: Path, *, switched: bool) -> None:
-    """An index of three notes on its way to another model, of whose vectors two notes have one."""
+    """Makes an index of three notes that is moving to another model; two of the notes already have its vectors."""
     models = [
         ModelVectors(vector=vector_name_of(found), dimensions=found.manifest.dimensions, checkpoint=str(found.path))
         for found in map(Checkpoint.open, (source, target))
@@ -128,7 +128,7 @@ async def moving_index(directory: Path, source: Path, target: Path, *, switched:
 def test_without_a_service_a_backup_is_of_the_model_that_answers(
     switched: bool, configured: str, run_command: Run, tiny_path: Path, next_path: Path, tmp_path: Path
 ) -> None:
-    """Whichever of the two the settings name."""
+    """The result is the same whichever of the two models the settings name."""
     asyncio.run(moving_index(tmp_path / "index", tiny_path, next_path, switched=switched))
     environment = {
         "NOTELLM_CHECKPOINT": str(tiny_path if configured == "source" else next_path),

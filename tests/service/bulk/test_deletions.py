@@ -1,4 +1,4 @@
-"""What a backup has of deleted notes: they stay deleted where it is imported."""
+"""Deleted notes in a backup: they stay deleted in the index that imports it."""
 
 import json
 from collections import Counter
@@ -37,7 +37,7 @@ async def run(path: Path, job: Job[Item]) -> Counter[str]:
 
 @pytest.fixture
 async def written(service: ServiceClient, runtime: Runtime, tmp_path: Path) -> Path:
-    """A backup of 117 notes and of 2 that were deleted in version 3; one that had no version has left nothing."""
+    """A backup of 117 notes and 2 notes deleted in version 3. A deleted note without a version is not in it."""
     await store(service, [note(number, version=3) for number in range(119)])
     await store(service, [note(200)])
     await forget(runtime, 7, 70, 200)
@@ -114,7 +114,7 @@ async def test_bad_lines_beside_deletions_are_told_by_their_rows(written: Path, 
 async def test_an_import_that_ended_with_deletions_begins_again_in_an_empty_index(
     written: Path, other: ServiceClient, service: ServiceClient
 ) -> None:
-    """The last batch that was acknowledged is sent again to see whether the index still has it."""
+    """The run sends the last acknowledged batch again, to see whether the index still has it."""
     header, *lines, _ = read_lines(written)
     deletions = [{"deleted": {"id": f"gone{number}", "version": 1}} for number in range(64)]
     notes = [line for line in lines if "note" in line][:64]

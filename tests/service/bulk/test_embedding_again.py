@@ -1,4 +1,4 @@
-"""`import --embed`: notes of a backup are embedded by the model that answers, and replace nothing that may be newer."""
+"""`import --embed`: the model that answers embeds the notes of a backup; they do not replace notes that may be newer."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def embedded(runtime: Runtime) -> float:
 
 @pytest.fixture
 async def backup(service: ServiceClient, tmp_path: Path) -> Path:
-    """Some with versions and some without."""
+    """A backup of notes, some with versions and some without."""
     await store(service, [*(note(number, version=2) for number in (1, 2, 3, 4)), note(5), note(6), note(7, content=LONG)])
     path = tmp_path / "backup.jsonl"
     await export(service, path)
@@ -60,7 +60,9 @@ async def test_what_may_be_newer_is_kept(backup: Path, other: ServiceClient, oth
     assert await titles(other) == {
         "n1": "newer", "n2": "unversioned", "n3": "note 3", "n5": "unversioned too", "n6": "note 6", "n7": "note 7",
     }  # fmt: skip
-    assert embedded(other_runtime) - before == 3  # of the deleted one nobody is told before
+    assert (
+        embedded(other_runtime) - before == 3
+    )  # two that are stored, and the deleted one: the job cannot know that it was deleted
 
 
 async def test_an_empty_index_is_asked_for_no_notes(backup: Path, other: ServiceClient) -> None:
@@ -91,7 +93,7 @@ async def test_a_note_that_the_model_cannot_embed_is_rejected(
 
 async def test_what_the_service_refuses_is_told_by_its_row(backup: Path, other: ServiceClient) -> None:
     class Damaging(ServiceClient):
-        """Spoils the vector of a note, while others of its batch are kept."""
+        """Damages the vector of one note; the index keeps two others of the same batch as they are."""
 
         async def post(self, path: str, body: Json) -> Json:
             for line in body["notes"]:
@@ -120,7 +122,7 @@ async def test_smaller_limits_of_the_service_are_kept(
 
 
 async def test_vectors_of_another_model_are_not_stored(backup: Path, other: ServiceClient) -> None:
-    """Of two replicas one may have switched before the other."""
+    """One of two replicas may have switched to another model before the other."""
 
     class Switched(ServiceClient):
         async def post(self, path: str, body: Json) -> Json:

@@ -1,4 +1,4 @@
-"""Runs over files against the service in this process."""
+"""Runs that ingest files into a service in this process."""
 
 import json
 from collections import Counter
@@ -62,7 +62,7 @@ def batches_of(runtime: Runtime) -> float | None:
 
 
 class Stops(IngestJob):
-    """Fails like a killed process after some requests, of which the last was answered and never noted down."""
+    """Fails like a killed process after some requests. The last one was answered, but the answer was not recorded."""
 
     def __init__(self, client: ServiceClient, after: int) -> None:
         super().__init__(client)
@@ -78,7 +78,7 @@ class Stops(IngestJob):
 
 async def test_a_second_run_goes_on_where_the_first_was_stopped(service: ServiceClient, tmp_path: Path) -> None:
     rows: list[dict[str, object] | str] = [note(number) for number in range(448)]
-    bad = [3, 100, *range(190, 400, 30)]  # some in every batch that may be sent twice
+    bad = [3, 100, *range(190, 400, 30)]  # every batch that may be sent twice has some
     for row in bad:
         rows[row] = "{broken"
     path = write_lines(tmp_path / "notes.jsonl", rows)
@@ -89,7 +89,7 @@ async def test_a_second_run_goes_on_where_the_first_was_stopped(service: Service
     counts = await ingest(path, counting)
     assert counts["stored"] + counts["unchanged"] == 448 - len(bad)
     assert counts["rejected"] == len(bad)
-    assert counting.sent <= 448 - 4 * 64 + 64  # five batches were noted down, of which the last is sent again, to see
+    assert counting.sent <= 448 - 4 * 64 + 64  # five batches were recorded; the last of them is sent again as a check
     assert [reject["row"] for reject in read_lines(tmp_path / "notes.jsonl.rejects.jsonl")] == [row + 1 for row in bad]
     assert (await service.get("/model"))["notes"] == 448 - len(bad)
 
@@ -98,7 +98,7 @@ async def test_a_second_run_goes_on_where_the_first_was_stopped(service: Service
 async def test_what_is_newer_than_the_file_is_kept_only_by_its_version(
     versioned: bool, service: ServiceClient, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """What was answered and never noted down is sent again by the run that goes on. Meanwhile somebody changes and deletes notes."""
+    """The next run sends the batch again that was answered but not recorded. Before that, somebody changes and deletes notes."""
     first, second = ({"version": 1}, {"version": 2}) if versioned else ({}, {})
     path = write_lines(tmp_path / "notes.jsonl", [note(number, **first) for number in range(448)])
     with pytest.raises(CommandError, match="stopped"):
@@ -112,7 +112,7 @@ async def test_what_is_newer_than_the_file_is_kept_only_by_its_version(
 
 
 class Counting(IngestJob):
-    """Counts notes that are sent."""
+    """Counts the notes that it sends."""
 
     sent = 0
 
@@ -171,7 +171,7 @@ async def test_smaller_limits_of_the_service_are_kept(
 
 
 class Poisoned(IngestJob):
-    """The service fails on some notes, as it does where the model gives a vector that is not finite."""
+    """The service fails on some notes, as it does when the model gives a vector that is not finite."""
 
     def __init__(self, client: ServiceClient, poison: set[str]) -> None:
         super().__init__(client)
@@ -212,7 +212,7 @@ async def test_what_is_refused_as_a_whole_ends_the_command_and_rejects_nothing(
     status: int, errors: list[Json], service: ServiceClient, tmp_path: Path
 ) -> None:
     class Refusing(Counting):
-        """Refuses all after some requests."""
+        """Refuses every request after the first ones."""
 
         async def send(self, items: Sequence[Note]) -> list[str]:
             if self.sent >= 3 * 64:

@@ -1,4 +1,4 @@
-"""When `notellm-serve migrate` asks for the switch, by the answers of a service that is none."""
+"""When `notellm-serve migrate` asks for the switch. A stand-in for the service gives the answers."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ FILLED: Json = {"phase": "filled", "notes": 3, "lacking": 0, "failed": 0, "sourc
 
 
 class Service(ServiceClient):
-    """A migration that is filled, and two models that agree so far."""
+    """A migration in which every note has its vector, and two models with a given mean overlap."""
 
     def __init__(self, mean: float | None, notes: int) -> None:
         self.mean = mean

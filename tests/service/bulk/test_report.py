@@ -1,4 +1,4 @@
-"""Progress in words and as a bar: share, rate and time left, also where an earlier run has done a part."""
+"""Progress as text and as a bar: share, rate and time left, also after an earlier run has done a part."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ from service.bulk.report import LINE_SECONDS, Report
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Seconds, as the test says."""
+    """A clock that the test sets, in seconds."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
@@ -29,7 +29,7 @@ def test_a_first_run(clock: SimpleNamespace) -> None:
 
 
 def test_a_run_that_goes_on(clock: SimpleNamespace) -> None:
-    """What earlier runs have done is no speed of this one."""
+    """Rows of earlier runs do not count for the rate of this run."""
     with Report("import", 3000) as shown:
         assert shown.line(6000) == "import: 3,000 notes (50%), 0 a second"
         clock.now += 10
@@ -57,7 +57,7 @@ def test_a_line_comes_now_and_then(clock: SimpleNamespace, capsys: pytest.Captur
 
 
 class Terminal(io.StringIO):
-    """A standard error that somebody looks at."""
+    """A standard error that is a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Every row of a file is read or told to be bad, whatever stands around it."""
+"""Every row of a file is either read or reported as bad, whatever the rows around it contain."""
 
 import csv
 import gzip

@@ -24,7 +24,7 @@ Meanwhile = Callable[[], Awaitable[object]]
 
 
 class Interrupted(ServiceClient):
-    """Something happens before the third page is asked for, or one of the requests is sent."""
+    """Runs `meanwhile` before it asks for the third page, and before it sends POST request number `before`."""
 
     def __init__(self, http: httpx.AsyncClient, meanwhile: Meanwhile, *, before: int = 2) -> None:
         super().__init__(http, patience=5)
@@ -82,7 +82,7 @@ async def test_an_export_ends_where_its_model_is_dropped(moving: httpx.AsyncClie
 
 async def test_an_export_from_a_service_that_gives_what_answers_ends(moving: httpx.AsyncClient, tmp_path: Path) -> None:
     class Earlier(Interrupted):
-        """Of a release that does not know the parameter."""
+        """A client of an earlier release of the service, which does not know the parameter `vector_name`."""
 
         async def get(self, path: str, **query: str | int) -> Json:
             return await super().get(path, **{name: value for name, value in query.items() if name != "vector_name"})
@@ -107,7 +107,7 @@ async def test_a_switch_ends_an_import_and_rejects_nothing(
             return await BulkRun(path, RestoreJob(service, name), progress).run()
 
     with pytest.raises(CommandError, match=r"422: vector_name: the index holds vectors of next-.* run the same command again"):
-        # By force: what the first batch stored may lack the other model's vectors for a moment.
+        # With force, because notes of the first batch may lack the other model's vectors for a moment.
         await run(Interrupted(moving, lambda: change(moving, "switch", force=True)))
     assert (tmp_path / "backup.jsonl.rejects.jsonl").read_bytes() == b""
     await change(moving, "rollback", force=True)
@@ -128,7 +128,7 @@ async def stopped_by_a_switch(path: Path, client: httpx.AsyncClient, before: int
 async def test_a_switch_ends_an_import_that_embeds_and_stores_no_vector_under_a_wrong_name(
     before: int, message: str, moving: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """Before a batch is embedded, and between that and its being stored."""
+    """The switch comes before a batch is embedded, or between embedding and storing it."""
     path = tmp_path / "backup.jsonl"
     await export(ServiceClient(moving, patience=5), path)
     for one in MANY:

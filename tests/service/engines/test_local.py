@@ -57,7 +57,7 @@ def test_int8_is_left_alone_where_it_would_be_another_model(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where the packed pass is not that of this model, and where rounding ruins the vectors."""
+    """The model does not use the packed forward pass, or rounding ruins the vectors."""
     prompt = tiny.prompt()
     engine = LocalEngine(tiny, prompt, max_batch_tokens=2048, threads=1)
     exact = engine._encoder

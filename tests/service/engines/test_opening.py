@@ -1,4 +1,4 @@
-"""Which engine `auto` is."""
+"""Which engine `auto` chooses."""
 
 from collections.abc import Callable
 

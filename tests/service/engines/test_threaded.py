@@ -15,7 +15,7 @@ from tests.clock import PATIENCE_SECONDS
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, threading.Thread]:
-    """Which thread called each method of the engine last."""
+    """The last thread that called each method of the engine, by the method's name."""
     seen: dict[str, threading.Thread] = {}
 
     def record(name: str) -> None:

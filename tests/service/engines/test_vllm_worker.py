@@ -1,4 +1,4 @@
-"""What can be seen of vLLM's worker extension without vLLM; tests/integration/test_engines.py runs it."""
+"""Tests of vLLM's worker extension that need no vLLM; tests/integration/test_engines.py runs it with vLLM."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who asks for readiness, and what they are told."""
+"""Readiness: how often the index is asked, what callers are told, and what is logged."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ LIBRARY = "Service internal error: /data/index/shard/segments/1: 4711 points"
 
 
 class Counted:
-    """An index that counts how often it is asked."""
+    """A stand-in for an index that counts how often it is asked."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -1,4 +1,4 @@
-"""How spans leave the process, what becomes of it where they cannot, and what is asked for in vain."""
+"""Export of spans: how they are sent, what happens if they cannot be sent, and which settings are refused."""
 
 import subprocess
 import sys
@@ -117,7 +117,7 @@ async def test_it_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch, varia
 
 
 def serve_without_opentelemetry(checkpoint: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Starts as the command does, where OpenTelemetry cannot be imported; the checkpoint need not be right."""
+    """Starts the service without an importable OpenTelemetry. The checkpoint need not be valid."""
     code = "import sys; sys.modules['opentelemetry'] = None; from service.cli import main; sys.argv = ['notellm-serve']; main()"
     variables = {"PATH": "", "PYTHONPATH": str(ROOT), "NOTELLM_CHECKPOINT": str(checkpoint), **environment}
     return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=120, check=False)

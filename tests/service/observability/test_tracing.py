@@ -1,4 +1,4 @@
-"""Traces: a request is one tree under its caller, a batch is linked to all that it serves, and nothing of a note is in either."""
+"""Traces: a request is one tree under its caller's span, a batch links to all requests that it serves, and no span holds text of a note."""
 
 import asyncio
 import io
@@ -31,7 +31,7 @@ QUEUED = ("queue embed", ["wait", "forward"])
 
 
 class Recorder(InMemorySpanExporter):
-    """Keeps what has ended."""
+    """Keeps the spans that have ended."""
 
     def seen(self) -> list[Seen]:
         return [Seen.recorded(span) for span in self.get_finished_spans()]

@@ -1,4 +1,4 @@
-"""A service that asks for keys, and a key for each scope."""
+"""A service that requires API keys, and one key per scope."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ def speaking_to(
 
 
 def problem(response: httpx.Response) -> str:
-    """The kind of an error."""
+    """Returns the kind of an error."""
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["request_id"] == response.headers["X-Request-Id"]
     return str(response.json()["type"]).removeprefix("urn:notellm:problem:")

@@ -1,4 +1,4 @@
-"""The key file: what it may hold, what is said about what it may not, and that it is read again."""
+"""The key file: its allowed content, the messages about invalid content, and that the service reads it again."""
 
 import logging
 import re
@@ -111,7 +111,7 @@ async def test_keys_change_while_the_service_runs(tmp_path: Path, monkeypatch: p
         await until(lambda: keys.ring.find(new) is not None)
         assert keys.ring.find(old)
         assert sample(metrics, "notellm_api_keys") == 2
-        # As Kubernetes changes a mounted secret: another file takes its place.
+        # Kubernetes changes a mounted secret in the same way: another file takes its place.
         (tmp_path / "next").write_text(entry("feed", new))
         (tmp_path / "next").replace(file)
         await until(lambda: keys.ring.find(old) is None)

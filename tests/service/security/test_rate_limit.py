@@ -1,4 +1,4 @@
-"""Token buckets, on a clock that the test moves."""
+"""Token buckets, with a clock that the test sets."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def limits(clock: Clock) -> RateLimits:
 
 
 def admitted(limits: RateLimits, rates: Rates, client: str = "anna", tries: int = 100) -> int:
-    """How many requests in a row are let in."""
+    """Returns how many requests in a row are admitted."""
     for count in range(tries):
         try:
             limits.admit(client, rates)

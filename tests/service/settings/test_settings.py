@@ -89,7 +89,7 @@ def test_a_key_for_qdrant_is_accepted_where_nobody_can_read_it(
     ],
 )
 def test_secrets_that_would_be_shown_later_are_refused(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By HTTP clients, which quote a header that they cannot send, and in messages that name an address."""
+    """HTTP clients quote headers that they cannot send, and messages quote addresses. Both would show the secret."""
     with pytest.raises(StartupError, match=r"NOTELLM_(REMOTE|QDRANT)_(URL|API_KEY): has a") as caught:
         load(monkeypatch, **variables)
     assert "s3cret" not in str(caught.value)
@@ -97,7 +97,7 @@ def test_secrets_that_would_be_shown_later_are_refused(variables: dict[str, str]
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    """Files of a container that has other secrets, too."""
+    """Secret files of a container; one of them is not for this service."""
     (tmp_path / "notellm_qdrant_api_key").write_text("s3cret\n")
     (tmp_path / "notellm_remote_api_key").write_text("r3mote")
     (tmp_path / "api_keys").write_text("")
