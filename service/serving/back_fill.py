@@ -1,8 +1,9 @@
-"""`BackFill`: gives stored notes the vectors of another model, at leisure, beside the traffic."""
+"""`BackFill`: gives stored notes the vectors of another model, in the background, while requests are answered."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from service.serving.serial_changes import cancel
 logger = logging.getLogger(__name__)
 PAGE = 64
 EXAMPLES = 5
+SHORTEST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 LONGEST_REST_SECONDS = 60.0
 
@@ -25,25 +27,27 @@ LONGEST_REST_SECONDS = 60.0
 class BackFill:
     """Looks for notes that lack the vector, again and again, and embeds them.
 
-    What it has done stands in the index only, so that it goes on after a kill at any point. It never writes a note, only a vector to one
-    that is still there with the text that was embedded.
+    Its progress is kept only in the index, so it goes on after a kill at any point. It never writes a note. It adds a vector to a note
+    that is still stored with the text that was embedded.
 
     Args:
-        notes: of the model whose vectors are filled in.
-        index: by those vectors.
+        notes: embeds by the model whose vectors are filled in.
+        index: holds those vectors.
+        clock: seconds, monotonic.
 
     Attributes:
-        share: of the time that it works, above 0 and at most 1; for the rest it leaves the machine to the traffic.
+        share: of the time that it works, above 0 and at most 1; the rest is left to requests.
         filled: vectors that it has written.
-        failed: notes that the model could not embed, in the last pass.
+        failed: notes that the model could not embed in the last pass.
         examples: ids of some of them.
-        complete: whether the last pass has found every note with a vector.
-        error: what has stopped the last pass.
+        complete: whether the last pass found every note with a vector.
+        error: what stopped the last pass; None if it went through.
     """
 
-    def __init__(self, notes: NoteService, index: NoteIndex) -> None:
+    def __init__(self, notes: NoteService, index: NoteIndex, clock: Callable[[], float] = time.monotonic) -> None:
         self._notes = notes
         self._index = index
+        self._clock = clock
         self.share = DEFAULT_SHARE
         self.filled = 0
         self.failed = 0
@@ -55,45 +59,45 @@ class BackFill:
 
     @property
     def unfinished(self) -> str | None:
-        """Why notes lack a vector after the last pass; None if none does."""
+        """Why notes lack a vector after the last pass; None if every note has one."""
         if self.error is None and self.failed:
             return f"{self.failed} notes cannot be embedded, such as {', '.join(self.examples)}: change them or delete them"
         return self.error
 
-    async def fill_all(self) -> None:
-        """Fills until a pass has found nothing that it could fill."""
-        while await self.step():
-            pass
-
     def start(self) -> None:
-        """Begins to fill in the background, and goes on until `stop`, looking again for notes that have come without a vector."""
-        # In a context of its own: it does not belong to the request that has begun the migration.
+        """Fills in the background until `stop`: notes may be stored without the vector at any time."""
+        # Its context is new: it does not belong to the request that has begun the migration.
         self._running = self._running or asyncio.create_task(self._run(), context=Context())
 
     async def stop(self) -> None:
-        """Stops filling in the background, if it does."""
+        """Stops filling in the background, if it was started."""
         running, self._running = self._running, None
         await cancel(running)
 
-    async def _run(self) -> None:
-        pause = 0.0
-        while True:
-            done = await self.step()
-            # A pass that finds nothing has still looked at every note.
-            longest = LONGEST_REST_SECONDS if self.complete else LONGEST_PAUSE_SECONDS
-            pause = 0.1 if done else min(max(2 * pause, 0.1), longest)
-            await asyncio.sleep(pause)
+    async def fill_all(self) -> None:
+        """Fills until a pass finds nothing that it can fill."""
+        while await self.step():
+            pass
 
     async def still_complete(self) -> bool:
-        """Whether each note has a vector now. Where the last pass says so, notes may have been stored without one since: they get it."""
+        """Whether each note has a vector now. If the last pass says so, notes that were stored without one since are filled in."""
         if self.complete and await self.step():
             await self.step()
         return self.complete
 
     async def step(self) -> int:
-        """One pass over all notes that lack the vector; how many it has filled in. What goes wrong is in `error`."""
+        """Makes one pass over all notes that lack the vector, and returns how many it filled in. What goes wrong is in `error`."""
         async with self._passes:
             return await self._step()
+
+    async def _run(self) -> None:
+        pause = 0.0
+        while True:
+            filled = await self.step()
+            # A pass that finds nothing has still looked at every note.
+            longest = LONGEST_REST_SECONDS if self.complete else LONGEST_PAUSE_SECONDS
+            pause = SHORTEST_PAUSE_SECONDS if filled else min(max(2 * pause, SHORTEST_PAUSE_SECONDS), longest)
+            await asyncio.sleep(pause)
 
     async def _step(self) -> int:
         caller.set(Caller(client="migration", priority=Priority.BULK, unasked=True))
@@ -106,7 +110,7 @@ class BackFill:
         except ServiceError as error:
             self.error = error.detail
             logger.warning("back-filling has stopped for now", extra={"reason": error.detail})
-        except Exception as error:  # nobody waits for it: it must not end without a word
+        except Exception as error:  # nobody waits for this pass: it must not end without a word
             self.error = str(error) or type(error).__name__
             logger.exception("back-filling has stopped for now")
         if self.error is not None:
@@ -117,7 +121,7 @@ class BackFill:
         return self.filled - before
 
     async def _fill_from(self, start: str | None) -> list[str]:
-        """Fills in the notes from a place in the index on; the ids of those that the model could not embed."""
+        """Fills in the notes from a place in the index on; returns the ids of those that the model could not embed."""
         failed: list[str] = []
         while True:
             page = await self._index.scroll(start=start, limit=PAGE, lacking=True)
@@ -130,14 +134,13 @@ class BackFill:
         if not notes:
             return []
         self.complete = False
-        clock = asyncio.get_running_loop().time
-        start = clock()
+        start = self._clock()
         failed = await self._fill(notes)
-        await asyncio.sleep((clock() - start) * (1 / self.share - 1))
+        await asyncio.sleep((self._clock() - start) * (1 / self.share - 1))
         return failed
 
     async def _fill(self, notes: Sequence[IndexedNote]) -> list[str]:
-        """Embeds and writes; the ids of notes that the model could not embed."""
+        """Embeds notes and writes their vectors; returns the ids of those that the model could not embed."""
         readable = {note.id: read for note in notes if (read := _read(note)) is not None}
         try:
             vectors = await self._notes.vectors(list(readable.values()))
@@ -153,7 +156,7 @@ class BackFill:
 
 
 def _read(note: IndexedNote) -> Note | None:
-    """As it was sent; None where it would be refused today."""
+    """The note as it was sent; None if it would be refused today."""
     fields = {name: value for name in Note.model_fields if (value := note.payload.get(name)) is not None}
     try:
         return Note.model_validate(fields)

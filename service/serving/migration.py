@@ -1,4 +1,4 @@
-"""`Migration`: the way of an index from one model to another without a pause."""
+"""`Migration`: moves an index from one model to another while requests are answered."""
 
 import asyncio
 import logging
@@ -26,12 +26,15 @@ _NOT_FOLLOWED = "the state of the migration cannot be followed"
 
 
 class Migration:
-    """Which model answers; while there are two, both are loaded.
+    """What an operator asks for: start, switch, roll back, finish and cancel. Make one with `Migration.open`.
 
-    Notes are stored with vectors of both then, a back-fill adds what is missing, and either can answer. Where it stands is noted down in
-    the index, so that it outlives the process.
+    During a migration two models are loaded. Notes are stored with vectors of both, a back-fill adds the vectors that are missing, and
+    either model can answer. The index knows where the migration stands, so a restart goes on with it.
 
-    Make one with `Migration.open`.
+    Args:
+        models: loads them and holds the state.
+        index: whose description says where the migration stands.
+        home: the checkpoint of the settings.
     """
 
     def __init__(self, models: ModelManager, index: NoteIndex, home: Checkpoint) -> None:
@@ -54,7 +57,7 @@ class Migration:
             opener: of models.
             index: that holds vectors of `home`.
             home: the checkpoint of the settings.
-            metrics: say which model is served.
+            metrics: show which model answers.
 
         Raises:
             CheckpointError, StartupError: the model that answers cannot be loaded.
@@ -66,7 +69,7 @@ class Migration:
                 yield migration
             finally:
                 await cancel(following, migration._loading)
-                await migration._changes.close()  # where a change was is noted down in the index: the next start goes on
+                await migration._changes.close()  # the index knows how far a change was: the next start goes on
 
     @property
     def served(self) -> ServedModel:
@@ -75,12 +78,12 @@ class Migration:
 
     @property
     def unfit(self) -> str | None:
-        """Why this process must not answer: another model should."""
+        """Why this process must not answer, if another model should."""
         state = self._models.state
         return state.reason if isinstance(state, Unfit) else None
 
     async def status(self) -> MigrationStatus:
-        """Where it stands."""
+        """Where the migration stands."""
         state = self._models.state
         move, other = state.description.migration, state.description.other
         fills = [model.back_fill for model in state.loaded]
@@ -96,14 +99,14 @@ class Migration:
         )
 
     async def start(self, path: Path, share: float) -> None:
-        """Begins to move to the model of a checkpoint, or goes on; loading and filling go on in the background.
+        """Begins to move to the model of a checkpoint, or goes on. The model is loaded and filled in in the background.
 
         Args:
             path: of the checkpoint, on this machine.
             share: of the time that back-fills work; see `BackFill`.
 
         Raises:
-            InvalidRequest: it is no checkpoint, or the one that is served.
+            InvalidRequest: the path is not a checkpoint, or its model answers already.
             MigrationConflict: another migration is under way.
         """
         target = await _vectors_of(path)
@@ -122,10 +125,11 @@ class Migration:
             self._loading = asyncio.create_task(self._load(target, share))
 
     async def switch(self, *, force: bool = False) -> None:
-        """Lets the new model answer. Requests that have begun are finished by the old one.
+        """Lets the new model answer. The old one finishes the requests that have begun.
 
         Raises:
-            MigrationConflict: there is none, or notes lack a vector of it and would not be found (unless `force`).
+            MigrationConflict: there is no migration, the new model is not loaded, or notes lack a vector of it and would not be found
+                (unless `force`).
         """
         await self._changes.make(lambda: self._answer_by("target", force=force))
 
@@ -137,7 +141,7 @@ class Migration:
         """Drops the old model and its vectors. There is no way back.
 
         Raises:
-            MigrationConflict: the new one does not answer yet, or notes cannot have a vector of it.
+            MigrationConflict: the new model does not answer yet, or cannot embed some of the notes.
         """
         await self._changes.make(lambda: self._end(switched=True))
 
@@ -145,12 +149,12 @@ class Migration:
         """Drops the new model and its vectors.
 
         Raises:
-            MigrationConflict: it answers already, or notes cannot have a vector of the old one.
+            MigrationConflict: the new model answers already, or the old one cannot embed some of the notes.
         """
         await self._changes.make(lambda: self._end(switched=False))
 
     def views(self) -> tuple[NoteIndex, NoteIndex]:
-        """The notes by the vectors of the old and of the new model.
+        """The index by the vectors of the old model, and by those of the new one.
 
         Raises:
             MigrationConflict: there is no migration.
@@ -180,12 +184,12 @@ class Migration:
             await self._models.become(description.answering(model))
 
     async def _load(self, target: ModelVectors, share: float) -> None:
-        """The way to two models, in the background: a model takes its time."""
+        """Loads the target and notes the migration down. Runs in the background, since a model takes long to load."""
         try:
             await self._models.prepare(target)
             async with self._changes.lock:
                 await self._models.catch_up()
-                await self._models.drop()  # what a migration before has left; the target may be among it
+                await self._models.drop()  # what an earlier migration has left, perhaps older vectors of this target
                 description = self._models.state.description
                 _check_alone(description, target)
                 served = description.served
@@ -196,13 +200,16 @@ class Migration:
                 moving = Move(source=description.migration.source if description.migration else served, target=target)
                 await self._models.become(description.model_copy(update={"migration": moving, "checkpoint": None}))
                 self._set_share(share)
-        except Exception as error:  # whatever a library raises: nobody waits for this task
+        except Exception as error:  # nobody waits for this task, so `status` and the log must tell
             self._error = str(error) or type(error).__name__
             logger.exception("the migration has not begun")
             await self._models.abandon()
 
     async def _end(self, *, switched: bool) -> None:
-        """From the second step on no note gets a vector of the other model; what is missing by then is filled in before the third."""
+        """Fills in the model that stays, notes the end down, and drops the vectors of the other model.
+
+        Requests that have begun may still store notes with a vector of the other model only, so `drop` fills in once more.
+        """
         await self._models.catch_up()
         move = self._underway()
         if self._models.state.description.switched != switched:
@@ -218,14 +225,14 @@ class Migration:
         await self._models.drop()
 
     async def _follow(self) -> None:
-        """Does what another process over the same index has decided, and tries again what could not be done."""
+        """Follows what other processes over the same index have decided, and tries again what has failed."""
         clock = asyncio.get_running_loop().time
         tried: Description | None = None
         pause = again = 0.0
         while True:
             await asyncio.sleep(model_manager.FOLLOW_SECONDS)
             try:
-                async with self._changes.lock:  # read in here: what was read before a change of this process must not undo it
+                async with self._changes.lock:  # read under the lock: an older description would undo a change of this process
                     description = await self._index.describe()
                     if description == self._models.state.description and not self._models.state.incomplete:
                         continue
@@ -238,7 +245,7 @@ class Migration:
                     await self._models.drop()
             except ServiceError as error:
                 logger.warning(_NOT_FOLLOWED, extra={"reason": error.detail})
-            except Exception:  # nobody waits for it: it must not end without a word
+            except Exception:  # nobody waits for this task, and it must go on
                 logger.exception(_NOT_FOLLOWED)
 
 
@@ -249,10 +256,10 @@ def _check_alone(description: Description, target: ModelVectors) -> None:
 
 
 async def _vectors_of(path: Path) -> ModelVectors:
-    """Of the checkpoint in a directory. Raises `InvalidRequest` where there is none."""
+    """How an index names the model of a checkpoint. Raises `InvalidRequest` if there is no checkpoint in the directory."""
     try:
         checkpoint = await asyncio.to_thread(lambda: Checkpoint.open(path.resolve(), verify="size"))
-    except (NoteLLMError, OSError, ValueError) as error:  # the path itself may be none, or one that may not be looked at
+    except (NoteLLMError, OSError, ValueError) as error:  # the path may be impossible, or not readable by this process
         raise InvalidRequest.of("checkpoint", "not_a_checkpoint", str(error)) from error
     return ModelVectors(
         vector=vector_name_of(checkpoint), dimensions=checkpoint.manifest.dimensions, checkpoint=str(checkpoint.path)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from service.index import Move
 
-# Of the time that a back-fill works, if nothing else is asked for.
+# Share of the time that a back-fill works, unless the operator asks for another.
 DEFAULT_SHARE = 0.5
 Phase = Literal["none", "loading", "filling", "filled", "switched"]
 
@@ -15,13 +15,13 @@ class MigrationStatus:
     """Where a migration stands.
 
     Attributes:
-        phase: `filled` says that every note has a vector of the target; `switched` that the target answers.
-        move: the models; None where there is no migration.
-        notes: that are stored.
-        lacking: estimate of those that lack a vector of the model that does not answer.
+        phase: `filled` means that every note has a vector of the target, `switched` that the target answers.
+        move: the models; None if there is no migration.
+        notes: number of stored notes.
+        lacking: estimate of the notes that lack a vector of the model that does not answer.
         filled: vectors that this process has added.
         failed: notes that a model cannot embed.
-        error: what keeps it from going on.
+        error: what keeps the migration from going on.
     """
 
     phase: Phase

@@ -1,4 +1,4 @@
-"""`open_service`: everything between the settings and a `NoteService` that answers, and its orderly end."""
+"""`open_service`: builds a running service from the settings, and closes it in order."""
 
 import asyncio
 import logging
@@ -26,7 +26,14 @@ logger = logging.getLogger(__name__)
 class Runtime:
     """A running service and what the operations endpoints show of it.
 
-    A request that works with the model takes `served` once: the next look may find another.
+    A request that works with the model takes `served` once: the next time it may be another model.
+
+    Attributes:
+        index: by the vectors of the checkpoint of the settings.
+        migration: knows which model answers.
+        metrics: of the whole service.
+        keys: the API keys; None if the service asks for none.
+        readiness: whether the index answers.
     """
 
     index: NoteIndex
@@ -42,17 +49,17 @@ class Runtime:
 
     @property
     def engine(self) -> Engine:
-        """What runs it."""
+        """Runs the model that answers."""
         return self.served.engine
 
     @property
     def archive(self) -> NoteArchive:
-        """The index, for backups."""
+        """The index by the vectors of the model that answers, for backups."""
         return self.served.archive
 
     @property
     def liveness(self) -> Liveness:
-        """Whether it still runs."""
+        """Whether the model that answers still runs."""
         return self.served.liveness
 
 
@@ -90,7 +97,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             },
         )
 
-        async def count() -> int:  # by whatever model answers at the time
+        async def count() -> int:  # asks the model that answers at that time
             return await migration.served.notes.count()
 
         readiness = Readiness(
@@ -102,7 +109,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
 
 
 def _rules(settings: Settings) -> HashtagRules:
-    """Raises `StartupError` where the block list cannot be read."""
+    """Raises `StartupError` if the block list cannot be read."""
     file = settings.hashtag_blocklist
     try:
         blocked = file.read_text(encoding="utf-8").splitlines() if file else []

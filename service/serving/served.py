@@ -20,7 +20,7 @@ class ServedModel:
     """A model that can answer. During a migration there are two, over the same notes.
 
     Attributes:
-        hashtags: of its vocabulary; 0 where they are written.
+        hashtags: in its vocabulary; 0 if the model writes hashtags freely.
     """
 
     checkpoint: Checkpoint
@@ -40,8 +40,8 @@ class ModelOpener:
 
     Args:
         settings: of the service.
-        rules: which hashtags are not suggested.
-        metrics: of all models together.
+        rules: say which hashtags are not suggested.
+        metrics: count for all models together.
     """
 
     def __init__(self, settings: Settings, rules: HashtagRules, metrics: Metrics) -> None:
@@ -51,7 +51,7 @@ class ModelOpener:
         self._searches = SearchLimit(settings.max_searches, metrics)
 
     def read(self, path: str) -> Checkpoint:
-        """A checkpoint, verified as the settings say.
+        """Opens a checkpoint and verifies it as the settings say.
 
         Raises:
             CheckpointError: it is not usable.
@@ -65,7 +65,8 @@ class ModelOpener:
         Args:
             checkpoint: of the model.
             index: by its vectors.
-            at_home: whether it is that of the settings. A remote server generates with that one: another is run here.
+            at_home: whether the checkpoint is that of the settings. A remote server generates only with that model; another one
+                runs in this process.
 
         Raises:
             CheckpointError, StartupError: it cannot be loaded.

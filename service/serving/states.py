@@ -27,7 +27,7 @@ class State:
     """What all states have in common. `alone` makes the first one, and `following` those after it.
 
     Attributes:
-        description: in the index, that is followed.
+        description: what the index says, as far as this process follows it.
         answering: the model that answers.
     """
 

@@ -1,6 +1,5 @@
 """Health, metrics, logs, failures, start and stop."""
 
-import asyncio
 import io
 import json
 import logging
@@ -14,14 +13,13 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from harness.processes import ROOT
-from notellm import Note
 from service.engines import LocalEngine
 from service.errors import IndexUnavailable
 from service.http.app import create_app
 from service.index import EdgeIndex, ServerIndex
 from service.observability import Metrics, configure_logging
 from service.observability.metrics import INDEX_OPERATIONS
-from service.serving import Runtime, open_service
+from service.serving import open_service
 from service.settings import Settings
 from tests.service.calls import NOTES, embed
 from tests.service.index.backends import LOCAL_MODE
@@ -119,33 +117,6 @@ async def test_vectors_that_are_not_finite_are_not_stored(client: httpx.AsyncCli
         response = await client.post("/notes/embed", json={"notes": [NOTES[0] | {"title": "new"}]})
     assert response.json()["type"] == "urn:notellm:problem:model-failed"
     assert (await client.get("/notes/a1")).json()["title"] == NOTES[0]["title"]
-
-
-async def test_stored_notes_survive_a_restart(settings_for: Callable[..., Settings]) -> None:
-    notes = [Note.model_validate(note) for note in NOTES]
-    async with open_service(settings_for()) as first:
-        stored = await first.served.notes.store(notes)
-    async with open_service(settings_for()) as second:
-        again = await second.served.notes.store(notes)
-    assert {result.status for result in again} == {"unchanged"}
-    for before, after in zip(stored, again, strict=True):
-        assert before.vector is not None
-        assert after.vector is not None
-        np.testing.assert_allclose(before.vector, after.vector, atol=1e-6)
-
-
-async def test_leaving_finishes_accepted_work(settings_for: Callable[..., Settings]) -> None:
-    async with open_service(settings_for()) as running:
-        waiting = asyncio.create_task(running.served.notes.embed_texts([Note.model_validate(note) for note in NOTES]))
-        await asyncio.sleep(0)
-        while not running.metrics.queue_tokens.labels("embed")._value.get() and not waiting.done():
-            await asyncio.sleep(0.001)
-    assert len(await waiting) == len(NOTES)
-
-
-async def test_the_runtime_says_what_it_runs(runtime: Runtime) -> None:
-    assert runtime.engine.name == "local"
-    assert runtime.index.name == "qdrant-edge"
 
 
 @LOCAL_MODE

@@ -13,7 +13,6 @@ import pytest
 from notellm import Checkpoint, Note, NoteEncoder, NoteText, PromptSettings
 from notellm.note import hashtag_key
 from service.engines import LocalEngine
-from service.errors import StartupError
 from service.http import create_app
 from service.serving import open_service
 from service.settings import Settings
@@ -134,12 +133,6 @@ async def test_what_is_too_unlikely_is_not_suggested_and_none_is_an_answer(opene
     assert some == tags[:3]
     async with opened(hashtag_min_confidence=1.0) as client:
         assert await hashtags(client, NOTES[2:], count=10) == [[]]
-
-
-async def test_a_block_list_that_cannot_be_read_ends_the_start(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"NOTELLM_HASHTAG_BLOCKLIST: .*missing.txt cannot be read"):
-        async with open_service(settings_for(hashtag_blocklist=tmp_path / "missing.txt")):
-            pass
 
 
 async def test_without_a_vocabulary_the_model_writes(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
