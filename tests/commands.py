@@ -23,7 +23,7 @@ def installed(command: str, package: str) -> str:
     return shutil.which(command) or missing(f"{command} is missing: apt-get install {package}")
 
 
-def run(*command: str, timeout: float = 120, **environment: str) -> str:
+def run(*command: str, timeout: float = 300, **environment: str) -> str:
     """What a command prints that runs in the repository's root and ends well."""
     variables = os.environ | environment
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
@@ -31,7 +31,7 @@ def run(*command: str, timeout: float = 120, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def answers(*command: str, timeout: float = 60) -> bool:
+def answers(*command: str, timeout: float = 300) -> bool:
     """Whether a command is there and ends well."""
     if not shutil.which(command[0]):
         return False

@@ -16,7 +16,7 @@ from tests.commands import ROOT, installed
 from tests.serving import free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RunningPrometheus:
 
     def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer of its API."""
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10, trust_env=False)
+        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60, trust_env=False)
         assert answer.is_success, f"{parameters}: {answer.text}"
         return answer.json()["data"]
 
