@@ -14,7 +14,7 @@ import httpx
 
 from harness.service import free_port
 
-START_SECONDS = 180
+START_SECONDS = 600
 FLAGS = (
     "--runner", "generate", "--host", "127.0.0.1", "--served-model-name", "notellm",
     "--max-logprobs", "256", "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm",

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def run(*command: str, timeout: float = 120, **environment: str) -> str:
+def run(*command: str, timeout: float = 300, **environment: str) -> str:
     """Runs a command in the repository's root; returns its output and asserts that it succeeds."""
     variables = os.environ | environment
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False)

@@ -47,7 +47,7 @@ class Requirement:
         return f"{self.missing}: {self.command}"
 
 
-def answers(*command: str, timeout: float = 60) -> bool:
+def answers(*command: str, timeout: float = 300) -> bool:
     """Whether a command is there and ends well."""
     if not shutil.which(command[0]):
         return False

@@ -93,7 +93,7 @@ class Operator:
         self.typed.add(command)
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=self._environment | {"NOTELLM_CHECKPOINT": f"checkpoints/{checkpoint}"},
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         printed = done.stdout + done.stderr
         assert done.returncode == code, f"{command}\n{printed}"

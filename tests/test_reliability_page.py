@@ -17,6 +17,8 @@ LINK = re.compile(r"\[[^]]*\]\([^)]*\)")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 # Limit of the 99th percentile of the time of a search, in milliseconds.
 SEARCH_MS = 15
+# What `/health/live` may take in the soak, by the 99th percentile, and how many requests a second the service must have had there.
+LIVE_MS, LEAST_RATE = 1000, 5
 EDGE = ("edge_index.json", "edge_index_optimized.json", "edge_index_million.json")
 
 
@@ -100,6 +102,8 @@ def test_the_soak() -> None:
     table = rows(text)
     begin = next(number for number, row in enumerate(table) if row[1:] == ["embedded index", "Qdrant's stand-in"])
     services = [found["services"][name] for name in ("embedded", "Qdrant")]
+    assert all(service["/health/live outside ends and stops, ms"]["p99"] <= LIVE_MS for service in services)
+    assert services[0]["requests"] > LEAST_RATE * found["seconds"]
     ends = [found["faults"][kind] for kind in ("SIGKILL", "SIGTERM")]
     seen = set()
     for label, *cells in table[begin + 1 :]:

@@ -69,7 +69,7 @@ class Chart:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.tools / "helm"), *arguments]
         return subprocess.run(
-            command, cwd=ROOT, env=dict(self.environment), capture_output=True, text=True, timeout=60, check=False
+            command, cwd=ROOT, env=dict(self.environment), capture_output=True, text=True, timeout=300, check=False
         )
 
     def template(self, *arguments: str, values: tuple[str, ...] = ()) -> list[Object]:

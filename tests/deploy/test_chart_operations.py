@@ -209,7 +209,7 @@ def test_qdrants_first_node_begins_and_the_others_join(chart: Chart, tmp_path: P
     entrypoint.chmod(0o755)
     command = [*container["command"], *container["args"]]
     environment = {"HOSTNAME": pod, "PATH": os.environ["PATH"]}
-    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=10, check=True)
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=True)
     assert shown.stdout.strip() == arguments
     assert server["serviceName"] == only(objects, "Service", HEADLESS)["metadata"]["name"]
     assert only(objects, "Service", HEADLESS)["spec"]["publishNotReadyAddresses"] is True

@@ -78,14 +78,14 @@ def prometheus(service: RunningService, tmp_path_factory: pytest.TempPathFactory
             assert client.get("/notes/a1/similar", headers=bearer("read")).is_success
             assert client.post("/notes/hashtags", json={"notes": [{"title": "Hops"}]}, headers=bearer("read")).is_success
             assert client.get("/notes/a1").status_code == 401
-        running.wait_for('rate(notellm_http_requests_total{status="401"}[1m])', 30)
-        running.wait_for('instance_route:notellm_http_request_seconds:p99_rate5m{route="/notes/hashtags"}', 30)
+        running.wait_for('rate(notellm_http_requests_total{status="401"}[1m])', 120)
+        running.wait_for('instance_route:notellm_http_request_seconds:p99_rate5m{route="/notes/hashtags"}', 120)
         yield running
 
 
 def families(service: RunningService) -> dict[str, str]:
     """Its metrics and their types; one without samples yet has its type."""
-    text = httpx.get(f"{service.url}/metrics", headers=bearer("metrics"), trust_env=False).text
+    text = service.get("/metrics", **bearer("metrics")).text
     return {family.name: family.type for family in text_string_to_metric_families(text)}
 
 

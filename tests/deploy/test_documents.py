@@ -69,7 +69,7 @@ def shell(chart: Chart, script: str, folder: Path) -> str:
     }
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", script]
-    outcome = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    outcome = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert outcome.returncode == 0, f"{script}\n{outcome.stdout[-2000:]}{outcome.stderr[-2000:]}"
     return outcome.stdout
 

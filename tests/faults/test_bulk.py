@@ -37,7 +37,7 @@ def rows_of(path: Path) -> Path:
 
 def check(path: Path, url: str) -> None:
     assert [reject["row"] for reject in read_lines(path.with_name("notes.jsonl.rejects.jsonl"))] == [row + 1 for row in BAD]
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/model").json()["notes"] == NOTES - len(BAD)
         ids: list[str] = []
         start: dict[str, str] = {}
@@ -88,7 +88,7 @@ def test_the_service_is_killed_and_comes_back(tiny_path: Path, tmp_path: Path) -
             assert process.poll() is None, process.communicate()
             time.sleep(0.001)
         first.process.kill()
-        first.process.wait(60)
+        first.process.wait(300)
     time.sleep(0.5)
     assert process.poll() is None
     with running_service(tiny_path, tmp_path / "data", NOTELLM_PORT=port):

@@ -38,7 +38,7 @@ def embed(service: RunningService, numbers: range) -> httpx.Response:
 
 def refused_writes(service: RunningService) -> list[httpx.Response]:
     """The answers to a write of each kind that must not be done."""
-    page = httpx.get(f"{service.url}/admin/notes", params={"limit": 1}).json()
+    page = service.get("/admin/notes?limit=1").json()
     archive = {
         "vector_name": page["vector_name"],
         "notes": [line | {"note": line["note"] | {"id": "new"}} for line in page["notes"]],
@@ -61,13 +61,13 @@ def test_on_a_nearly_full_disk_reading_goes_on_and_writing_comes_back(tiny_path:
             assert refused.headers["Content-Type"] == "application/problem+json"
             assert refused.json()["type"] == "urn:notellm:problem:storage-full"
             assert "NOTELLM_DATA_DIR" in refused.json()["detail"]
-        assert httpx.get(f"{service.url}/notes/n0/similar").status_code == 200
+        assert service.get("/notes/n0/similar").status_code == 200
         for missing in ("n20", "new"):
-            assert httpx.get(f"{service.url}/notes/{missing}").status_code == 404
-        assert httpx.get(f"{service.url}/health/ready").status_code == 200
+            assert service.get(f"/notes/{missing}").status_code == 404
+        assert service.get("/health/ready").status_code == 200
         filler.unlink()
         assert embed(service, range(20, 25)).status_code == 200
-        assert httpx.get(f"{service.url}/model").json()["notes"] == 25
+        assert service.get("/model").json()["notes"] == 25
 
 
 @pytest.mark.needs("mount")
@@ -93,7 +93,7 @@ def test_a_disk_that_is_filled_under_the_index_costs_no_acknowledged_note(tiny_p
     if service.process.poll() is None:
         service.stop(signal.SIGKILL)
     filler.unlink()
-    with running_service(tiny_path, disk) as again, httpx.Client(base_url=again.url) as client:
+    with running_service(tiny_path, disk) as again, httpx.Client(base_url=again.url, timeout=60) as client:
         assert len(vectors) >= 200
         for note_id, vector in list(vectors.items())[::7]:
             stored = client.get(f"/notes/{note_id}", params={"vector": True}).json()
@@ -165,21 +165,21 @@ def test_a_disk_that_fails_and_turns_read_only_costs_no_acknowledged_note(tiny_p
     ):
         vectors = {stored["id"]: stored["vector"] for stored in embed(service, range(20)).json()["notes"]}
         assert remount(place, "abort").returncode == 0
-        assert httpx.get(f"{service.url}/notes/n5/similar").status_code == 200
+        assert service.get("/notes/n5/similar").status_code == 200
         for refused in refused_writes(service):
             assert refused.status_code == 503, refused.text
             assert refused.json()["type"] == "urn:notellm:problem:index-unavailable"
-        assert httpx.post(f"{service.url}/notes/similar", json=text).status_code == 200
+        assert httpx.post(f"{service.url}/notes/similar", json=text, timeout=60).status_code == 200
         # What was refused is in memory only: who asks for it by its id is not told that it is stored.
-        assert httpx.get(f"{service.url}/notes/n20").status_code == 503
+        assert service.get("/notes/n20").status_code == 503
     assert subprocess.run(["e2fsck", "-fy", image], capture_output=True, check=False).returncode <= 1
     with (
         mounted(place, "loop", kind="ext4", image=image),
         running_service(tiny_path, place, NOTELLM_MIN_FREE_DISK_MIB=reserve) as again,
     ):
         for note_id, vector in vectors.items():
-            stored = httpx.get(f"{again.url}/notes/{note_id}", params={"vector": True})
+            stored = again.get(f"/notes/{note_id}?vector=true")
             if note_id != "n0" or stored.status_code == 200:  # its deletion was refused: either will do
                 np.testing.assert_allclose(stored.json()["vector"], vector, atol=1e-6)
         assert embed(again, range(20, 25)).status_code == 200
-        assert httpx.get(f"{again.url}/notes/n20").status_code == 200
+        assert again.get("/notes/n20").status_code == 200

@@ -68,22 +68,20 @@ def test_an_acknowledgement_follows_a_flush(tiny_path: Path, tmp_path: Path) -> 
 def test_sigterm_finishes_accepted_requests_and_exits_cleanly(tiny_path: Path, tmp_path: Path) -> None:
     with running_service(tiny_path, tmp_path) as service:
         answers: list[int] = []
-        notes = [note(number, "accepted") for number in range(200)]
+        notes = [note(number, "accepted") | {"content": "sour " * 400} for number in range(200)]  # they take a while
         sending = threading.Thread(
             target=lambda: answers.append(
-                httpx.post(f"{service.url}/notes/embed", json={"notes": notes}, timeout=60).status_code
+                httpx.post(f"{service.url}/notes/embed", json={"notes": notes}, timeout=300).status_code
             )
         )
         sending.start()
-        while (
-            "notellm_notes_total" not in (metrics := httpx.get(f"{service.url}/metrics").text) or "in_flight 2.0" not in metrics
-        ):
+        while "notellm_notes_total" not in (metrics := service.get("/metrics").text) or "in_flight 2.0" not in metrics:
             assert not answers
         assert service.stop() == 0
-        sending.join(60)
+        sending.join(300)
     assert answers == [200]
     with running_service(tiny_path, tmp_path) as again:
-        assert httpx.get(f"{again.url}/model").json()["notes"] == 200
+        assert again.get("/model").json()["notes"] == 200
 
 
 def test_a_second_service_on_the_same_index_is_refused(tiny_path: Path, tmp_path: Path) -> None:
@@ -91,7 +89,7 @@ def test_a_second_service_on_the_same_index_is_refused(tiny_path: Path, tmp_path
         second = run_serve(NOTELLM_CHECKPOINT=str(tiny_path), NOTELLM_DATA_DIR=str(tmp_path), NOTELLM_PORT="0")
         assert second.returncode == 1
         assert "another process has the index" in second.stderr
-        assert httpx.get(f"{service.url}/health/ready").status_code == 200
+        assert service.get("/health/ready").status_code == 200
 
 
 def test_start_up_errors_are_one_line_that_says_what_to_do(tiny_path: Path, tmp_path: Path) -> None:
@@ -114,7 +112,7 @@ def test_start_up_errors_are_one_line_that_says_what_to_do(tiny_path: Path, tmp_
 
 def test_an_index_truncated_on_disk_is_refused_or_whole(tiny_path: Path, tmp_path: Path) -> None:
     with running_service(tiny_path, tmp_path) as service:
-        httpx.post(f"{service.url}/notes/embed", json={"notes": [note(1, "kept")]})
+        httpx.post(f"{service.url}/notes/embed", json={"notes": [note(1, "kept")]}, timeout=60)
     description = tmp_path / "index" / "index.json"
     content = json.loads(description.read_text())
     description.write_text(json.dumps(content)[:10])

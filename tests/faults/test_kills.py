@@ -29,7 +29,7 @@ def assert_nothing_is_lost(checkpoint: Path, data_dir: Path, writers: list[Write
     """Asks a service that is started on what the killed ones have left; returns how many notes it holds."""
     with running_service(checkpoint, data_dir) as service:
         stored = everything_stored(service.url)
-        assert httpx.get(f"{service.url}/model").json()["notes"] == len(stored)
+        assert service.get("/model").json()["notes"] == len(stored)
         for writer in writers:
             writer.ledger.settle(stored)
         with httpx.Client(base_url=service.url, timeout=60) as client:

@@ -34,13 +34,13 @@ REWRITTEN = [str(note["id"]) for note in NOTES[:300]]
 def migrate(service: RunningService, *arguments: str) -> subprocess.Popen[str]:
     command = Path(sys.executable).with_name("notellm-serve")
     return subprocess.Popen(
-        [command, "migrate", "--url", service.url, "--patience", "20", *arguments], stdout=subprocess.PIPE,
+        [command, "migrate", "--url", service.url, "--patience", "300", *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
 def finished(command: "subprocess.Popen[str]") -> str:
-    output, _ = command.communicate(timeout=120)
+    output, _ = command.communicate(timeout=600)
     assert command.returncode == 0, output
     return output
 
@@ -106,10 +106,10 @@ def test_a_migration_survives_kills(tiny_path: Path, next_path: Path, tmp_path: 
         writing.start()
         time.sleep(rng.uniform(0.2, 2.5))
         assert service.stop(signal.SIGKILL) == -signal.SIGKILL
-        writing.join(60)
+        writing.join(300)
         assert not writing.is_alive()
         moving.kill()
-        moving.communicate(timeout=60)
+        moving.communicate(timeout=600)
     with running_service(tiny_path, tmp_path, NOTELLM_PORT=port) as service:
         output = finished(migrate(service, "--to", str(next_path)))
         assert "answers. --roll-back returns to" in output
@@ -121,7 +121,7 @@ def test_a_migration_survives_kills(tiny_path: Path, next_path: Path, tmp_path: 
 
 def phase_of(service: RunningService) -> str:
     """Where the migration stands, when it is not on its way to there any more."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         state = httpx.get(f"{service.url}/admin/migration", timeout=60).json()
         if state["phase"] not in {"loading", "filling"}:
@@ -176,7 +176,7 @@ class Moving:
         time.sleep(self.rng.uniform(0, CHANGE_SECONDS))
         assert service.stop(signal.SIGKILL) == -signal.SIGKILL
         for thread in (writing, asking):
-            thread.join(60)
+            thread.join(300)
             assert not thread.is_alive()
         assert answers in ([], [200])
         self.kills.append((change, bool(answers)))
@@ -193,7 +193,7 @@ def moving(tmp_path: Path) -> Iterator[Moving]:
     yield made
     for service in made.started:
         service.process.kill()
-        service.process.wait(60)
+        service.process.wait(300)
 
 
 def test_changes_of_a_migration_survive_kills(tiny_path: Path, next_path: Path, moving: Moving) -> None:
@@ -253,7 +253,7 @@ def test_commands_say_what_is_wrong(tiny_path: Path, next_path: Path, tmp_path: 
             (("--to", str(next_path), "--min-overlap", "1"), "not switched: less than --min-overlap 1"),
         ):
             command = migrate(service, *arguments)
-            output, _ = command.communicate(timeout=120)
+            output, _ = command.communicate(timeout=600)
             assert command.returncode == 1, output
             assert says in output
             assert "Traceback" not in output
@@ -263,6 +263,6 @@ def test_commands_say_what_is_wrong(tiny_path: Path, next_path: Path, tmp_path: 
         assert "there is no migration" in finished(migrate(service, "--cancel"))
     nobody = RunningService(f"http://127.0.0.1:{free_port()}", service.process, service.log)
     command = migrate(nobody, "--status")
-    output, _ = command.communicate(timeout=60)
+    output, _ = command.communicate(timeout=600)
     assert command.returncode == 1
     assert "no service runs at" in output

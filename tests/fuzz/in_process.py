@@ -20,7 +20,7 @@ from service.serving import Runtime, open_service
 from service.settings import Settings
 from tests.fuzz.hostile import Sent
 
-HANG_SECONDS = 30
+HANG_SECONDS = 120
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_the_service_does_not_outlive_the_demo(smollm2: Checkpoint, number: sign
     try:
         _wait_until_ready(url, demo)
         demo.send_signal(number)
-        assert demo.wait(60) == 0
+        assert demo.wait(300) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(url, trust_env=False)
     finally:
@@ -35,12 +35,12 @@ def test_the_service_does_not_outlive_the_demo(smollm2: Checkpoint, number: sign
 
 
 def _wait_until_ready(url: str, demo: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         assert demo.poll() is None, "the demo ended by itself"
         try:
-            if httpx.get(url, trust_env=False, timeout=5).status_code == httpx.codes.OK:
+            if httpx.get(url, trust_env=False, timeout=60).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             time.sleep(0.2)
-    pytest.fail("the demo was not ready after 180 s")
+    pytest.fail("the demo was not ready after 600 s")

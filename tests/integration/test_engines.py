@@ -24,6 +24,7 @@ from service.engines.remote import RemoteEngine
 from service.engines.vllm import ALL_STEPS, VllmEngine
 from service.engines.vllm_process import VllmOptions
 from service.errors import StartupError
+from tests.clock import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,6 +37,7 @@ pytestmark = [
 CHINESE = NoteText(title="周末在家做冷萃咖啡", content="豆子要磨粗一点，泡十二个小时。")
 OPTIONS = VllmOptions(cache_bytes=256 * 2**20, lanes=16, threads=2)
 PARITY = 1e-4
+STALL_SECONDS = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def local(smollm2: Checkpoint) -> LocalEngine:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def vllm(smollm2: Checkpoint) -> AsyncIterator[VllmEngine]:
-    engine = VllmEngine(smollm2, smollm2.prompt(), OPTIONS, max_batch_tokens=2048, stall_seconds=0.25)
+    engine = VllmEngine(smollm2, smollm2.prompt(), OPTIONS, max_batch_tokens=2048, stall_seconds=STALL_SECONDS)
     await engine.open()
     yield engine
     await engine.close()
@@ -156,7 +158,7 @@ async def test_vectors_of_the_vllm_worker_are_those_of_the_local_engine_while_it
     prompt = smollm2.prompt()
     prompts = [prompt.embedding(note) for note in prompt.tokenize([*fixed_sample[::6], CHINESE, NoteText(title="x")])]
     generating = asyncio.create_task(vllm.generate(generations))
-    await asyncio.sleep(0.2)
+    await until(lambda: vllm._generating > 0)
     portions: list[int] = []
     portion_tokens = vllm._portion_tokens
 
@@ -169,8 +171,9 @@ async def test_vectors_of_the_vllm_worker_are_those_of_the_local_engine_while_it
     assert not generating.done()
     await generating
     assert np.abs(vectors - local.embed(prompts)).max() <= PARITY
-    # The first call knows no rate yet; then portions are as short as the stall allows, and never less than a note.
-    assert min(portions[1:]) < 2048
+    # The first call knows no rate yet; then portions are as short as the stall allows, and never less than a note. A machine may be
+    # so fast that it allows for whole ones.
+    assert min(portions[1:]) < 2048 or vllm._rate.seconds(2048) <= STALL_SECONDS
     again = await vllm.embed(prompts)
     assert vllm._portion_tokens() == 2048
     assert np.abs(again - vectors).max() <= 1e-5
@@ -225,11 +228,7 @@ async def test_a_cancelled_generation_leaves_vllm(vllm: VllmEngine, generations:
     generating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await generating
-    for _ in range(100):
-        if not llm.output_processor.get_num_unfinished_requests():
-            break
-        await asyncio.sleep(0.05)
-    assert not llm.output_processor.get_num_unfinished_requests()
+    await until(lambda: not llm.output_processor.get_num_unfinished_requests())
     assert vllm._generating == 0
 
 

@@ -65,7 +65,7 @@ def ask_vllm(folder: Path, checkpoint: Checkpoint, runner: str, prompts: list[li
     job, answer = folder / "job.json", folder / "answer.json"
     asked = {"checkpoint": str(checkpoint.path), "runner": runner, "prompts": prompts, "max_tokens": NEW_TOKENS}
     job.write_text(json.dumps(asked), encoding="utf-8")
-    run_python("-m", "tests.integration.vllm_process", str(job), str(answer), seconds=300)
+    run_python("-m", "tests.integration.vllm_process", str(job), str(answer), seconds=600)
     return json.loads(answer.read_text(encoding="utf-8"))
 
 

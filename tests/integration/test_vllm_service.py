@@ -13,10 +13,11 @@ from harness.processes import descendants, proportional_bytes
 from harness.service import RunningService, running_service
 from harness.vllm_server import FLAGS, vllm_server
 from notellm import Checkpoint
+from tests.clock import until_now
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("vllm")]
 
-START_SECONDS = 180
+START_SECONDS = 600
 # One copy of the weights: all processes of the service hold little more than those of vLLM alone.
 MOST_MEMORY = 1.15
 NOTE = {"title": "Cold brew tastes sour", "content": "Should I grind finer or steep longer?"}
@@ -34,7 +35,7 @@ def ask(service: RunningService) -> httpx.Response:
 
 
 def metrics(service: RunningService) -> str:
-    return httpx.get(f"{service.url}/metrics", timeout=10, trust_env=False).text
+    return service.get("/metrics").text
 
 
 def test_it_embeds_and_suggests(service: RunningService, smollm2: Checkpoint) -> None:
@@ -45,7 +46,7 @@ def test_it_embeds_and_suggests(service: RunningService, smollm2: Checkpoint) ->
     (suggested,) = answer.json()["notes"]
     assert suggested["category"]["category"] in smollm2.manifest.categories
     assert len(suggested["hashtags"]) == 3
-    assert httpx.get(f"{service.url}/model", trust_env=False).json()["engine"] == "vllm"
+    assert service.get("/model").json()["engine"] == "vllm"
 
 
 def test_it_holds_one_copy_of_the_weights(service: RunningService, smollm2: Checkpoint, tmp_path: Path) -> None:
@@ -62,25 +63,20 @@ def test_it_holds_one_copy_of_the_weights(service: RunningService, smollm2: Chec
 
 
 def test_when_vllm_ends_it_says_so_and_starts_it_again(service: RunningService) -> None:
-    ready = f"{service.url}/health/ready"
     worker = next(
         pid for pid in descendants(service.process.pid) if Path(f"/proc/{pid}/comm").read_text().startswith("VLLM::Worker")
     )
     os.kill(worker, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while (answer := httpx.get(ready, timeout=10, trust_env=False)).status_code == 200:
-        assert time.monotonic() < deadline, "readiness did not notice"
-        time.sleep(0.2)
-    assert "vLLM ended by itself" in answer.json()["detail"]
+    until_now(lambda: "vLLM ended by itself" in service.get("/health/ready").text)
     assert "notellm_engine_up 0.0" in metrics(service)
     refused = ask(service)
     assert refused.status_code == 503
     assert refused.json()["type"] == "urn:notellm:problem:engine-unavailable"
     assert int(refused.headers["Retry-After"]) >= 1
     # What needs no model is answered meanwhile.
-    assert httpx.get(f"{service.url}/notes/n1/similar", timeout=10, trust_env=False).status_code == 200
+    assert service.get("/notes/n1/similar").status_code == 200
     deadline = time.monotonic() + START_SECONDS
-    while httpx.get(ready, timeout=10, trust_env=False).status_code != 200:
+    while service.get("/health/ready").status_code != 200:
         assert time.monotonic() < deadline, service.log.read_text()[-3000:]
         time.sleep(0.5)
     assert ask(service).status_code == 200

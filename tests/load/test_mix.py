@@ -22,7 +22,7 @@ KEY = "nlm_load"
 def make_load(key: str = "", **variables: object) -> subprocess.CompletedProcess[str]:
     command = ["make", "load", *(f"{name}={value}" for name, value in variables.items())]
     environment = os.environ | {"NOTELLM_API_KEY": key}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def load(url: str, folder: Path, *, rate: int, stored: int, key: str = "") -> Mapping[str, int]:
@@ -37,7 +37,7 @@ def load(url: str, folder: Path, *, rate: int, stored: int, key: str = "") -> Ma
 
 def stored_notes(url: str, key: str = "") -> int:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    notes: int = httpx.get(f"{url}/model", headers=headers, trust_env=False).json()["notes"]
+    notes: int = httpx.get(f"{url}/model", headers=headers, timeout=60, trust_env=False).json()["notes"]
     return notes
 
 

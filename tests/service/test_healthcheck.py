@@ -41,7 +41,7 @@ def check(port: int) -> subprocess.CompletedProcess[str]:
     # There is no server at this proxy address: the check must not use the proxy.
     environment = {"NOTELLM_PORT": str(port), "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "service.healthcheck"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_ready_service_is_healthy(server: Answering) -> None:

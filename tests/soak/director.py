@@ -15,7 +15,7 @@ from tests.soak.site import OPERATOR, Site
 from tests.soak.stand_in import StandIn
 
 RESERVE_MIB = 100
-RECOVERY_SECONDS = 60
+RECOVERY_SECONDS = 300
 
 
 class Director:

@@ -14,7 +14,7 @@ from tests.soak.observations import Observations
 
 START_SECONDS = 240
 OPERATOR = "operator"
-ROTATION_SECONDS = 20
+ROTATION_SECONDS = 120
 
 
 class Keys:
@@ -45,7 +45,7 @@ class Keys:
         self._write([old, new])
         _wait_until(lambda: accepted() == 2 * len(new), ROTATION_SECONDS, "the new keys are not read")
         self._shown = new
-        time.sleep(0.5)  # for requests that have read the old ones
+        time.sleep(3)  # for requests that have read the old ones
         self._write([new])
         _wait_until(lambda: accepted() == len(new), ROTATION_SECONDS, "the old keys are still accepted")
         return old

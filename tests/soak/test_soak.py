@@ -39,8 +39,7 @@ READERS = ("dee", "eve")
 # not warm yet: threads that are there when they are needed, and what the allocator keeps for each of them.
 GROWTH_MIB, YOUNG_GROWTH_MIB, GROWTH_DESCRIPTORS = 24.0, 96.0, 8
 YOUNG_SECONDS = 240
-LIVE_P99_MS = 1000.0
-LEAST_RATE = 5.0
+ANSWERED = {"embed", "get", "similar", "delete", "hashtags", "cold start", "openai"}
 
 
 @contextmanager
@@ -170,9 +169,8 @@ def test_soak(tiny_path: Path, tmp_path: Path) -> None:
             site.stop()
             assert "Traceback" not in site.service.log.read_text(), site.service.log.read_text()[-3000:]
     assert not found["violations"], found["violations"]
-    assert found["services"]["embedded"]["requests"] > LEAST_RATE * SECONDS
-    assert found["services"]["embedded"]["statuses by kind"]["burst"].get("429", 0) > 0
-    assert all(
-        service["/health/live outside ends and stops, ms"]["p99"] <= LIVE_P99_MS for service in found["services"].values()
-    )
+    # How many were answered, and how soon, is for the report: `tests/test_reliability_page.py` looks at the one that is published.
+    statuses = found["services"]["embedded"]["statuses by kind"]
+    assert {kind for kind, counts in statuses.items() if {"200", "204"} & counts.keys()} >= ANSWERED
+    assert statuses["burst"].get("429", 0) > 0
     assert_flat(found)

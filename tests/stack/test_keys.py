@@ -85,7 +85,7 @@ def test_a_key_does_what_its_scope_says(keyed: Stack, secrets: Secrets) -> None:
 
 def test_prometheus_reads_with_its_key(keyed: Stack) -> None:
     keyed.wait_until_healthy("prometheus")
-    keyed.prometheus.wait_for('up{job="notellm"} == 1', 30)
+    keyed.prometheus.wait_for('up{job="notellm"} == 1', 120)
     (target,) = keyed.prometheus.get("targets")["activeTargets"]
     assert (target["scrapeUrl"], target["health"]) == ("http://service:8000/metrics", "up")
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
@@ -73,11 +72,11 @@ def test_the_documented_commands_through_a_service(run_command: Run, running: Ru
         assert outcome.returncode == 0, outcome.stderr
         assert output in outcome.stdout
         assert f"using the service at {running.url}" in outcome.stderr
-    assert httpx.get(f"{running.url}/model").json()["notes"] == 100
+    assert running.get("/model").json()["notes"] == 100
     again = run_command("ingest", tmp_path / "notes.jsonl", "--strict", "--url", running.url)
     assert again.returncode == 1
     assert "rejected rows: " in again.stdout
-    metrics = httpx.get(f"{running.url}/metrics").text
+    metrics = running.get("/metrics").text
     assert 'notellm_notes_total{status="stored"} 100.0' in metrics
     assert 'notellm_notes_total{status="unchanged"}' in metrics
 

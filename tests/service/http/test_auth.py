@@ -258,6 +258,6 @@ def test_a_service_that_would_let_everybody_in_does_not_start(
 ) -> None:
     environment = os.environ | {"NOTELLM_CHECKPOINT": str(tiny_path), "NOTELLM_DATA_DIR": str(tmp_path), **variables}
     command = [Path(sys.executable).with_name("notellm-serve")]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 1
     assert message in ended.stderr

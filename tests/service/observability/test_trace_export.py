@@ -120,7 +120,7 @@ def serve_without_opentelemetry(checkpoint: Path, **environment: str) -> subproc
     """Starts the service without an importable OpenTelemetry. The checkpoint need not be valid."""
     code = "import sys; sys.modules['opentelemetry'] = None; from service.cli import main; sys.argv = ['notellm-serve']; main()"
     variables = {"PATH": "", "PYTHONPATH": str(ROOT), "NOTELLM_CHECKPOINT": str(checkpoint), **environment}
-    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_what_is_not_installed_is_told(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ Write = Callable[..., Path]
 
 def train(*arguments: object, processes: int = 1) -> str:
     launcher = TORCHRUN if processes > 1 else ()
-    return run_python(*launcher, "-m", "training.cli", "train", *map(str, arguments), seconds=180, environment=ENVIRONMENT)
+    return run_python(*launcher, "-m", "training.cli", "train", *map(str, arguments), seconds=600, environment=ENVIRONMENT)
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def test_sigterm_saves_and_ends_with_zero_and_resume_goes_on(config_file: Write,
         while not (run / "log.jsonl").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     assert output.rstrip().endswith(f"{run}: stopped; continue with --resume")
     (state,) = (run / "states").iterdir()

@@ -63,7 +63,7 @@ class Runs:
 def launch(processes: int, module: str, *arguments: str) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    run_python(*(torchrun if processes > 1 else []), "-m", module, *arguments, seconds=180, environment=environment)
+    run_python(*(torchrun if processes > 1 else []), "-m", module, *arguments, seconds=600, environment=environment)
 
 
 @pytest.fixture(scope="module")

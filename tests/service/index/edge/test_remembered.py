@@ -1,6 +1,13 @@
 """What is costly to count is not counted again and again."""
 
+import pytest
+
 from service.index.edge.remembered import Remembered
+
+
+@pytest.fixture(autouse=True)
+def _counted_anew() -> None:
+    """Not here: other tests are kept from what these are about."""
 
 
 class Counting:
