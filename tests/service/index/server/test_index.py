@@ -1,7 +1,6 @@
 """`ServerIndex` and the server: how it connects, what it makes, what it asks again."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -11,51 +10,14 @@ from qdrant_client import AsyncQdrantClient, grpc as protocol
 
 from service.caller import Caller, caller
 from service.errors import IndexUnavailable, StartupError
-from service.index import NoteFilter, ServerIndex, Tombstone
+from service.index import NoteFilter, ServerIndex
 from service.index.server.collection import CollectionSettings
 from service.index.server.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
-from tests.service.index.backends import DIMENSIONS, LOCAL_MODE, NOTES, indexed, vector
+from tests.service.index.backends import DIMENSIONS, LOCAL_MODE, NOTES, vector
+from tests.service.index.server.asking import failing, open_index
 
 KEY = "s3cret"
-
-
-@pytest.fixture
-async def stand_in() -> AsyncIterator[QdrantStandIn]:
-    server = QdrantStandIn()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def client(stand_in: QdrantStandIn) -> AsyncIterator[AsyncQdrantClient]:
-    connected = connect(ServerAddress("http://127.0.0.1", stand_in.port), 5)
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-async def index(client: AsyncQdrantClient) -> ServerIndex:
-    return await open_index(client)
-
-
-async def open_index(client: AsyncQdrantClient, **options: object) -> ServerIndex:
-    return await ServerIndex.open(client, collection="notes", vector_name="m-1", dimensions=DIMENSIONS, **options)  # type: ignore[arg-type]
-
-
-def failing(stand_in: QdrantStandIn, name: str, code: grpc.StatusCode, times: int = 1000) -> None:
-    """Lets so many calls of a name fail."""
-    left = times
-
-    def fault(called: str, _request: object) -> tuple[grpc.StatusCode, str] | None:
-        nonlocal left
-        if called != name or not left:
-            return None
-        left -= 1
-        return code, "as the test wants it"
-
-    stand_in.fault = fault
 
 
 @LOCAL_MODE
@@ -123,52 +85,6 @@ async def test_a_start_that_ended_half_way_is_made_good(stand_in: QdrantStandIn,
     assert len(stand_in.calls("CreateFieldIndex")) == 5
 
 
-async def test_writes_wait_and_carry_their_condition(stand_in: QdrantStandIn, index: ServerIndex) -> None:
-    await index.upsert([indexed(1, version=5), indexed(2), indexed(3, version=7)])
-    await index.delete(["n1"])
-    written, deleted = stand_in.calls("UpdateBatch")
-    assert written.wait
-    assert deleted.wait
-    conditions = [operation.upsert.update_filter for operation in written.operations]
-    fields = [[(condition.field.key, condition.field.range) for condition in one.must_not] for one in conditions]
-    assert [[(key, bound.gt or bound.gte) for key, bound in one] for one in fields] == [
-        [("version", 5), ("deleted_version", 5)], [], [("version", 7), ("deleted_version", 7)],
-    ]  # fmt: skip
-    tombstone = deleted.operations[0].upsert
-    assert tombstone.update_filter == conditions[0]
-    assert set(tombstone.points[0].payload) == {"id", "deleted_version"}
-
-
-async def test_a_write_is_one_request_behind_one_look(stand_in: QdrantStandIn, index: ServerIndex) -> None:
-    numbered, bare = indexed(1, version=2), indexed(2)
-    seen = await index.look(["n1", "n2"])
-    for write, calls in (
-        (lambda: index.upsert([numbered, bare]), ["Get", "UpdateBatch"]),
-        (lambda: index.upsert([numbered, bare], seen=seen), ["UpdateBatch"]),
-        (lambda: index.upsert([bare]), ["UpdateBatch"]),  # whatever is stored, this note replaces it
-        (lambda: index.upsert([indexed(1, version=1)]), ["Get"]),
-        (lambda: index.restore([indexed(1, version=3), indexed(3)]), ["Get", "UpdateBatch"]),
-        (lambda: index.restore([indexed(1, version=3)]), ["Get"]),
-        (lambda: index.delete(["n1", "n2", "n9"]), ["Get", "UpdateBatch"]),
-        (lambda: index.delete(["n1", "n9"]), ["Get"]),
-        (lambda: index.bury([Tombstone("n1", 7)]), ["Get", "UpdateBatch"]),
-        (lambda: index.bury([Tombstone("n1", 7)]), ["Get"]),
-    ):
-        stand_in.requests.clear()
-        await write()
-        assert [name for name, _ in stand_in.requests] == calls
-
-
-@pytest.mark.parametrize("status", [protocol.UpdateStatus.WaitTimeout, protocol.UpdateStatus.Acknowledged])
-async def test_a_write_that_is_not_done_is_not_acknowledged(
-    status: protocol.UpdateStatus.ValueType, stand_in: QdrantStandIn, index: ServerIndex
-) -> None:
-    stand_in.status = status
-    for write in (index.upsert(NOTES), index.delete(["n1"])):
-        with pytest.raises(IndexUnavailable, match="has not done the write in time"):
-            await write
-
-
 async def test_a_search_ranks_by_the_vectors_themselves(stand_in: QdrantStandIn, index: ServerIndex) -> None:
     await index.search(vector(1), where=NoteFilter(), limit=3)
     (asked,) = stand_in.calls("Query")
@@ -187,17 +103,6 @@ async def test_reads_are_tried_again(stand_in: QdrantStandIn, index: ServerIndex
         stand_in.requests.clear()
         assert await read
         assert len(stand_in.calls(name)) == calls + 2
-
-
-async def test_writes_are_not(stand_in: QdrantStandIn, index: ServerIndex) -> None:
-    await index.upsert(NOTES)
-    for write in (index.upsert([indexed(1)]), index.upsert([indexed(1, version=1)]), index.delete(["n1"])):
-        failing(stand_in, "UpdateBatch", grpc.StatusCode.UNAVAILABLE, times=1)
-        stand_in.requests.clear()
-        with pytest.raises(IndexUnavailable, match="does not answer"):
-            await write
-        assert len(stand_in.calls("UpdateBatch")) == 1
-    assert await index.get(["n1"])
 
 
 async def test_no_try_begins_that_the_request_has_no_time_for(stand_in: QdrantStandIn, index: ServerIndex) -> None:
