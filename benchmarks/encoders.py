@@ -1,6 +1,7 @@
-"""Section `encoders`: the same notes embedded with the same weights by our encoder and by its peers, in turn.
+"""Section `encoders`: our encoder and its peers embed the same notes with the same weights, in turn.
 
-Peers get their best: float32, all threads, batches sorted by length where the peer sorts them, of the size that is fastest here.
+Each peer runs with its best settings: float32, all threads, batches sorted by length if the peer sorts them, and the batch size that is
+fastest on this machine.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +25,11 @@ OURS, PEAK = "ours", "matrix product"
 ARRIVAL = "transformers, padded, 32 a batch in order of arrival"
 BATCH_SIZES = (4, 8, 16, 32)
 BUDGETS = (256, 512, 1024, 2048)
-# Larger differences mean another model, a cut text or a wrong token.
+# A larger difference means a different model, a truncated text or a wrong token.
 PARITY = 1e-4
 
 Way = Callable[[], tuple[float, Vectors]]
-"""Embeds everything once: seconds, and the vectors in the order of the prompts."""
+"""Embeds all prompts once and returns the seconds, and the vectors in the order of the prompts."""
 
 
 @torch.inference_mode()
@@ -45,7 +46,7 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
         for name, notes in (workloads(10, 10) if quick else workloads(120, 60)).items():
             prompts = embedding_prompts(prompt, notes)
             texts = [library.tokenizer.decode(ids) for ids in prompts]
-            # Peers that take texts would embed something else otherwise.
+            # Otherwise peers that take texts would embed different tokens.
             same = comparable(library.tokenizer, prompts, texts)
             prompts, texts = ([all_of[position] for position in same] for all_of in (prompts, texts))
             print(f"{name}: {len(prompts)} prompts", flush=True)
@@ -61,7 +62,7 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
 def _ways(
     model: NoteLLM, prefix: Sequence[int], library: SentenceTransformer, prompts: Ids, texts: Sequence[str]
 ) -> tuple[dict[str, Way], dict[str, int]]:
-    """The ways of this process, each with the batch size that is fastest here, and what that is."""
+    """The ways that run in this process, each with the batch size that is fastest on this machine, and these sizes."""
     encoders = {tokens: NoteEncoder(model, prefix, max_batch_tokens=tokens) for tokens in BUDGETS}
 
     def by_library(size: int) -> Vectors:
@@ -86,7 +87,7 @@ def _ways(
 
 
 def _fastest(sizes: Sequence[int], run: Callable[[int], object]) -> int:
-    """Behind a run that warms up."""
+    """The fastest size, measured after a warm-up run."""
     run(sizes[0])
     return min(sizes, key=lambda size: seconds(lambda: run(size)))
 
@@ -100,11 +101,11 @@ def _timed(run: Callable[[], Vectors]) -> Way:
 
 
 def _compare(ways: Mapping[str, Way], *, rounds: int) -> Content:
-    """Seconds in each round, floating-point operations a second of a matrix product in each round, and vectors' differences."""
+    """Seconds of each round, floating-point operations per second of a matrix product in each round, and differences of the vectors."""
     reference = ways[OURS]()[1]
     differences = {name: float(np.abs(way()[1] - reference).max()) for name, way in ways.items()}
     if wrong := {name: value for name, value in differences.items() if not value <= PARITY}:
-        raise ValueError(f"these do not give our vectors, so that their speed says nothing: {wrong}")
+        raise ValueError(f"these do not give our vectors, so their speed cannot be compared: {wrong}")
     measured = take_turns({name: partial(_seconds, way) for name, way in ways.items()} | {PEAK: matrix_peak}, rounds)
     return {"peak": measured.pop(PEAK), "seconds": measured, "differences": differences}
 
@@ -114,7 +115,7 @@ def _seconds(way: Way) -> float:
 
 
 def matrix_peak(size: int = 2048, tries: int = 5) -> float:
-    """Fastest float32 matrix product seen, in floating-point operations a second."""
+    """Speed of the fastest measured float32 matrix product, in floating-point operations per second."""
     left, right = torch.randn(size, size), torch.randn(size, size)
     return max(2 * size**3 / seconds(lambda: left @ right) for _ in range(tries))
 

@@ -1,6 +1,6 @@
-"""Section `encoders_avx2`: that of `encoders` again with the instructions of an older processor.
+"""Section `encoders_avx2`: the section `encoders` with the instructions of an older processor.
 
-torch, MKL and oneDNN are told to leave AVX-512 alone; where a processor has only AVX2, it is the same section once more.
+torch, MKL and oneDNN are configured not to use AVX-512. On a processor that has only AVX2, this repeats the section `encoders`.
 """
 
 from pathlib import Path

@@ -1,13 +1,13 @@
-"""Our forward pass on a GPU: whether it is right, then how fast, beside transformers with the same weights on the same prompts.
+"""Our forward pass on a GPU: first checks that it is right, then compares its speed with transformers on the same weights and prompts.
 
     python -m benchmarks.gpu checkpoints/demo
     python -m benchmarks.gpu --shape llama2-7b --json gpu-7b.json
 
-`--shape` makes random weights of a model's shape on the device (nothing is downloaded): rates do not depend on what the weights
-are. Prompts are cut to exact lengths from the demo's notes, or random ids. Everything runs in bfloat16; peers get their best,
-batches sorted by length, of the size that is fastest here. Ends with 1 when a check fails, before anything is timed, and with 2
-where there is no GPU. `--device cpu` runs the same code in float32 on a few prompts, with the reference kernel: figures worth
-nothing.
+`--shape` makes random weights with a model's shape on the device and downloads nothing; the speed does not depend on the values of the
+weights. Prompts of exact lengths are cut from the demo's notes or made of random ids. Everything runs in bfloat16. Peers run with their
+best settings: batches sorted by length, with the batch size that is fastest on this machine. The exit status is 1 if a check fails (then
+nothing is timed), and 2 if there is no GPU. `--device cpu` tries the code in float32 on a few prompts with the reference kernel; its
+figures mean nothing.
 
 LLaMA-2-7B needs 45 GB for the comparison with float32, and 20 GB with `--skip-checks`.
 """
@@ -29,14 +29,14 @@ from benchmarks.machine import machine
 from benchmarks.measure import Content, Spread, alternate, ratios, seconds
 from notellm.forward.varlen import flash_kernel, reference_kernel
 
-NO_GPU = "benchmarks.gpu needs a CUDA GPU and torch sees none here; --device cpu tries the code without one."
+NO_GPU = "benchmarks.gpu needs a CUDA GPU, but torch finds none; --device cpu tries the code without one."
 BUDGETS = (2048, 4096, 8192, 16384, 32768, 65536)
 OURS = "ours (packed, cached prefix)"
 GRAPHED = "ours in CUDA graphs"
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """Fastest square matrix product seen, in floating-point operations a second."""
+    """Speed of the fastest measured square matrix product, in floating-point operations per second."""
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
     def multiply() -> None:
@@ -47,13 +47,13 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, size: int) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """For everything that was begun."""
+    """Waits until the device has finished all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_gigabytes(device: torch.device, run: Callable[[], object]) -> float | None:
-    """Most memory that tensors took at once during a run, weights included."""
+    """Peak memory of tensors during a run, including weights, in GB."""
     if device.type != "cuda":
         run()
         return None
@@ -63,7 +63,7 @@ def peak_gigabytes(device: torch.device, run: Callable[[], object]) -> float | N
 
 
 def time_ways(subject: Subject, ways: Mapping[str, Way], prompts: Sequence[Sequence[int]], rounds: int, peak: float) -> Content:
-    """Runs the ways in turn; what each needs of memory is measured in the run that warms it up."""
+    """Times the ways in turn. The warm-up run of each way measures its memory."""
     runs: dict[str, Callable[[], object]] = {name: partial(way, prompts) for name, way in ways.items()}
     memory = {name: peak_gigabytes(subject.device, run) for name, run in runs.items()}
     taken = alternate(runs, rounds)
@@ -82,7 +82,7 @@ def time_ways(subject: Subject, ways: Mapping[str, Way], prompts: Sequence[Seque
 
 
 def budgets(subject: Subject, sizes: Sequence[int], workload: str, options: argparse.Namespace, peak: float) -> Content:
-    """Ours, captured and not, by tokens of one pass."""
+    """Times our forward pass, with and without CUDA graphs, for several numbers of tokens per pass."""
     ways: dict[str, Way] = {}
     for size in sizes:
         ways |= {f"{OURS}, {size} tokens": ours(subject, size), f"{GRAPHED}, {size} tokens": Graphed(subject, size)}
@@ -90,7 +90,7 @@ def budgets(subject: Subject, sizes: Sequence[int], workload: str, options: argp
 
 
 def compare(subject: Subject, workload: str, budget: int, options: argparse.Namespace, peak: float) -> Content:
-    """Every way on one workload."""
+    """Times all ways on one workload."""
     prompts = subject.prompts(workload, options.tokens)
     sizes = [size for size in BATCH_SIZES if size <= 2 * len(prompts)] or [len(prompts)]
     best = min(sizes, key=lambda size: min(seconds(partial(padded(subject, size), prompts)) for _ in range(2)))
@@ -104,13 +104,13 @@ def compare(subject: Subject, workload: str, budget: int, options: argparse.Name
 
 
 def best_budget(content: Content, sizes: Sequence[int]) -> int:
-    """The one with the most notes a second, captured or not."""
+    """The number of tokens per pass with the most notes per second, with or without CUDA graphs."""
     rates = {name: way["notes_per_second"]["median"] for name, way in content["ways"].items()}
     return max(sizes, key=lambda size: max(rates[f"{kind}, {size} tokens"] for kind in (OURS, GRAPHED)))
 
 
 def facts(device: torch.device, dtype: torch.dtype) -> Content:
-    """What the run ran on."""
+    """The device and releases of the run."""
     found: Content = {**machine(), "device": str(device), "dtype": str(dtype)}
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -119,7 +119,7 @@ def facts(device: torch.device, dtype: torch.dtype) -> Content:
 
 
 def check_lines(checks: Sequence[Check]) -> str:
-    """Markdown."""
+    """The checks as a table in markdown."""
     rows = [f"| {c.name} | {c.found:.2e} | {c.limit:.2e} | {'pass' if c.passed else '**FAIL**'} |" for c in checks]
     return "\n".join(["| check | difference | allowed | |", "|---|---|---|---|", *rows])
 
@@ -140,7 +140,7 @@ def table(title: str, content: Content) -> str:
 
 @torch.inference_mode()
 def run(options: argparse.Namespace, device: torch.device) -> tuple[Content, bool]:
-    """Checks, then measures, printing as it goes; whether all checks passed."""
+    """Runs the checks, then the measurements, and prints each result at once. Returns whether all checks passed."""
     on_gpu = device.type == "cuda"
     dtype = torch.bfloat16 if on_gpu else torch.float32
     make = partial(Subject.of_shape, options.shape) if options.shape else partial(Subject.of_checkpoint, options.checkpoint)
@@ -170,21 +170,23 @@ def run(options: argparse.Namespace, device: torch.device) -> tuple[Content, boo
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options, with what suits the device."""
+    """The options, with defaults that suit the device."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, nargs="?")
-    parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape in place of a checkpoint")
+    parser.add_argument("--shape", choices=SHAPES, help="use random weights with this shape instead of a checkpoint")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--tokens", type=int, help="of a workload behind the prefix (131072 on a GPU)")
-    parser.add_argument("--check-tokens", type=int, help="of the prompts that are checked (4096 on a GPU)")
-    parser.add_argument("--budgets", type=int, nargs="+", help=f"tokens of a pass to try ({' '.join(map(str, BUDGETS))})")
+    parser.add_argument("--tokens", type=int, help="tokens of a workload, without the prefix (131072 on a GPU)")
+    parser.add_argument("--check-tokens", type=int, help="tokens of the prompts to check (4096 on a GPU)")
+    parser.add_argument("--budgets", type=int, nargs="+", help=f"tokens per pass to try ({' '.join(map(str, BUDGETS))})")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sentence-transformers", action="store_true", help="measure its encode too; needs a checkpoint")
+    parser.add_argument(
+        "--sentence-transformers", action="store_true", help="also measure sentence-transformers' encode; needs a checkpoint"
+    )
     parser.add_argument("--skip-checks", action="store_true")
     parser.add_argument("--json", type=Path, help="write the JSON here instead of printing it")
     options = parser.parse_args(arguments)
     if (options.checkpoint is None) == (options.shape is None):
-        parser.error("give either a checkpoint or --shape")
+        parser.error("give a checkpoint or --shape, but not both")
     if options.shape and options.sentence_transformers:
         parser.error("--sentence-transformers needs a checkpoint")
     on_gpu = options.device == "cuda"
@@ -195,7 +197,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs and returns the exit status."""
+    """Runs the benchmark and returns the exit status."""
     options = parse(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         print(NO_GPU, file=sys.stderr)
@@ -207,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(f"\n```json\n{text}```")
     if not passed:
-        print("A check failed: nothing was timed.", file=sys.stderr)
+        print("A check failed, so nothing was timed.", file=sys.stderr)
     return 0 if passed else 1
 
 

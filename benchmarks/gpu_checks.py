@@ -1,4 +1,4 @@
-"""Whether the ways of a GPU run give the right vectors: asked before any of them is timed."""
+"""Checks that the ways of a GPU run give the right vectors, before any of them is timed."""
 
 import copy
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from notellm.forward import Pack
 from notellm.forward.attention import attention_by_run
 from notellm.forward.varlen import VarlenKernel, reference_kernel, varlen_attention
 
-# Heads, key-value heads, head size: SmolLM2-135M's, LLaMA-2-7B's and LLaMA-3-8B's.
+# Heads, key-value heads and head size of SmolLM2-135M, LLaMA-2-7B and LLaMA-3-8B.
 ATTENTIONS = ((9, 3, 64), (32, 32, 128), (32, 8, 128))
-# Of attended values, 16-bit rounding of numbers up to 4; of their log-sum-exps, which stay in float32.
+# Tolerances: for attended values, the 16-bit rounding of numbers up to 4; for their log-sum-exps, which stay in float32.
 ATTENDED_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 LOG_SUM_TOLERANCE = 1e-3
 FLOAT32_TOLERANCE = 1e-4
-# How far from float32, as 1 - cosine, ours may be: twice as far as transformers in the same precision, and rounding.
+# Our vectors may differ from float32, as 1 - cosine, by twice as much as those of transformers in the same precision, plus rounding.
 ROUNDING = 1e-3
 LENGTHS = (1, 1, 3, 40, 127, 128, 129, 300)
 SMALL_BUDGET = 512
@@ -28,7 +28,7 @@ SMALL_BUDGET = 512
 
 @dataclass(frozen=True)
 class Check:
-    """A difference and what it may be at most; not a number fails."""
+    """A difference and its upper limit; NaN fails."""
 
     name: str
     found: float
@@ -36,16 +36,16 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether it is small enough."""
+        """Whether the difference is small enough."""
         return self.found <= self.limit
 
 
 def check_kernel(kernel: VarlenKernel, device: torch.device, dtype: torch.dtype) -> Iterator[Check]:
-    """A kernel against the one written out, and the attention made of it against the one for CPUs, in float32."""
+    """Compares a kernel with the reference kernel, and the attention that uses it with that for CPUs in float32."""
     for heads, kv_heads, size in ATTENTIONS:
         torch.manual_seed(0)
         pack = Pack.of([[1] * length for length in LENGTHS], 40, device)
-        # Two sequences more, which are empty, and tokens behind the last: what fills a graph up.
+        # Two empty sequences more, and tokens after the last sequence, as in a pack that is padded for a graph.
         starts = torch.cat([pack.starts, pack.starts[-1:].expand(2)])
         tokens = pack.input_ids.shape[1]
         states = torch.randn(tokens + 7, heads + 2 * kv_heads, size, device=device).to(dtype)
@@ -73,18 +73,18 @@ def check_kernel(kernel: VarlenKernel, device: torch.device, dtype: torch.dtype)
 def _check_joined(kernel: VarlenKernel, states: tuple[Tensor, Tensor, Tensor], pack: Pack) -> Iterator[Check]:
     query, key, value = (one.transpose(0, 1) for one in states)
     before, scaling = (key[:, -40:], value[:, -40:]), query.shape[-1] ** -0.5
-    for at_end in (False, True):
-        asking = query[:, pack.last] if at_end else query
-        found = varlen_attention(asking, key, value, before, pack, scaling, at_end=at_end, kernel=kernel)
+    for last_only in (False, True):
+        asking = query[:, pack.last] if last_only else query
+        found = varlen_attention(asking, key, value, before, pack, scaling, last_only=last_only, kernel=kernel)
         whole = (asking.float(), key.float(), value.float(), (before[0].float(), before[1].float()))
-        expected = attention_by_run(*whole, pack, scaling, at_end=at_end)
-        name = f"joined with the prefix, {'last tokens' if at_end else 'own tokens'}, {len(query)}/{len(key)} heads"
+        expected = attention_by_run(*whole, pack, scaling, last_only=last_only)
+        name = f"joined with the prefix, {'last tokens' if last_only else 'own tokens'}, {len(query)}/{len(key)} heads"
         yield Check(name, largest(found, expected), ATTENDED_TOLERANCE[query.dtype])
 
 
 @torch.inference_mode()
 def check_vectors(subject: Subject, prompts: Prompts) -> Iterator[Check]:
-    """The ways against the plain forward pass one prompt at a time, in float32 on the same device (thrice the weights' memory)."""
+    """Compares the ways with the plain forward pass in float32, one prompt at a time, on the same device (needs 3× the weights' memory)."""
     exact = Subject(subject.name, copy.deepcopy(subject.model).float(), subject.prefix, subject.text)
     expected = one_by_one(exact.model, prompts)
     packed = torch.from_numpy(NoteEncoder(exact.model, exact.prefix, max_batch_tokens=SMALL_BUDGET).encode(prompts))
@@ -102,7 +102,7 @@ def check_vectors(subject: Subject, prompts: Prompts) -> Iterator[Check]:
 
 
 def largest(found: Tensor, expected: Tensor) -> float:
-    """Difference; not a number where there is any."""
+    """The largest difference; NaN if any value is NaN."""
     return float((found.float() - expected.float()).abs().max())
 
 

@@ -30,20 +30,20 @@ SHAPES: dict[str, dict[str, int]] = {
 }  # fmt: skip
 DIMENSIONS = 64
 PREFIX_TOKENS = 40
-# Mean lengths behind the prefix; each note's differs from it by up to half.
+# Mean lengths without the prefix; the length of each note differs from the mean by up to half of it.
 LENGTHS: dict[str, tuple[int, ...]] = {"captions": (30,), "120-token notes": (120,), "mix": (30, 120)}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and what its prompts are made of.
+    """A model and the ids for its prompts.
 
     Attributes:
-        name: of the checkpoint or the shape.
-        model: in the run's precision, on the run's device.
-        prefix: what every prompt begins with.
-        text: token ids that prompts are cut from.
-        path: of the checkpoint; none for random weights.
+        name: name of the checkpoint or the shape.
+        model: the model in the run's precision, on the run's device.
+        prefix: the ids that every prompt begins with.
+        text: the ids from which prompts are cut.
+        path: path of the checkpoint; None for random weights.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Subject:
 
     @classmethod
     def of_checkpoint(cls, path: Path, device: torch.device, dtype: torch.dtype) -> "Subject":
-        """A checkpoint, and the demo's notes as its tokenizer cuts them."""
+        """A checkpoint, and the demo's notes in the ids of its tokenizer."""
         checkpoint = Checkpoint.open(path, verify="size")
         prompt = checkpoint.prompt()
         notes = [NoteText(title=note.plain_title, content=note.plain_content) for note in sample_notes(40)]
@@ -64,7 +64,7 @@ class Subject:
 
     @classmethod
     def of_shape(cls, shape: str, device: torch.device, dtype: torch.dtype) -> "Subject":
-        """Random weights, made on the device."""
+        """A model with random weights that are made on the device."""
         config = LlamaConfig(**SHAPES[shape])  # type: ignore[arg-type]
         torch.manual_seed(0)
         with device:
@@ -77,11 +77,11 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Of the model."""
+        """The model's device."""
         return self.model.device
 
     def prompts(self, workload: str, tokens: int) -> list[list[int]]:
-        """As many prompts of a workload as make up this many tokens behind the prefix."""
+        """Prompts of a workload that together have this many tokens, without the prefix."""
         chance = random.Random(1)  # noqa: S311 -- no secret
         means = LENGTHS[workload]
         found: list[list[int]] = []
@@ -94,13 +94,13 @@ class Subject:
         return found
 
     def own_tokens(self, prompts: Sequence[Sequence[int]]) -> int:
-        """Tokens behind the prefix."""
+        """Number of tokens without the prefix."""
         return sum(map(len, prompts)) - len(prompts) * len(self.prefix)
 
     def needed_operations(self, prompts: Sequence[Sequence[int]]) -> float:
-        """Of the matrix products that no forward pass can do without: two a weight and a token behind the prefix.
+        """Floating-point operations of the matrix products that every forward pass needs: two per weight and token after the prefix.
 
-        Attention and the projection are left out; of the last layer's, only keys and values are needed at every token.
+        Attention and the projection do not count. In the last layer, only keys and values are needed at every token.
         """
         layers: Any = self.model.causal_lm.model.layers
         of_layer = [sum(weight.numel() for weight in layer.parameters() if weight.dim() > 1) for layer in layers]

@@ -1,4 +1,4 @@
-"""Ways of embedding the same prompts with the same weights on one device: ours, captured, and those of transformers."""
+"""Ways to embed the same prompts with the same weights on one device: ours, ours in CUDA graphs, and those of transformers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,21 +16,21 @@ from notellm.forward.varlen import reference_kernel, varlen_attention
 
 Prompts = Sequence[Sequence[int]]
 Way = Callable[[Prompts], Tensor]
-"""Unit float32 vectors in the order of the prompts, (prompts, dimensions), on the CPU: fetching them waits for the device."""
+"""Returns unit float32 vectors in the order of the prompts, (prompts, dimensions), on the CPU; fetching them waits for the device."""
 
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 
 
 def ours(subject: Subject, budget: int) -> Way:
-    """What the service runs."""
+    """The forward pass of the service."""
     encoder = NoteEncoder(subject.model, subject.prefix, max_batch_tokens=budget)
     if not encoder.packed:
-        raise RuntimeError("the packed forward pass does not agree with the model's own: nothing to measure")
+        raise RuntimeError("the packed forward pass gives other vectors than the model's own, so there is nothing to measure")
     return lambda prompts: torch.from_numpy(encoder.encode(prompts))
 
 
 class Graphed:
-    """Ours in CUDA graphs; on a CPU the packs are filled up in the same way and run with the reference kernel."""
+    """Our forward pass in CUDA graphs. On a CPU, packs are padded in the same way and run with the reference kernel."""
 
     def __init__(self, subject: Subject, budget: int) -> None:
         on_gpu = subject.device.type == "cuda"
@@ -51,12 +51,12 @@ class Graphed:
 
 
 def one_by_one(model: NoteLLM, prompts: Prompts) -> Tensor:
-    """The plain forward pass for each prompt: the reference."""
+    """The plain forward pass for each prompt, as a reference."""
     return torch.stack([model(torch.tensor(prompt, device=model.device)) for prompt in prompts]).cpu()
 
 
 def padded(subject: Subject, batch_size: int) -> Way:
-    """What most scripts do: batches sorted by length, padded on the right, the whole prompt computed for each."""
+    """As in most scripts: batches are sorted by length and padded on the right, and every prompt is computed completely."""
     model, device = subject.model, subject.device
 
     def embed(batch: Prompts) -> Tensor:
@@ -75,9 +75,9 @@ def padded(subject: Subject, batch_size: int) -> Way:
 
 
 def packed_by_transformers(subject: Subject, budget: int) -> Way | None:
-    """Transformers' own packing, the prefix computed for each prompt, by flash attention; none where that is not installed.
+    """Transformers' own packing with flash attention, with the prefix computed for each prompt; None if that is not installed.
 
-    On a CPU by a mask over the whole row.
+    On a CPU, a mask over the whole row replaces flash attention.
     """
     if subject.device.type == "cuda" and not is_flash_attn_2_available():
         return None
@@ -104,7 +104,7 @@ def packed_by_transformers(subject: Subject, budget: int) -> Way | None:
 
 
 def by_sentence_transformers(subject: Subject, batch_size: int) -> Way:
-    """The library's `encode` on the prompts as texts: tokenization included, which ours is spared."""
+    """The library's `encode` on the prompts as texts. Its time includes tokenization, but ours does not."""
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 -- an option
 
     dtype = subject.model.causal_lm.dtype
@@ -121,7 +121,7 @@ def by_sentence_transformers(subject: Subject, batch_size: int) -> Way:
 
 
 def _attend_by(subject: Subject, implementation: str) -> None:
-    """Chooses transformers' attention; ours goes by none of them."""
+    """Chooses transformers' attention; our forward pass uses its own."""
     causal_lm: Any = subject.model.causal_lm
     if causal_lm.config._attn_implementation != implementation:
         causal_lm.set_attn_implementation(implementation)

@@ -1,4 +1,4 @@
-"""Section `growth`: what a longer note costs."""
+"""Section `growth`: how the cost grows with the length of a note."""
 
 from functools import partial
 from itertools import chain

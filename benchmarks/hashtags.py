@@ -1,4 +1,4 @@
-"""Section `hashtags`: how many notes a second get hashtags and a category from each engine, and how soon the first hashtag is there."""
+"""Section `hashtags`: how many notes per second get hashtags and a category from each engine, and how soon the first hashtag arrives."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ from service.engines import usable_cores
 TITLE = "Hashtags: engines"
 COUNT = 3
 ENGINES = (TRANSFORMERS, IN_PROCESS, REMOTE)
-# Rounds by notes at the same time; many notes smooth a round by themselves. It takes a quarter of an hour on 2 cores.
+# Number of rounds by the number of concurrent notes; with many notes a single round is less noisy. It takes 15 minutes on 2 cores.
 ROUNDS = {WRITTEN: {1: 3, 4: 3, 16: 2, 64: 2}, RANKED: {1: 3, 4: 3, 16: 2, 64: 1}}
 QUICK_ROUNDS = {WRITTEN: {1: 1, 4: 1}, RANKED: {1: 1}}
 LEAST_NOTES = 2
@@ -37,12 +37,12 @@ LEAST_NOTES = 2
 
 @dataclass
 class Cell:
-    """One engine at one concurrency, a value a round.
+    """Results of one engine at one concurrency, one value per round.
 
     Attributes:
-        seconds_a_note: of all notes together, by their number.
-        answered: median time until a note's hashtags and category are there.
-        first: median time until a hashtag is there: ranked ones all at once, of written ones the first (see `_introduction`).
+        seconds_a_note: seconds of the round divided by the number of its notes.
+        answered: median time until a note's hashtags and category arrive.
+        first: median time until the first hashtag arrives; ranked hashtags arrive all at once (see `_introduction`).
     """
 
     kind: str
@@ -69,7 +69,7 @@ async def _measure(checkpoint: Path, threads: int, rounds: Mapping[str, Mapping[
         for kind, concurrency, times in [(name, *one) for name in KINDS for one in rounds[name].items()]:
             row = {one.name: Cell(kind, concurrency, one.name, [], [], []) for one in suggesters}
             for number in range(times):
-                # Every engine gets the same notes, and in each round others: vLLM remembers those that it has seen.
+                # All engines get the same notes, and new ones in each round, because vLLM caches notes that it has seen.
                 notes = list(itertools.islice(supply, max(concurrency, LEAST_NOTES)))
                 others = list(itertools.islice(supply, max(concurrency, LEAST_NOTES)))
                 start = number % len(suggesters)
@@ -80,9 +80,9 @@ async def _measure(checkpoint: Path, threads: int, rounds: Mapping[str, Mapping[
 
 
 async def _ask(engine: Suggester, cell: Cell, notes: Sequence[NoteText], others: Sequence[NoteText]) -> None:
-    """A round of one engine."""
+    """Runs one round of one engine."""
     seconds, answered = await in_parallel(engine, cell.kind, notes, cell.concurrency, COUNT, category=True)
-    first = answered  # all ranked hashtags are there at once
+    first = answered  # ranked hashtags arrive all at once
     if cell.kind == WRITTEN:
         _, first = await in_parallel(engine, cell.kind, others, cell.concurrency, 1, category=False)
     cell.seconds_a_note.append(seconds / len(notes))
@@ -100,7 +100,7 @@ def _rate(cell: Cell) -> Spread:
 
 
 def fastest(cells: Sequence[Cell]) -> dict[int, str]:
-    """The engine of the highest median rate, by concurrency."""
+    """The engine with the highest median rate, by concurrency."""
     best: dict[int, Cell] = {}
     for cell in cells:
         if cell.concurrency not in best or _rate(cell).median > _rate(best[cell.concurrency]).median:

@@ -1,9 +1,9 @@
-"""What HTTP and the queue add to the bare encoder, and what is left of it when more is asked than it can do.
+"""How much time HTTP and the queue add to the bare encoder, and how much of its speed remains under overload.
 
     .venv/bin/python -m benchmarks.speed checkpoints/demo docs/results/speed --only http
 
-The server and the load generator are processes of their own; the encoder that they are compared with runs in this one, and never
-at the same time. Everything shares the same cores, so that the generator's part of them is reported, too.
+The server and the load generator are separate processes. The encoder that they are compared with runs in this process, never at the same
+time as they do. All of them share the same cores, so the report also gives the load generator's share.
 """
 
 import http.client
@@ -28,23 +28,23 @@ __all__ = ["TITLE", "figures", "markdown", "measure"]
 
 TITLE = "Over HTTP"
 SITES = 5
-# Notes of one request where several are sent together, and the clients that do so.
+# Notes per request in requests of several notes, and the number of clients that send such requests.
 SEVERAL, SEVERAL_CLIENTS, SINGLE_CLIENTS = 16, 4, 32
 LOADS = (1, 4)
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much is measured.
+    """How much to measure.
 
     Attributes:
-        notes: of a round at saturation.
-        rounds: of it, and of the overload.
-        singles: requests when idle.
-        clients: numbers of them whose latency is measured.
-        client_seconds: for how long at least; each sends two requests besides, of which the first does not count.
-        overload_seconds: of a round of overload.
-        deadline: of its requests.
+        notes: notes per round at saturation.
+        rounds: number of rounds at saturation and at overload.
+        singles: number of requests when idle.
+        clients: numbers of clients whose latency is measured.
+        client_seconds: minimum duration with these clients; each sends at least two requests more, and its first one does not count.
+        overload_seconds: duration of a round at overload.
+        deadline: deadline of requests at overload, in seconds.
     """
 
     notes: int = 96
@@ -75,7 +75,7 @@ class _Bench:
         run_load(self.server.plan(self.singles, clients=4, requests=8))
 
     def idle(self) -> Content:
-        """One note at a time, by HTTP and by the encoder in turn."""
+        """Embeds one note at a time, over HTTP and with the encoder in turn."""
         host, port = self.server.address
         connection = http.client.HTTPConnection(host, port)
         over_http, bare = [], []
@@ -92,7 +92,7 @@ class _Bench:
         }  # fmt: skip
 
     def saturation(self) -> Content:
-        """The same notes by the encoder, by requests of several notes and by requests of one, in turn."""
+        """Embeds the same notes with the encoder, with requests of several notes and with requests of one note, in turn."""
         outcomes: dict[str, list[Outcome]] = {"several": [], "single": []}
         several = self.server.plan(self.several, clients=SEVERAL_CLIENTS, requests=len(self.several))
         single = self.server.plan(self.singles, clients=SINGLE_CLIENTS, requests=len(self.singles))
@@ -104,7 +104,7 @@ class _Bench:
         cpu = self.server.cpu()
         taken = alternate(ways, self.amounts.rounds)
         used = self.server.cpu().since(cpu)
-        # Not the time that the generator's process takes to start.
+        # Without the time in which the load generator's process starts.
         taken |= {name: [outcome.seconds for outcome in ended] for name, ended in outcomes.items()}
         client = sum(outcome.cpu_seconds for ended in outcomes.values() for outcome in ended)
         over_http = 2 * self.amounts.rounds * len(self.notes)
@@ -115,7 +115,7 @@ class _Bench:
         }  # fmt: skip
 
     def latencies(self) -> list[Content]:
-        """Of requests of one note by clients that send the next when they have the answer to the last."""
+        """Latencies of requests of one note by clients that send the next request after the answer to the last."""
         found = []
         for clients in self.amounts.clients:
             print(f"{clients} clients", flush=True)
@@ -128,7 +128,7 @@ class _Bench:
         return found
 
     def overload(self, capacity: float) -> Content:
-        """Arrivals that wait for nobody, at the capacity and at four times as much, in turn."""
+        """Open-loop arrivals at the capacity and at four times the capacity, in turn."""
         rounds: dict[str, list[Content]] = {str(load): [] for load in LOADS}
         for number in range(self.amounts.rounds):
             for load in LOADS if number % 2 == 0 else reversed(LOADS):
@@ -147,7 +147,7 @@ class _Bench:
         times = [answer.seconds for answer in outcome.answers if answer.status == OK] or [deadline]
         return {
             "arrivals": len(arrivals), "counts": counts, "other": len(outcome.answers) - sum(counts.values()),
-            # Half of a deadline in, the queue is as long as it gets; what it still holds at the end does not count.
+            # After half of a deadline, the queue has reached its full length. Requests that are still in it at the end do not count.
             "goodput": outcome.goodput(deadline, deadline / 2, length), "p50": percentile(times, 50), "p99": percentile(times, 99),
             "no_retry_after": sum(answer.retry_after is None or answer.retry_after < 1 for answer in refused),
             "refusal_p99": percentile([answer.seconds for answer in refused] or [0.0], 99),
@@ -190,7 +190,7 @@ def _all_right(outcome: Outcome) -> Outcome:
 
 
 def _means(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
-    """Mean seconds within the server: of a request, of its wait in the queue, of its batch."""
+    """Mean seconds in the server: of a request, of its wait in the queue, and of its batch."""
 
     def mean(name: str) -> float:
         total = after[f"{name}_sum"] - before.get(f"{name}_sum", 0.0)

@@ -1,4 +1,4 @@
-"""The report of `benchmarks.http`: tables and plots."""
+"""The report of `benchmarks.http`, with tables and plots."""
 
 import statistics
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Section `int8`: embedding with weights rounded to 8 bits, its speed, and what becomes of the vectors and of recall."""
+"""Section `int8`: embedding with weights rounded to 8 bits, its speed, and its effect on vectors and recall."""
 
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,6 @@ def markdown(content: Content) -> str:
 
 
 def figures(content: Content) -> dict[str, Any]:
-    """See `benchmarks.speed.Section`: the tables say it all."""
+    """See `benchmarks.speed.Section`. This section has no figures, only tables."""
     del content
     return {}

@@ -1,8 +1,8 @@
-"""The load generator: a process of its own that speaks just enough HTTP/1.1 to cost next to nothing beside the server.
+"""The load generator: a separate process with a minimal HTTP/1.1 client, so that it takes little CPU time from the server.
 
     python -m benchmarks.load < plan.json > outcome.json
 
-It imports the standard library only and sends bytes that were made before: what it still takes of the processor is in its outcome.
+It imports only the standard library and sends requests that were prepared before. Its outcome includes the CPU time that it took.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ OK, TOO_MANY, TOO_LATE = 200, 429, 504
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent.
+    """What to send.
 
     Attributes:
-        host, port: of the server.
-        path: of each POST.
-        bodies: JSON texts, sent in turn and again from the first.
-        clients: that each send their next request behind the answer to the last, with `requests` or `seconds`.
-        requests: how many altogether.
-        seconds: how long requests are begun for.
-        arrivals: when requests are sent instead, in seconds from the start, whatever has become of the earlier ones.
+        host, port: address of the server.
+        path: path of each POST.
+        bodies: JSON texts, sent in turn, then again from the first.
+        clients: number of clients that each send the next request after the answer to the last; used with `requests` or `seconds`.
+        requests: total number of requests.
+        seconds: how long the clients start new requests.
+        arrivals: times at which to send requests instead, in seconds from the start, even if earlier ones are not answered yet.
         timeout: the header `X-Request-Timeout`.
-        addresses: of the loopback network that requests come from in turn; each is a client to the server's fair queue.
+        addresses: loopback addresses from which requests are sent in turn; the server's fair queue treats each as a client.
     """
 
     host: str
@@ -50,12 +50,12 @@ class Plan:
 
 
 class Answer(NamedTuple):
-    """One request's end.
+    """The result of one request.
 
     Attributes:
-        sent: seconds from the start; by the schedule, where there is one: waiting to be sent is waiting.
-        seconds: until the last byte of the answer.
-        status: 0 where the connection broke.
+        sent: when it was sent, in seconds from the start. With `arrivals`, the scheduled time, so that `seconds` includes a wait to send.
+        seconds: seconds until the last byte of the answer.
+        status: the status code; 0 if the connection broke.
         retry_after: the header, in seconds.
     """
 
@@ -67,37 +67,37 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it, and the processor's time that sending it took."""
+    """The answers, and the CPU time of the load generator."""
 
     seconds: float
     cpu_seconds: float
     answers: Sequence[Answer]
 
     def count(self, status: int) -> int:
-        """Answers of a status."""
+        """Number of answers with a status."""
         return sum(answer.status == status for answer in self.answers)
 
     def goodput(self, deadline: float, begin: float, end: float) -> float:
-        """Answers a second that were right and in time, of those that came from `begin` to `end` seconds after the start."""
+        """Successful answers within the deadline per second, among those from `begin` to `end` seconds after the start."""
         good = (answer for answer in self.answers if answer.status == OK and answer.seconds <= deadline)
         return sum(begin <= answer.sent + answer.seconds < end for answer in good) / (end - begin)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The least of at least one value that `percent` per cent of them do not exceed (nearest rank)."""
+    """The smallest value that at least `percent` per cent of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]
 
 
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Moments of a Poisson process: gaps that are exponentially distributed, the same for the same seed."""
+    """Times of a Poisson process, with exponentially distributed gaps. The same seed gives the same times."""
     rng = random.Random(seed)  # noqa: S311 -- a workload, no secret
     gaps = (rng.expovariate(rate) for _ in itertools.count())
     return list(itertools.takewhile(lambda moment: moment < seconds, itertools.accumulate(gaps)))
 
 
 def run_load(plan: Plan) -> Outcome:
-    """Carries out a plan in a process of its own."""
+    """Runs a plan in a separate process."""
     command = [sys.executable, "-m", "benchmarks.load"]
     done = subprocess.run(  # noqa: S603 -- this module
         command, input=json.dumps(asdict(plan)), stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1]
@@ -107,7 +107,7 @@ def run_load(plan: Plan) -> Outcome:
 
 
 class _Connection:
-    """A connection that stays open from request to request, and is opened again where the server has closed it."""
+    """A connection that stays open between requests, and is opened again if the server closes it."""
 
     def __init__(self, plan: Plan, address: str) -> None:
         self._plan = plan
@@ -115,7 +115,7 @@ class _Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> tuple[int, int | None]:
-        """Status and `Retry-After`. A server may close an idle connection while a request is on its way: that one is sent again."""
+        """Sends a request and returns status and `Retry-After`. Sends it again if the server closed the idle connection meanwhile."""
         used = self._streams is not None
         try:
             return await self._exchange(request)

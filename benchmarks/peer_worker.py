@@ -1,11 +1,11 @@
-"""One peer in a process and an environment of its own, told what to do by lines of JSON on its standard input.
+"""Runs one peer in its own process and environment. It takes commands as lines of JSON on standard input.
 
     python -m benchmarks.peer_worker vllm
 
-The first line is its settings and is answered with `{"release": …}`. Each further one, `{"prompts": [[…]], "texts": […]}`, is
-answered with `{"seconds": …, "vectors": [[…]]}`; the seconds are of the model's work, tokenizing included where the peer takes
-texts. It ends with its input. It waits by reading, so that it takes no processor from others. It imports nothing of this
-repository: the peer's environment need not hold what that needs.
+The first line has the settings; the answer is `{"release": …}`. The answer to each further line, `{"prompts": [[…]], "texts": […]}`, is
+`{"seconds": …, "vectors": [[…]]}`. The seconds are the time of the model, including tokenization if the peer takes texts. The process
+ends at the end of its input. While it waits for input, it uses no CPU time. It imports nothing from this repository, so the peer's
+environment does not need this repository's dependencies.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TextIO
 
-# Nothing is reported to anybody or asked of a hub.
+# Disables usage reports and requests to a model hub.
 PRIVATE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1", "INFINITY_ANONYMIZED_USAGE_STATS": "0"}
 IN_THIS_PROCESS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -31,7 +31,7 @@ Vectors = Sequence[Sequence[float]]
 
 
 class Library(ABC):
-    """What embeds.
+    """A library that embeds.
 
     Attributes:
         release: its name and release.
@@ -41,11 +41,11 @@ class Library(ABC):
 
     @abstractmethod
     def embed(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[float, Vectors]:
-        """Seconds, and the vectors in the order of the prompts. The texts are the prompts' text."""
+        """Returns the seconds, and the vectors in the order of the prompts. `texts` are the prompts as text."""
 
 
 class Vllm(Library):
-    """vLLM's pooling runner, by token ids."""
+    """vLLM's pooling runner, with token ids."""
 
     def __init__(self, checkpoint: str, threads: int, **options: object) -> None:
         vllm: Any = importlib.import_module("vllm")
@@ -61,7 +61,7 @@ class Vllm(Library):
 
 
 class Infinity(Library):
-    """Infinity's engine over sentence-transformers, by texts."""
+    """Infinity's engine with sentence-transformers, with texts."""
 
     def __init__(self, checkpoint: str, threads: int, **options: object) -> None:
         library: Any = importlib.import_module("infinity_emb")
@@ -83,7 +83,7 @@ class Infinity(Library):
 
 
 class DefaultVllm(Vllm):
-    """The same with the threads and the processes that vLLM chooses itself: on a CPU it keeps a core for its scheduler."""
+    """vLLM with its own choice of threads and processes: on a CPU it reserves a core for its scheduler."""
 
     def __init__(self, checkpoint: str, threads: int, **options: object) -> None:
         for name in ("OMP_NUM_THREADS", *IN_THIS_PROCESS):
@@ -96,7 +96,7 @@ LIBRARIES: Mapping[str, Any] = {"vllm": Vllm, "vllm-defaults": DefaultVllm, "inf
 
 
 def serve(name: str, jobs: TextIO, answers: TextIO) -> None:
-    """Does the jobs, one after another."""
+    """Runs the jobs one after another."""
     settings = json.loads(jobs.readline())
     os.environ |= PRIVATE | IN_THIS_PROCESS | {"OMP_NUM_THREADS": str(settings["threads"])}
     library = LIBRARIES[name](**settings)
@@ -113,8 +113,8 @@ def _answer(answers: TextIO, **content: object) -> None:
 
 
 if __name__ == "__main__":
-    # What libraries print must not stand among the answers.
+    # Output of libraries must not mix with the answers.
     own_output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.argv[1], sys.stdin, own_output)
-    os._exit(0)  # without waiting for threads of the library that wait for work
+    os._exit(0)  # without waiting for the library's threads, which wait for work

@@ -1,7 +1,7 @@
-"""Other engines that embed the same checkpoint, each in a process of its own, so that all take turns within one run.
+"""Other engines that embed the same checkpoint, each in its own process, so that all of them can take turns within one run.
 
-vLLM's pooling runner gets token ids; `make install-vllm`. Infinity gets their text and needs an environment of its own:
-`make install-infinity`.
+vLLM's pooling runner gets token ids; install it with `make install-vllm`. Infinity gets texts and needs its own environment; install it
+with `make install-infinity`.
 """
 
 import importlib.util
@@ -24,36 +24,36 @@ from transformers import PreTrainedTokenizerBase
 ROOT = Path(__file__).parents[1]
 INFINITY = ROOT / ".venv-infinity" / "bin" / "python"
 END_SECONDS = 30
-# The fastest of those tried on 2 cores, with 40 notes of 115 tokens; up to 2,048 tokens and 64 notes a step were up to 10 % slower.
-# The shared instruction is shorter than a block of vLLM's cache on CPUs (32 tokens), so that looking for it only costs time.
+# The fastest of the settings tried on 2 cores, with 40 notes of 115 tokens; others, up to 2,048 tokens and 64 notes per step, were up to
+# 10 % slower. The shared instruction is shorter than a block of vLLM's cache on CPUs (32 tokens), so looking it up only costs time.
 VLLM_OPTIONS: Mapping[str, Any] = {
     "max_num_batched_tokens": 512, "max_num_seqs": 16, "max_model_len": 512, "enable_prefix_caching": False,
     "enable_chunked_prefill": False, "kv_cache_memory_bytes": 64 * 2**20,
 }  # fmt: skip
-# Only what keeps it from taking all memory.
+# Only the setting that keeps it from taking all memory.
 DEFAULT_VLLM_OPTIONS: Mapping[str, Any] = {"max_model_len": 512, "kv_cache_memory_bytes": 64 * 2**20}
 INFINITY_OPTIONS: Mapping[str, Any] = {"batch_size": 32}
 
 
 class PeerFailed(Exception):
-    """A peer ended; the message holds the end of what it said."""
+    """A peer ended; the message contains the end of its output."""
 
 
 class Peer(Protocol):
-    """What embeds the same checkpoint.
+    """An engine that embeds the same checkpoint.
 
     Attributes:
-        name: with its release, as the report shows it.
+        name: name and release, as shown in the report.
     """
 
     name: str
 
     def embed(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[float, npt.NDArray[np.float32]]:
-        """Seconds of the model's work, and unit vectors, (prompts, dimensions).
+        """Returns the seconds that the model took, and unit vectors, (prompts, dimensions).
 
         Args:
             prompts: token ids of embedding prompts.
-            texts: the same decoded, for peers that take nothing else.
+            texts: the decoded prompts, for peers that take only texts.
         """
         ...
 
@@ -62,13 +62,13 @@ class PeerProcess:
     """A running `benchmarks.peer_worker`.
 
     Args:
-        library: which one it runs.
+        library: the library that it runs.
         python: the interpreter of its environment.
-        settings: of the library, `checkpoint` and `threads` among them.
-        log: where its messages go.
+        settings: settings of the library, including `checkpoint` and `threads`.
+        log: file for its messages.
 
     Raises:
-        PeerFailed: it does not start.
+        PeerFailed: the process does not start.
     """
 
     process: subprocess.Popen[str]
@@ -91,7 +91,7 @@ class PeerProcess:
         """See `Peer.embed`.
 
         Raises:
-            PeerFailed: it ended.
+            PeerFailed: the process ended.
         """
         answer = self._ask({"prompts": [list(ids) for ids in prompts], "texts": list(texts)})
         return float(answer["seconds"]), np.array(answer["vectors"], dtype=np.float32)
@@ -110,7 +110,7 @@ class PeerProcess:
         return answer
 
     def close(self) -> None:
-        """Ends it and what it has started."""
+        """Ends the process and all processes that it started."""
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with suppress(BrokenPipeError):
@@ -140,16 +140,16 @@ def _installations() -> dict[str, _Installation]:
 
 
 def missing_peers() -> list[str]:
-    """A line for each peer that is not here: which, and how to install it."""
+    """One line for each peer that is not installed: its name, and how to install it."""
     return [f"{name}: not installed ({one.advice})" for name, one in _installations().items() if not one.found]
 
 
 @contextmanager
 def open_peers(checkpoint: Path, threads: int) -> Iterator[Mapping[str, Peer]]:
-    """The peers that are installed, by short name, loaded and waiting.
+    """The installed peers by short name, with the checkpoint loaded.
 
     Raises:
-        PeerFailed: one does not load the checkpoint.
+        PeerFailed: a peer cannot load the checkpoint.
     """
     with ExitStack() as stack:
         peers: dict[str, Peer] = {}
@@ -165,10 +165,10 @@ def open_peers(checkpoint: Path, threads: int) -> Iterator[Mapping[str, Peer]]:
 
 
 def comparable(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> list[int]:
-    """Positions of the prompts whose text gives their ids again.
+    """Positions of the prompts whose text, tokenized again, gives the same ids.
 
-    A prompt is joined from fields that were tokenized each by itself; read as one text, two tokens may become one at a border
-    (`?` and `,`). For a peer that takes texts that is another prompt, with another vector.
+    A prompt is joined from fields that were tokenized separately. If it is tokenized as one text, two tokens at a border may become one
+    (`?` and `,`). A peer that takes texts would then embed a different prompt and give a different vector.
     """
     read: Any = tokenizer(list(texts))["input_ids"]
     return [position for position, (ids, prompt) in enumerate(zip(read, prompts, strict=True)) if list(ids) == list(prompt)]

@@ -1,4 +1,4 @@
-"""`write_report`: the measurements of all sections as one page with plots."""
+"""`write_report`: writes the measurements of all sections as one page with plots."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The served checkpoint as benchmarks see it: a real process, what its threads take of the processor, and its own metrics."""
+"""A running service for benchmarks: a real process, the CPU time of its threads, and its own metrics."""
 
 import json
 import os
@@ -20,18 +20,18 @@ _VALUE = re.compile(r"^(notellm_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class CpuTime:
-    """Seconds of processor time of a process.
+    """CPU time of a process, in seconds.
 
     Attributes:
-        loop: its main thread, which runs the event loop.
-        others: the forward pass, and next to it tokenising.
+        loop: the main thread, which runs the event loop.
+        others: the other threads: the forward pass and tokenization.
     """
 
     loop: float
     others: float
 
     def since(self, earlier: "CpuTime") -> "CpuTime":
-        """What was taken between the two."""
+        """The CPU time between the two measurements."""
         return CpuTime(self.loop - earlier.loop, self.others - earlier.others)
 
 
@@ -62,7 +62,7 @@ class Served:
         arrivals: Sequence[float] = (),
         timeout: float | None = None,
     ) -> Plan:
-        """Of requests to embed without storing; see `Plan`."""
+        """A plan of requests that embed without storing; see `Plan`."""
         host, port = self.address
         return Plan(
             host, port, "/notes/embed", bodies, clients=clients, requests=requests, seconds=seconds, arrivals=arrivals,
@@ -70,13 +70,13 @@ class Served:
         )  # fmt: skip
 
     def cpu(self) -> CpuTime:
-        """Taken up to now, to a hundredth of a second."""
+        """The CPU time so far, to a hundredth of a second."""
         taken = {task.name: _seconds(task / "stat") for task in Path(f"/proc/{self._process}/task").iterdir()}
         loop = taken.pop(str(self._process))
         return CpuTime(loop, sum(taken.values()))
 
     def metrics(self) -> dict[str, float]:
-        """Sums and counts of `/metrics` over the embedding queue, or over the route of the requests."""
+        """Sums and counts from `/metrics` for the embedding queue, or for the route of the requests."""
         with urllib.request.urlopen(f"{self._url}/metrics") as answer:  # noqa: S310 -- http, on this machine
             text = answer.read().decode()
         wanted = ('queue="embed"', 'route="/notes/embed"')
@@ -85,13 +85,13 @@ class Served:
 
 @contextmanager
 def served(checkpoint: Path) -> Iterator[Served]:
-    """`notellm-serve` on the checkpoint with an empty index, for the length of a `with` block."""
+    """Runs `notellm-serve` with the checkpoint and an empty index during a `with` block."""
     with tempfile.TemporaryDirectory() as folder, running_service(checkpoint, Path(folder)) as service:
         yield Served(service)
 
 
 def embed_bodies(notes: Sequence[Note], size: int) -> list[str]:
-    """Requests of `size` notes each to embed without storing; the last may have fewer."""
+    """Bodies of requests that embed `size` notes each without storing them; the last may have fewer notes."""
     sent = [note.model_dump(mode="json", exclude_none=True) for note in notes]
     return [json.dumps({"notes": sent[start : start + size], "store": False}) for start in range(0, len(sent), size)]
 

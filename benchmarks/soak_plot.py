@@ -1,4 +1,4 @@
-"""Draws what a soak has seen: requests, statuses, memory and descriptors over time, with the faults as bands.
+"""Draws the results of a soak test: requests, statuses, memory and descriptors over time, with faults as bands.
 
 NOTELLM_TEST_SOAK_SECONDS=1800 NOTELLM_TEST_SOAK_REPORT=docs/results/reliability/soak.json python -m pytest -m faults tests/soak
 python -m benchmarks.soak_plot docs/results/reliability/soak.json     # writes soak.png beside it
@@ -29,7 +29,7 @@ OPERATIONS = {"live", "metrics"}
 
 
 def bands(axis: Axes, windows: list[list[Any]], service: str) -> None:
-    """Shades the faults of one service; ends go from top to bottom, what is small stays at the foot."""
+    """Shades the faults of one service. An end of a process covers the full height, a small fault only the foot."""
     for name, kind, begun, ended in windows:
         if name == service:
             height = 1.0 if kind in {"SIGKILL", "SIGTERM", "Qdrant refuses", "Qdrant hangs"} else 0.08
@@ -37,7 +37,7 @@ def bands(axis: Axes, windows: list[list[Any]], service: str) -> None:
 
 
 def draw_requests(axis: Axes, series: Json) -> None:
-    """Answered requests a second, by kind."""
+    """Answered requests per second, by kind."""
     times = np.arange(len(next(iter(series["requests a second"].values())))) * series["bin seconds"]
     kinds = {kind: rates for kind, rates in series["requests a second"].items() if kind not in OPERATIONS}
     axis.stackplot(times, list(kinds.values()), labels=list(kinds), step="post")
@@ -46,7 +46,7 @@ def draw_requests(axis: Axes, series: Json) -> None:
 
 
 def draw_statuses(axis: Axes, series: Json) -> None:
-    """Answers that are none of the good ones."""
+    """Answers with a status other than the successful ones."""
     for status, counts in series["statuses"].items():
         times = np.arange(len(counts)) * series["bin seconds"]
         axis.plot(times, np.where(np.array(counts) > 0, counts, np.nan), ".", markersize=4, label=status)
@@ -55,7 +55,7 @@ def draw_statuses(axis: Axes, series: Json) -> None:
 
 
 def draw_samples(axis: Axes, services: Json, measure: str, label: str) -> None:
-    """A measure of both services' processes; a line for each process."""
+    """A measure of the processes of both services, one line per process."""
     for color, (name, series) in zip(("tab:blue", "tab:red"), services.items(), strict=False):
         lives: dict[int, list[tuple[float, float]]] = defaultdict(list)
         samples = series["samples"]
@@ -68,7 +68,7 @@ def draw_samples(axis: Axes, services: Json, measure: str, label: str) -> None:
 
 
 def draw(found: Json) -> Figure:
-    """The figure."""
+    """Draws the figure."""
     series = found["series"]
     services = series["services"]
     figure, axes = plt.subplots(5, 1, figsize=(11, 12), sharex=True, layout="constrained")

@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.speed checkpoints/demo docs/results/speed
     .venv/bin/python -m benchmarks.speed checkpoints/demo docs/results/speed --only encoders --only growth
 
-Each section runs in a process of its own and leaves `<section>.json`; the report is made of all that lie there. With `--quick`
-a section takes the fewest notes and rounds that show whether it works; its figures are worth nothing.
+Each section runs in its own process and writes `<section>.json`. The report contains all sections that have such a file. With `--quick`,
+a section uses the fewest notes and rounds that show whether it works; its figures mean nothing.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure these sections; repeatable")
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure only this section; repeat the option")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--here", choices=SECTIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -54,7 +54,7 @@ def main() -> None:
             failed.append(name)
     write_report(options.output, {name: section(name) for name in SECTIONS})
     if failed:
-        sys.exit(f"these sections ended with an error, see above: {', '.join(failed)}")
+        sys.exit(f"these sections failed, see above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long `notellm-serve` takes from its start until it is ready, with the checkpoint in the disk cache, and what with.
+"""How long `notellm-serve` takes to become ready, with the checkpoint in the disk cache, and which steps take the time.
 
 .venv/bin/python -m benchmarks.speed checkpoints/demo docs/results/speed --only startup
 """
@@ -76,7 +76,7 @@ def _start(checkpoint: Path) -> float:
 
 
 def _phases_apart(checkpoint: Path) -> dict[str, float]:
-    """In a fresh interpreter, since imports and caches are part of it."""
+    """Measures the steps in a fresh interpreter, because imports and caches count."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.startup_steps", str(checkpoint)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 -- a module beside this one

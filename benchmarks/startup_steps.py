@@ -1,8 +1,8 @@
-"""The steps of `service.serving.runtime.open_service` with the local engine, one by one: prints the seconds of each as JSON.
+"""Runs the steps of `service.serving.runtime.open_service` with the local engine one by one, and prints the seconds of each as JSON.
 
     python -m benchmarks.startup_steps checkpoints/demo
 
-Nothing is imported before its step, so that the first one is what the service imports.
+Each step does its own imports, so that the first one contains the imports of the service.
 """
 
 import json
@@ -26,7 +26,7 @@ class _Steps:
 
 
 def take_steps(path: Path, data_dir: Path) -> dict[str, float]:
-    """Seconds by name, in their order."""
+    """The seconds of each step by name, in order."""
     steps = _Steps()
     import_module("torch")
     steps.end("import of torch")

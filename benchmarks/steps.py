@@ -1,4 +1,4 @@
-"""Section `steps`: what each part of the forward pass gains, one after another."""
+"""Section `steps`: how much each part of the forward pass gains, added one after another."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ BATCH = 16
 
 
 class ModuleLayers(TransformersLayers):
-    """Layers that take the modules' own steps between the matrix products."""
+    """Layers that use the model's own modules between the matrix products."""
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Layers.rotation`."""
@@ -49,7 +49,7 @@ class ModuleLayers(TransformersLayers):
 
 
 class ModuleModel:
-    """A `NoteLLM` over them."""
+    """A `NoteLLM` that uses `ModuleLayers`."""
 
     def __init__(self, model: NoteLLM) -> None:
         self.layers = ModuleLayers(model.causal_lm.model)

@@ -1,4 +1,4 @@
-"""The engines that suggest hashtags, each behind its queues as the service uses it, all in one process to take turns."""
+"""The engines that suggest hashtags, each with its queues as in the service, all in one process so that they can take turns."""
 
 import asyncio
 import itertools
@@ -28,7 +28,7 @@ CACHE_MIB = 256  # the same as `harness.vllm_server` gives the remote one
 
 @dataclass(frozen=True)
 class Answered:
-    """When, in seconds after a note was sent: its hashtags, and all of the answer."""
+    """When a note's hashtags arrived, and when the whole answer arrived, in seconds after the note was sent."""
 
     hashtags: float
     whole: float
@@ -36,10 +36,10 @@ class Answered:
 
 @dataclass(frozen=True)
 class Suggester:
-    """One engine behind its queues.
+    """One engine with its queues.
 
     Attributes:
-        by_kind: what the model is asked, by how hashtags come about: written by the model, or its vocabulary ranked.
+        by_kind: the model's prompts by the kind of hashtags: written by the model, or ranked from its vocabulary.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Suggester:
     by_kind: Mapping[str, SuggestionPrompts]
 
     async def suggest(self, kind: str, note: NoteText, count: int, *, category: bool) -> Answered:
-        """Asks for one note as `NoteService.suggest` does, and looks when what is there.
+        """Asks for one note as `NoteService.suggest` does, and measures when the parts of the answer arrive.
 
         Raises:
-            ExceptionGroup: it was not answered, for these reasons.
+            ExceptionGroup: the engine did not answer, for these reasons.
         """
         clock, suggestions = time.perf_counter, self.by_kind[kind]
         start = clock()
@@ -68,7 +68,7 @@ class Suggester:
 
 
 def note_supply() -> Iterator[Note]:
-    """The demo's notes over and over, the sites taking turns; their order is always the same."""
+    """The demo's notes, repeated without end in a fixed order in which the sites alternate."""
     sites: dict[str, list[Note]] = {}
     for note in read_notes(NOTES):
         sites.setdefault(note.category or "", []).append(note)
@@ -77,7 +77,7 @@ def note_supply() -> Iterator[Note]:
 
 
 def engine_settings(checkpoint: Path, threads: int, url: str) -> dict[str, Settings]:
-    """By engine; all that is not said here is as an operator finds it."""
+    """The settings of each engine; all other settings have their defaults."""
     common = {"checkpoint": checkpoint, "threads": threads}
     return {
         TRANSFORMERS: Settings.model_validate(common),
@@ -88,7 +88,7 @@ def engine_settings(checkpoint: Path, threads: int, url: str) -> dict[str, Setti
 
 @asynccontextmanager
 async def open_suggesters(path: Path, threads: int) -> AsyncIterator[list[Suggester]]:
-    """Starts all engines, and a `vllm serve` for the remote one; takes about a minute and a half."""
+    """Starts all engines, and a `vllm serve` for the remote one. This takes about 90 seconds."""
     checkpoint = Checkpoint.open(path, verify="size")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -115,7 +115,7 @@ async def _open(stack: AsyncExitStack, name: str, settings: Settings, checkpoint
 async def in_parallel(
     suggester: Suggester, kind: str, notes: Sequence[NoteText], concurrency: int, count: int, *, category: bool
 ) -> tuple[float, list[Answered]]:
-    """Asks for the notes, `concurrency` at any time: seconds of all, and when each was answered."""
+    """Sends the notes, always `concurrency` at the same time. Returns the total seconds, and when each was answered."""
     waiting, answered = iter(notes), list[Answered]()
 
     async def client() -> None:

@@ -1,4 +1,4 @@
-"""Ways of embedding prompts with transformers alone, as most scripts do."""
+"""Ways to embed prompts with transformers alone, as in most scripts."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ Vectors = npt.NDArray[np.float32]
 
 
 def one_by_one(model: NoteLLM, prompts: Ids) -> Vectors:
-    """A plain forward pass for each prompt."""
+    """Runs a plain forward pass for each prompt."""
     return torch.stack([model(torch.tensor(prompt)) for prompt in prompts]).numpy()
 
 
 def padded(model: NoteLLM, prompts: Ids, batch_size: int, *, by_length: bool) -> Vectors:
-    """Batches padded on the right, the whole prompt computed for each note; without the language-model head.
+    """Runs batches that are padded on the right, computing every prompt completely, without the language-model head.
 
     Args:
-        model: that embeds.
-        prompts: ids.
-        batch_size: prompts of a batch.
-        by_length: batches of similar lengths instead of batches in the order of arrival.
+        model: the model.
+        prompts: token ids.
+        batch_size: prompts per batch.
+        by_length: make batches of similar lengths instead of batches in the order of arrival.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index])) if by_length else list(range(len(prompts)))
     vectors = np.empty((len(prompts), model.dimensions), dtype=np.float32)

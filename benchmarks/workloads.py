@@ -1,4 +1,4 @@
-"""The notes that benchmarks embed: real ones, in the order in which they come."""
+"""The notes that benchmarks embed: real notes, not sorted by length."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from notellm import NoteLLM, NotePrompt, NoteText
 
 
 def workloads(captions: int, long_notes: int) -> dict[str, list[NoteText]]:
-    """Captions (titles alone), notes that fill the prompt, and a mix of both. Sites take turns: lengths come in any order."""
+    """Captions (only titles), notes that fill the prompt, and a mix of both. Sites alternate, so lengths are in no order."""
     sample = sample_notes(-(-max(captions, long_notes) // 5))
     titles = [NoteText(title=note.plain_title) for note in sample[:captions]]
     whole = [
@@ -18,14 +18,14 @@ def workloads(captions: int, long_notes: int) -> dict[str, list[NoteText]]:
 
 
 def embedding_prompts(prompt: NotePrompt, notes: Sequence[NoteText]) -> list[list[int]]:
-    """Their token ids."""
+    """The token ids of the notes' embedding prompts."""
     return [prompt.embedding(note) for note in prompt.tokenize(notes)]
 
 
 def needed_operations(model: NoteLLM, prompts: Sequence[Sequence[int]], prefix: int) -> float:
-    """Of the matrix products that no forward pass can do without: two a weight and a token behind the prefix.
+    """Floating-point operations of the matrix products that every forward pass needs: two per weight and token after the prefix.
 
-    Attention and the projection are left out; of the last layer's, only keys and values are needed at every token.
+    Attention and the projection do not count. In the last layer, only keys and values are needed at every token.
     """
     layers: Any = model.causal_lm.model.layers
     of_layer = [sum(weight.numel() for weight in layer.parameters() if weight.dim() > 1) for layer in layers]

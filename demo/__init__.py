@@ -1,1 +1,1 @@
-"""The demo: SmolLM2 and real notes from Stack Exchange."""
+"""The demo: the service with SmolLM2 and real notes from Stack Exchange."""

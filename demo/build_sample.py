@@ -2,8 +2,8 @@
 
     python -m demo.build_sample DIRECTORY_WITH_A_FOLDER_PER_SITE
 
-Writes next to itself: notes.jsonl.gz (the notes), events.csv.gz (user, note, event, time) and attribution.csv.gz (whom each
-note is from). The same dumps give the same bytes.
+Writes notes.jsonl.gz (the notes), events.csv.gz (user, note, event, time) and attribution.csv.gz (the author of each note) into
+this directory. The same dumps always give the same bytes.
 """
 
 import csv
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -> None:
-    """Writes a gzipped CSV file that is the same, byte for byte, for the same rows."""
+    """Writes a gzipped CSV file; the same rows always give the same bytes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -28,7 +28,7 @@ def write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) ->
 
 
 def main(source: Path) -> None:
-    """Reads every site below `source` and writes the three files."""
+    """Reads every site in `source` and writes the three files."""
     sites = [StackExchangeSite(folder) for folder in sorted(source.iterdir()) if (folder / "Posts.xml").exists()]
     write_notes(HERE / "notes.jsonl.gz", (note for site in sites for note in site.notes()))
     events = (event for site in sites for event in site.events())

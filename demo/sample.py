@@ -6,7 +6,7 @@ from training.data import read_notes
 
 
 def sample_notes(per_site: int) -> list[Note]:
-    """The same number of notes of each site, spread over its history, the sites taking turns."""
+    """`per_site` notes from each site, spread over its history. Notes of different sites alternate."""
     sites: dict[str, list[Note]] = {}
     for note in read_notes(NOTES):
         sites.setdefault(note.category or "", []).append(note)

@@ -1,9 +1,9 @@
-"""The sample notes' vectors, kept in the repository so that the demo need not compute them.
+"""The vectors of the sample notes, kept in the repository so that the demo does not have to compute them.
 
     python -m demo.vectors CHECKPOINT     computes and writes them again
 
-They are float16 and belong to one adapter: with another one they are refused. The digest is the adapter's and not the merged
-checkpoint's, whose last bits depend on the machine that merged it.
+The vectors are float16 and belong to one adapter; with another adapter they are refused. The adapter is identified by its own digest,
+because the last bits of a merged checkpoint depend on the machine that merged it.
 """
 
 import sys
@@ -29,14 +29,16 @@ def read_vectors(
     """Unit vectors in the order of the notes, (notes, dimensions).
 
     Raises:
-        TrainingError: they are another checkpoint's, or of other notes.
+        TrainingError: the vectors belong to another checkpoint or to other notes.
     """
     with np.load(path) as kept:
         made_with, made_of, vectors = str(kept["adapter"]), str(kept["notes"]), kept["vectors"].astype(np.float32)
     if made_with != adapter_of(checkpoint):
-        raise TrainingError(f"{path.name} was made with another checkpoint: write it again, python -m demo.vectors CHECKPOINT")
+        raise TrainingError(
+            f"{path.name} was made with another checkpoint: write it again with python -m demo.vectors CHECKPOINT"
+        )
     if made_of != fingerprint(notes):
-        raise TrainingError(f"{path.name} was made of other notes: write it again, python -m demo.vectors CHECKPOINT")
+        raise TrainingError(f"{path.name} was made from other notes: write it again with python -m demo.vectors CHECKPOINT")
     unit: np.ndarray[tuple[int, int], np.dtype[np.float32]] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
@@ -45,11 +47,13 @@ def write_vectors(checkpoint: Checkpoint, path: Path = VECTORS) -> None:
     """Computes and writes the vectors of all sample notes.
 
     Raises:
-        TrainingError: the checkpoint was not merged from an adapter, so that nothing could tell whose vectors they are.
+        TrainingError: the checkpoint was not merged from an adapter, so the vectors could not be assigned to one.
     """
     adapter = adapter_of(checkpoint)
     if adapter is None:
-        raise TrainingError(f"{checkpoint.path} was not merged from an adapter: make it by python -m demo.checkpoint DIRECTORY")
+        raise TrainingError(
+            f"{checkpoint.path} was not merged from an adapter: make it with python -m demo.checkpoint DIRECTORY"
+        )
     notes, prompt = list(read_notes(NOTES)), checkpoint.prompt()
     encoder = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix)
     vectors = encoder.encode([prompt.embedding(note) for note in prompt.tokenize(notes)])
@@ -57,7 +61,7 @@ def write_vectors(checkpoint: Checkpoint, path: Path = VECTORS) -> None:
 
 
 async def index_sample(checkpoint: Checkpoint, directory: Path) -> int:
-    """Puts all sample notes into the service's index, which must not run; returns how many notes it holds then."""
+    """Stores all sample notes in the service's index and returns its number of notes. The service must not be running."""
     notes = list(read_notes(NOTES))
     vectors = read_vectors(checkpoint, notes)
     manifest = checkpoint.manifest

@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 
 # Largest difference of any component of a unit vector from the plain one-note forward pass, in float32.
 TOLERANCE = 1e-5
-# A larger difference means that the fast pass computes a different model. Rounding in half precision alone differs by more than
-# the limit for float32.
+# A larger difference means that the fast pass computes a different model. In half precision, rounding alone exceeds the limit for float32.
 _MAX_DIFFERENCE = {torch.float32: 1e-3}
 _MAX_DIFFERENCE_HALF_PRECISION = 0.1
 # Lanes pay off from this many tokens per lane, unless the largest batch exceeds the mean batch by this factor: then the other
@@ -94,7 +93,7 @@ class NoteEncoder:
 
         Args:
             prompts: token ids from `NotePrompt.embedding`.
-            normalize: false returns vectors of any length, which fitting a projection needs.
+            normalize: false returns vectors that are not normalized, to fit a projection to them.
 
         Returns:
             Unit vectors in the order of the prompts, (prompts, dimensions).
@@ -137,7 +136,7 @@ class NoteEncoder:
 
 
 def _lane_batches(lengths: Sequence[int], max_tokens: int, lanes: int) -> list[list[int]]:
-    """Batches to compute side by side; empty if it is faster that all threads compute one batch after another together."""
+    """Batches for the lanes; empty if it is faster when all threads work together on each batch."""
     total = sum(lengths)
     if total < lanes * _LANE_TOKENS:
         return []

@@ -3,7 +3,7 @@
 NoteLLMError
 ├── NoteError            a note breaks a rule (also a ValueError, so pydantic reports it with its field)
 ├── TokenizerError       a tokenizer turns text that users typed into control tokens
-├── PromptError          token ids do not form the prompt that they should form
+├── PromptError          a prompt cannot be built, or its token ids are not valid
 └── CheckpointError      a checkpoint directory is missing, damaged, edited or in another format
 """
 
@@ -23,7 +23,7 @@ class TokenizerError(NoteLLMError):
 
 
 class PromptError(NoteLLMError, ValueError):
-    """Token ids do not form the prompt that they should form."""
+    """A prompt cannot be built, or its token ids are not valid."""
 
 
 class CheckpointError(NoteLLMError):

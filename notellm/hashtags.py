@@ -1,4 +1,4 @@
-"""What a good hashtag list is. Every engine's output and every evaluation uses this cleaning."""
+"""Cleans lists of hashtags: the output of every engine, and the hashtags in every evaluation."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""`NoteText`, the part of a note that the model reads, and `Note`, which adds the id and what else the index stores."""
+"""`NoteText`, the part of a note that the model reads, and `Note`, which adds the id and the other fields that the index stores."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ def hashtag_key(tag: str) -> str:
 
 
 def unique_hashtags(tags: Iterable[str]) -> tuple[str, ...]:
-    """The hashtags without repetitions and empty ones, each in the spelling and at the place in which it came first."""
+    """The hashtags without empty ones and repetitions, in the order and spelling of their first occurrence."""
     seen: dict[str, str] = {}
     for tag in map(clean_hashtag, tags):
         if tag:

@@ -15,8 +15,8 @@ from notellm.trie import TokenTrie
 class HashtagVocabulary:
     """Hashtags that are ranked by their likelihood as the only hashtag of a note.
 
-    Training asks for a random number of a note's hashtags in random order. The likelihood of one hashtag therefore estimates how
-    likely the note has it. A generated list does not: each hashtag depends on those before it.
+    Training asks for a random number of a note's hashtags in random order. The likelihood of one hashtag therefore estimates how likely
+    the note is to have it. In a generated list, the probability of a hashtag also depends on the hashtags before it.
 
     Args:
         prompt: the checkpoint's prompt builder.

@@ -1,13 +1,13 @@
-"""A platform's mix of calls at a set rate, whatever becomes of the earlier ones.
+"""Sends a platform's mix of calls at a fixed rate, even if earlier calls are not answered yet.
 
     make load URL=http://127.0.0.1:8000 RATE=20 SECONDS=60
 
-Arrivals are a Poisson process (open loop): a service that gets slow is asked as much as before. Users who each wait for their answer, as
-load generators have them, would ask it less and hide what the others suffer. So one locust user sends everything, each request in a
-greenlet of its own, and the time of a request counts from the moment at which it was due: waiting to be sent is waiting.
+Arrivals are a Poisson process (open loop), so a slow service gets as many requests as a fast one. The usual simulated users, who each wait
+for their answer, would send fewer requests to a slow service and so hide its latency. Therefore one locust user sends everything, each
+request in its own greenlet. The time of a request counts from the moment at which it was due, so it includes any wait before sending.
 
-The texts are those of the demo. Ids begin with `load-`, and what was stored is deleted at the end. A 429 is an answer, in a row of its own
-("… refused"); everything else that is not a 2xx is a failure, and so is a wrong answer.
+The texts are those of the demo. Ids begin with `load-`, and the stored notes are deleted at the end. A 429 counts as an answer, in its own
+row ("… refused"). Any other status that is not a 2xx is a failure, and so is a wrong answer.
 """
 
 import gzip
@@ -34,19 +34,19 @@ from locust.event import EventHook
 
 Json = dict[str, Any]
 NOTES = Path(__file__).parents[2] / "demo" / "notes.jsonl.gz"
-# Parts in a hundred: a feed is read more than it is written.
+# Percentages: a feed is read more often than written.
 MIX = {"new": 25, "again": 15, "one": 35, "several": 15, "hashtags": 5, "delete": 5}
 HISTORY, NEIGHBOURS = 5, 20
 LEAST_STORED = 2
 AT_ONCE = 10
 OK, NO_CONTENT, TOO_MANY = 200, 204, 429
-# Above the service's own limit, so that it is the service that answers.
+# Longer than the service's own time limit, so that the service answers before the client gives up.
 PATIENCE_SECONDS = 130
 logger = logging.getLogger(__name__)
 
 
 def note_count(text: str) -> int:
-    """Of notes to be found: the neighbours of a note are others."""
+    """Parses the number of notes to store; it must be large enough for a note to have a neighbour."""
     count = int(text)
     if count < LEAST_STORED:
         raise ArgumentTypeError(f"must be at least {LEAST_STORED}, so that a note has a neighbour")
@@ -55,27 +55,27 @@ def note_count(text: str) -> int:
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: ArgumentParser) -> None:
-    """Options beside those of locust."""
-    parser.add_argument("--rate", type=float, default=10, help="arrivals a second")
-    parser.add_argument("--stored", type=note_count, default=100, help="notes that are stored before, to be found")
-    parser.add_argument("--seed", type=int, default=0, help="of the arrivals and their kinds")
+    """Adds options to those of locust."""
+    parser.add_argument("--rate", type=float, default=10, help="arrivals per second")
+    parser.add_argument("--stored", type=note_count, default=100, help="notes to store before the test, for searches to find")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the arrivals and their kinds")
 
 
 @events.init.add_listener
 def store_notes(environment: Environment, **_: object) -> None:
-    """Before the time of the test begins."""
+    """Stores notes before the test starts."""
     Platform.notes = Notes(environment.host)
     Platform.notes.store(environment.parsed_options.stored)
 
 
 @events.quitting.add_listener
 def delete_notes(**_: object) -> None:
-    """When the last answer has come."""
+    """Deletes the notes after the last answer."""
     Platform.notes.delete()
 
 
 class Notes:
-    """The notes of this run: `kept` are looked for, those in `passing` were stored by the test and may go."""
+    """The notes of this run. Searches use those in `kept`; the test stored those in `passing` and may delete them."""
 
     def __init__(self, host: str) -> None:
         key = os.environ.get("NOTELLM_API_KEY")
@@ -85,18 +85,18 @@ class Notes:
         with gzip.open(NOTES, "rt", encoding="utf-8") as lines:
             self._texts = itertools.cycle([json.loads(line) for line in lines])
         self._ids = map(f"load-{uuid.uuid4().hex[:8]}-{{}}".format, itertools.count())
-        # Its requests are not counted.
+        # Requests of this session are not counted.
         self._http = FastHttpSession(
             host, EventHook(), None, insecure=False, concurrency=AT_ONCE, network_timeout=PATIENCE_SECONDS,
             connection_timeout=PATIENCE_SECONDS,
         )  # fmt: skip
 
     def next(self) -> Json:
-        """One that is not stored."""
+        """A note that is not stored yet."""
         return next(self._texts) | {"id": next(self._ids)}
 
     def store(self, count: int) -> None:
-        """Stores those to be kept. Ends the process when the service does not take them."""
+        """Stores the notes to keep. Ends the process if the service refuses them."""
         self.kept = [self.next() for _ in range(count)]
         for start in range(0, count, AT_ONCE):
             body = _embed(*self.kept[start : start + AT_ONCE])
@@ -106,7 +106,7 @@ class Notes:
                 sys.exit(2)
 
     def delete(self) -> None:
-        """Deletes all."""
+        """Deletes all notes of this run."""
         left = sum(Pool(AT_ONCE).map(self._is_left, [*(note["id"] for note in self.kept), *self.passing]))
         if left:
             logger.warning("%d notes could not be deleted: their ids begin with load-", left)
@@ -117,7 +117,7 @@ class Notes:
 
 
 class Platform(FastHttpUser):
-    """Sends everything."""
+    """The locust user that sends all requests."""
 
     fixed_count = 1
     concurrency = 10_000  # connections; an arrival must not wait for one
@@ -126,23 +126,23 @@ class Platform(FastHttpUser):
     notes: Notes
 
     def on_start(self) -> None:
-        """The time begins."""
+        """Starts the clock of the arrivals."""
         options = self.environment.parsed_options
         self._rate = options.rate
-        self._random = random.Random(options.seed)  # noqa: S311 -- a workload, no secret
+        self._random = random.Random(options.seed)  # noqa: S311 -- a workload, not a secret
         self._sending = Pool()
         self._due = time.perf_counter()
 
     @task
     def arrive(self) -> None:
-        """Waits for the next arrival, and for nothing else."""
+        """Waits for the next arrival and sends its request without waiting for the answer."""
         self._due += self._random.expovariate(self._rate)
         gevent.sleep(max(0.0, self._due - time.perf_counter()))
         kind = self._random.choices(list(MIX), list(MIX.values()))[0]
         self._sending.spawn(getattr(self, f"_{kind}"), self._due)
 
     def on_stop(self) -> None:
-        """Waits for the answers that are still to come."""
+        """Waits for the outstanding answers."""
         self._sending.join()
 
     def _new(self, due: float) -> None:
@@ -169,7 +169,7 @@ class Platform(FastHttpUser):
         self._send(due, "hashtags", "POST", "/notes/hashtags", body)
 
     def _delete(self, due: float) -> None:
-        """Of a note that nobody looks for; where there is none yet, one is stored instead."""
+        """Deletes a note that no search uses. If there is none yet, it stores one instead."""
         if not self.notes.passing:
             self._new(due)
             return
@@ -186,7 +186,7 @@ class Platform(FastHttpUser):
         body: Json | None = None,
         right: Callable[[Json], bool] | None = None,
     ) -> bool:
-        """Sends a request that was due at a moment; whether it was answered as it should be."""
+        """Sends a request that was due at the moment `due`, and returns whether the answer is right."""
         with self.client.request(
             method, path, name=name, json=body, headers=dict(self.notes.headers), catch_response=True
         ) as answer:
@@ -217,8 +217,8 @@ def _has_neighbours(answer: Json) -> bool:
     return bool(answer["neighbours"])
 
 
-def _kind(answer: Any) -> str:  # noqa: ANN401 -- of a class that locust does not show
-    """The kind of an error, by which locust adds failures up: not its detail."""
+def _kind(answer: Any) -> str:  # noqa: ANN401 -- locust does not export the class
+    """The kind of an error without its detail, because locust counts failures with equal texts together."""
     try:
         return str(answer.json()["type"])
     except (TypeError, ValueError, KeyError):

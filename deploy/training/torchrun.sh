@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains on the GPUs of this node, and goes on where an earlier run in OUTPUT stopped.
+# Trains on the GPUs of this node, and continues an earlier run in OUTPUT.
 #
 #     deploy/training/torchrun.sh CONFIG OUTPUT
 #
-# Environment: GPUS (8) processes on this node; NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), MASTER_PORT (29500).
-# SIGTERM and SIGINT stop after the step, with a state to resume from.
-# Exit status: 0 when OUTPUT/checkpoint is there; 75 when stopped before, start it again; any other is an error.
+# Environment: GPUS (8), the number of processes on this node; NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), MASTER_PORT (29500).
+# On SIGTERM and SIGINT the run finishes its step and saves a state to resume from.
+# Exit status: 0 if OUTPUT/checkpoint exists; 75 if the run was stopped before its end (start it again); any other is an error.
 set -euo pipefail
 
 if [[ $# -ne 2 ]]; then
@@ -17,20 +17,20 @@ output=$2
 node_rank=${NODE_RANK:-0}
 
 if [[ -e $output/checkpoint ]]; then
-    echo "$output/checkpoint is there already: nothing to do"
+    echo "$output/checkpoint already exists: nothing to do"
     exit 0
 fi
 
-# --resume refuses a directory with nothing to resume from, and a start without it one that holds states.
+# With --resume, the command refuses a directory without a complete state; without it, a directory with states.
 resume=()
 if compgen -G "$output/states/checkpoint-*/trainer_state.json" >/dev/null; then
     resume=(--resume)
 elif [[ -d $output/states ]]; then
-    echo "$output/states holds no whole state: the run starts from the beginning" >&2
+    echo "$output/states has no complete state: the run starts from the beginning" >&2
     rm -rf "$output/states"
 fi
 
-# torchrun itself must not act on SIGTERM: it would kill its workers after 30 seconds, in the middle of saving.
+# torchrun must ignore SIGTERM: otherwise it would kill its workers after 30 seconds, while they save.
 (
     trap '' TERM
     exec torchrun --signals-to-handle SIGHUP \
@@ -48,12 +48,12 @@ stop_workers() {
     fi
 }
 
-trap : TERM INT # only to end `wait`
+trap : TERM INT # its only effect: a signal ends `wait`
 while true; do
     status=0
     wait "$agent" || status=$?
     kill -0 "$agent" 2>/dev/null || break
-    # Again and again: workers that are still loading do not listen yet.
+    # Repeat the signal, because workers that are still loading do not handle it yet.
     while kill -0 "$agent" 2>/dev/null; do
         stop_workers
         sleep 5
@@ -61,7 +61,7 @@ while true; do
 done
 
 if [[ $status -eq 0 && $node_rank -eq 0 && ! -e $output/checkpoint ]]; then
-    echo "$output: stopped before its end; start it again to go on" >&2
+    echo "$output: stopped before its end; start it again to continue" >&2
     exit 75
 fi
 exit "$status"

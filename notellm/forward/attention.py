@@ -27,7 +27,7 @@ class Prefix:
 
     @property
     def length(self) -> int:
-        """P."""
+        """P, the number of tokens of the prefix."""
         return self.keys[0].shape[1]
 
 
@@ -120,7 +120,7 @@ def attend_run(
     on_prefix, on_own = scores.split([prefix_length, length], dim=-1)
     on_prefix.copy_((grouped.view(kv_heads, -1, size) @ prefix_keys.transpose(1, 2)).view_as(on_prefix))
     own_scores = (grouped.view(kv_heads, count, -1, size) @ own_keys.transpose(2, 3)).view_as(on_own)
-    # One step masks the scores and writes them into their place.
+    # Masks the scores and writes them to their place in one step.
     torch.add(own_scores, _causal_mask(queries, length, query), out=on_own)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     to_own = weights.view(kv_heads, count, -1, prefix_length + length)[..., prefix_length:]

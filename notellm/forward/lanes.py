@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def _compute_alone() -> None:
-    torch.get_num_threads()  # torch sets a thread's number to the common one at the first call of this, so call it first
+    torch.get_num_threads()  # a thread's first call of this resets its number of threads to the default, so it must come first
     torch.set_num_threads(1)
 
 

@@ -35,7 +35,7 @@ def test_a_checkpoint_that_was_not_merged_from_an_adapter_gives_none(tiny: Check
 
 
 def test_those_of_other_notes_are_refused(merged: Checkpoint, vectors: Path) -> None:
-    with pytest.raises(TrainingError, match="made of other notes"):
+    with pytest.raises(TrainingError, match="made from other notes"):
         read_vectors(merged, list(reversed(NOTES)), vectors)
 
 

@@ -1,4 +1,4 @@
-{{- /* What the schema cannot say: values that contradict each other. Each message tells what to change. */ -}}
+{{- /* Checks that a schema cannot express: values that contradict each other. Each message says what to change. */ -}}
 {{- define "notellm.checks" -}}
 {{- include "notellm.checkIndex" . -}}
 {{- include "notellm.checkEngine" . -}}
@@ -11,29 +11,29 @@
 {{- define "notellm.checkIndex" -}}
 {{- $qdrant := .Values.qdrant -}}
 {{- if and $qdrant.url $qdrant.own.enabled -}}
-{{- fail "qdrant.url and qdrant.own.enabled contradict each other: drop one" -}}
+{{- fail "qdrant.url and qdrant.own.enabled contradict each other: remove one" -}}
 {{- end -}}
 {{- $server := include "notellm.qdrantUrl" . -}}
 {{- if and (not $server) (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}
-{{- fail "one process has an embedded index open, so there can be one pod: set qdrant.url or qdrant.own.enabled=true, or replicas=1 and autoscaling.enabled=false" -}}
+{{- fail "only one process can open an embedded index, so there can be only one pod: set qdrant.url or qdrant.own.enabled=true, or replicas=1 and autoscaling.enabled=false" -}}
 {{- end -}}
 {{- if and (not $server) (or $qdrant.keySecret $qdrant.caSecret) -}}
-{{- fail "qdrant.keySecret and qdrant.caSecret belong to a Qdrant server: set qdrant.url or qdrant.own.enabled=true, or drop them" -}}
+{{- fail "qdrant.keySecret and qdrant.caSecret need a Qdrant server: set qdrant.url or qdrant.own.enabled=true, or remove them" -}}
 {{- end -}}
 {{- if and $qdrant.own.readKeyName (not (and $qdrant.own.enabled $qdrant.keySecret)) -}}
-{{- fail "qdrant.own.readKeyName names a key in qdrant.keySecret for a Qdrant of this release: set qdrant.own.enabled=true and qdrant.keySecret, or drop it" -}}
+{{- fail "qdrant.own.readKeyName names a key in qdrant.keySecret for this release's own Qdrant: set qdrant.own.enabled=true and qdrant.keySecret, or remove it" -}}
 {{- end -}}
 {{- if and $qdrant.caSecret (not (hasPrefix "https://" $server)) -}}
-{{- fail "qdrant.caSecret is set without an https:// qdrant.url: change the address, or drop it" -}}
+{{- fail "qdrant.caSecret is set without an https:// qdrant.url: change the address, or remove qdrant.caSecret" -}}
 {{- end -}}
 {{- if and $qdrant.keySecret (hasPrefix "http://" $server) (not $qdrant.plainKey) -}}
-{{- fail "the key of qdrant.keySecret would cross the network unencrypted: set an https:// qdrant.url, or qdrant.plainKey=true where nobody else can read that network" -}}
+{{- fail "the key of qdrant.keySecret would cross the network unencrypted: set an https:// qdrant.url, or qdrant.plainKey=true if nobody else can read that network" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
-{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
+{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas: raise it" -}}
 {{- end -}}
 {{- if and $server (eq (int .Values.rollout.maxSurge) 0) (eq (int .Values.rollout.maxUnavailable) 0) -}}
-{{- fail "rollout.maxSurge and rollout.maxUnavailable are both 0: no pod could ever be replaced" -}}
+{{- fail "rollout.maxSurge and rollout.maxUnavailable are both 0, so no pod could ever be replaced: raise one of them" -}}
 {{- end -}}
 {{- end -}}
 
@@ -42,49 +42,49 @@
 {{- $parallel := int .Values.engine.tensorParallel -}}
 {{- if eq .Values.engine.kind "vllm" -}}
 {{- if ne $gpus $parallel -}}
-{{- fail (printf "gpu.count=%d and engine.tensorParallel=%d: vLLM uses as many GPUs as share the layers, set both to the same number" $gpus $parallel) -}}
+{{- fail (printf "gpu.count=%d and engine.tensorParallel=%d differ: vLLM splits the layers over all GPUs of a pod, so set both to the same number" $gpus $parallel) -}}
 {{- end -}}
 {{- if .Values.settings.NOTELLM_EMBEDDING_INT8 -}}
-{{- fail "settings.NOTELLM_EMBEDDING_INT8 is set with engine.kind=vllm, which embeds by vLLM's own weights: drop one" -}}
+{{- fail "settings.NOTELLM_EMBEDDING_INT8 is set with engine.kind=vllm, which embeds with vLLM's own weights: remove one" -}}
 {{- end -}}
 {{- else if or (gt $gpus 1) (gt $parallel 1) -}}
-{{- fail "the local engine uses one GPU at most: set engine.kind=vllm, or gpu.count=1 and engine.tensorParallel=1" -}}
+{{- fail "the local engine uses at most one GPU: set engine.kind=vllm, or gpu.count=1 and engine.tensorParallel=1" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "notellm.checkCheckpoint" -}}
 {{- $checkpoint := .Values.checkpoint -}}
 {{- if ne 1 (len (compact (list $checkpoint.existingClaim $checkpoint.image.repository $checkpoint.hostPath))) -}}
-{{- fail "set exactly one of checkpoint.existingClaim, checkpoint.image.repository and checkpoint.hostPath: where the pod finds the checkpoint" -}}
+{{- fail "set exactly one of checkpoint.existingClaim, checkpoint.image.repository and checkpoint.hostPath as the source of the checkpoint" -}}
 {{- end -}}
 {{- if and $checkpoint.image.keep (not $checkpoint.image.repository) -}}
-{{- fail "checkpoint.image.keep is set without checkpoint.image.repository: set that, or drop it" -}}
+{{- fail "checkpoint.image.keep is set without checkpoint.image.repository: set the repository, or remove keep" -}}
 {{- end -}}
 {{- if and $checkpoint.image.keep (include "notellm.qdrantUrl" .) -}}
-{{- fail "checkpoint.image.keep keeps the files in the volume of the embedded index, and a Qdrant server has none: drop it, and let the image hold the files or a checkpoint.existingClaim do so" -}}
+{{- fail "checkpoint.image.keep keeps the files in the volume of the embedded index, but with a Qdrant server there is no such volume: remove keep, and use an image that contains the files or a checkpoint.existingClaim" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "notellm.checkAccess" -}}
 {{- $auth := .Values.auth -}}
 {{- if and $auth.keysSecret $auth.allowAnonymous -}}
-{{- fail "auth.keysSecret and auth.allowAnonymous contradict each other: drop one" -}}
+{{- fail "auth.keysSecret and auth.allowAnonymous contradict each other: remove one" -}}
 {{- end -}}
 {{- if not (or $auth.keysSecret $auth.allowAnonymous) -}}
-{{- fail "everybody who reaches the service could read and write everything: set auth.keysSecret to a secret with a file of API keys, or auth.allowAnonymous=true where something else decides who reaches it" -}}
+{{- fail "everyone who can reach the service could read and write everything: set auth.keysSecret to a secret with a file of API keys, or auth.allowAnonymous=true if something else controls who can reach it" -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled $auth.keysSecret (not .Values.serviceMonitor.keySecret) -}}
-{{- fail "with auth.keysSecret, Prometheus needs a key too: set serviceMonitor.keySecret to a secret with a key of the scope metrics" -}}
+{{- fail "with auth.keysSecret, Prometheus needs a key too: set serviceMonitor.keySecret to a secret with a key that has the scope metrics" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "notellm.checkTracing" -}}
 {{- $tracing := .Values.tracing -}}
 {{- if and $tracing.headersSecret (not $tracing.endpoint) -}}
-{{- fail "tracing.headersSecret is set without a collector: set tracing.endpoint, or drop it" -}}
+{{- fail "tracing.headersSecret is set without a collector: set tracing.endpoint, or remove tracing.headersSecret" -}}
 {{- end -}}
 {{- if and $tracing.endpoint (eq "4317" (include "notellm.collectorPort" .)) -}}
-{{- fail "tracing.endpoint has the port 4317, at which collectors take gRPC: spans are sent by OTLP over HTTP, set the collector's port for that, usually 4318" -}}
+{{- fail "tracing.endpoint has port 4317, where collectors expect gRPC, but spans are sent by OTLP over HTTP: set the collector's port for that, usually 4318" -}}
 {{- end -}}
 {{- end -}}
 
@@ -95,7 +95,7 @@
 {{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if has .name $names -}}
-{{- fail (printf "extraEnv has %s, which is set already: drop it there, or the value that sets it" .name) -}}
+{{- fail (printf "extraEnv has %s, which is already set: remove it from extraEnv, or remove the value that sets it" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}

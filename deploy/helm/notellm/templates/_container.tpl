@@ -5,7 +5,7 @@
 {{- end }}
 {{- end -}}
 
-{{- /* What the other values make of the environment. Each NOTELLM_* variable is a setting of service/settings/settings.py. */ -}}
+{{- /* The environment variables that follow from the values. Each NOTELLM_* variable is a setting in service/settings/settings.py. */ -}}
 {{- define "notellm.ownEnv" -}}
 - name: HOME
   value: /tmp
@@ -74,7 +74,7 @@
 {{- end }}
 {{- end -}}
 
-{{- /* OpenTelemetry's own variables: service/observability/tracing.py. */ -}}
+{{- /* OpenTelemetry's standard variables: service/observability/tracing.py. */ -}}
 {{- define "notellm.tracingEnv" -}}
 {{- if .Values.tracing.endpoint }}
 - name: POD_NAME
@@ -112,7 +112,7 @@ k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME)
 {{ toYaml $resources }}
 {{- end -}}
 
-{{- /* Kept beside the index, since that belongs to these very files: whoever removes the one removes the other. */ -}}
+{{- /* A kept checkpoint is in the volume of the index, because the index matches exactly these files: they are removed together. */ -}}
 {{- define "notellm.checkpointMount" -}}
 - name: {{ ternary "index" "checkpoint" .Values.checkpoint.image.keep }}
   mountPath: /checkpoint
@@ -121,7 +121,7 @@ k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME)
   {{- end }}
 {{- end -}}
 
-{{- /* Keys come as a directory: a file mounted by itself would never change, and keys are read again without a restart. */ -}}
+{{- /* Keys are mounted as a directory: a single mounted file would never change, but the service reads changed keys without a restart. */ -}}
 {{- define "notellm.volumeMounts" -}}
 {{ include "notellm.checkpointMount" . }}
   readOnly: true

@@ -7,7 +7,7 @@
 {{ include "notellm.fullname" . }}-qdrant
 {{- end -}}
 
-{{- /* Takes a list: the root and a component. */ -}}
+{{- /* Takes a list of the root and a component. */ -}}
 {{- define "notellm.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: notellm
@@ -23,7 +23,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- end -}}
 
-{{- /* Takes a list: the root and an image's values. */ -}}
+{{- /* Takes a list of the root and an image's values. */ -}}
 {{- define "notellm.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Empty with the embedded index. */ -}}
+{{- /* The address of the Qdrant server; empty with the embedded index. */ -}}
 {{- define "notellm.qdrantUrl" -}}
 {{- if .Values.qdrant.own.enabled -}}
 http://{{ include "notellm.qdrantName" . }}:6333
@@ -51,7 +51,7 @@ http://{{ include "notellm.qdrantName" . }}:6333
 {{ .Values.embedded.existingClaim | default (printf "%s-index" (include "notellm.fullname" .)) }}
 {{- end -}}
 
-{{- /* A value of an environment variable. Helm reads numbers as floats and would write 4194304 as 4.194304e+06. */ -}}
+{{- /* The value of an environment variable. Helm reads numbers as floats and would write 4194304 as 4.194304e+06. */ -}}
 {{- define "notellm.scalar" -}}
 {{- if and (kindIs "float64" .) (eq (float64 .) (floor .)) -}}
 {{ printf "%.0f" . }}
@@ -60,14 +60,14 @@ http://{{ include "notellm.qdrantName" . }}:6333
 {{- end -}}
 {{- end -}}
 
-{{- /* Takes a list: the root and the text of a rule file, in which runbooks are places in this repository. */ -}}
+{{- /* Takes a list of the root and the text of a rule file, in which each runbook_url is a path in this repository. */ -}}
 {{- define "notellm.rules" -}}
 {{- $base := (index . 0).Values.prometheusRules.runbookBase | trimSuffix "/" -}}
 {{- $key := "runbook_url: " -}}
 {{- ternary (replace (print $key "docs/") (printf "%s%s/docs/" $key $base) (index . 1)) (index . 1) (ne $base "") -}}
 {{- end -}}
 
-{{- /* The port of the collector's address; without one, that of the scheme. */ -}}
+{{- /* The port of the collector's address, or the default port of its scheme. */ -}}
 {{- define "notellm.collectorPort" -}}
 {{- $address := urlParse .Values.tracing.endpoint -}}
 {{- regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (ternary "443" "80" (eq $address.scheme "https")) -}}
@@ -91,7 +91,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{- /* Takes a list: the root and a component. Pods come apart where there is room, those of one rollout among themselves. */ -}}
+{{- /* Takes a list of the root and a component. Spreads pods where there is room; pods of the service are spread within each rollout. */ -}}
 {{- define "notellm.topologySpread" -}}
 {{- $root := index . 0 -}}
 {{- $selector := include "notellm.selector" . -}}
