@@ -7,7 +7,7 @@ is to be written and nothing newer was seen; another client stores version 5, or
 index is as if our write had been done just before the other client's, which would have replaced it: nobody can tell the difference.
 
 There is one exception, imports beside imports, where only the first one counts: see `NoteIndex.restore` and `NoteIndex.bury`.
-`tests/service/index/test_races.py` tries all pairs of writes.
+`tests/service/index/test_races.py` tries the other pairs of writes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
