@@ -10,7 +10,7 @@ import pytest
 from tests.service.bulk.files import note, read_lines, run_command, start_command, write_lines
 from tests.serving import free_port, running_service
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 NOTES = 900
 BAD = range(11, NOTES, 37)
 KILLS = 2

@@ -15,7 +15,7 @@ from tests.faults.disk import fill, mounted, remount
 from tests.faults.serve import run_serve
 from tests.serving import RunningService, running_service, start_service
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 RESERVE_MIB = 100
 
 

@@ -23,7 +23,7 @@ from tests.processes import ROOT
 from tests.service.index.notes import DIMENSIONS, indexed_notes
 from tests.serving import start_service
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 NAME = "tiny-0"
 NOTES = 4000
 # How far it has come.

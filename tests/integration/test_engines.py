@@ -27,6 +27,7 @@ from tests.integration.vllm_server import VllmServer, vllm_server
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.slow("starts vLLM"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.needs("vllm"),
     # What importing vLLM warns of, in its own code and what it imports.

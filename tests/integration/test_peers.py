@@ -11,7 +11,7 @@ import pytest
 from benchmarks.peers import Peer, PeerFailed, PeerProcess, comparable, missing_peers, open_peers
 from notellm import Checkpoint, Note, NoteEncoder
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("vllm")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow("starts vLLM"), pytest.mark.needs("vllm")]
 PARITY = 1e-4
 
 

@@ -14,7 +14,7 @@ from tests.integration.vllm_server import FLAGS, vllm_server
 from tests.processes import descendants, proportional_bytes
 from tests.serving import RunningService, running_service
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("vllm")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow("starts vLLM"), pytest.mark.needs("vllm")]
 
 START_SECONDS = 180
 # One copy of the weights: all processes of the service hold little more than those of vLLM alone.
