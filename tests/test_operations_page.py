@@ -138,6 +138,7 @@ def operator(tmp_path: Path, tiny_base: Path, next_path: Path) -> "Operator":
     return Operator(tmp_path)
 
 
+@pytest.mark.slow("every command of the page is a process")
 def test_the_days_of_an_operator(operator: Operator) -> None:
     folder = operator.folder
     write_lines(folder / "notes.jsonl", [note(number, hashtags=["coffee"] * (number > 1)) for number in range(40)])

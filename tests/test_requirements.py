@@ -39,7 +39,7 @@ def test_another_mark():
 def pytest_run(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Without this project's conftest, which takes seconds to import."""
     (folder / "test_made_up.py").write_text(TESTS)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = needs\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = needs\nasyncio_default_fixture_loop_scope = function\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NOTELLM_TEST_")}
     plugins = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "tests.requirements")
     return subprocess.run(
@@ -62,6 +62,23 @@ def test_where_everything_is_required_what_was_promised_fails(tmp_path: Path) ->
     assert done.returncode == 1
     assert "1 skipped, 2 deselected, 3 errors" in done.stdout, "nobody promises a Qdrant server"
     assert f"apt-get install nothing ({REQUIRE_ALL} is set)" in done.stdout
+
+
+@pytest.mark.slow("imports everything that tests import, in another process")
+def test_nothing_is_printed_after_the_summary() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"{__file__}::{test_each_says_what_is_missing_and_what_brings_it.__name__}",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False
+    )
+    assert done.stdout.splitlines()[-1].startswith("1 passed in "), done.stdout
 
 
 def test_each_says_what_is_missing_and_what_brings_it() -> None:

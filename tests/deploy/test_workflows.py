@@ -120,6 +120,7 @@ def test_a_version_without_notes_is_not_released(version: str) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.slow("installs a package from an index")
 def test_a_release_lists_what_is_installed(tmp_path: Path) -> None:
     steps = [step.get("run", "") for step in read(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["packages"]["steps"]]
     assert ".github/sbom environment dist/notellm.cdx.json" in steps

@@ -10,7 +10,7 @@ import pytest
 from harness.service import free_port, running_service
 from tests.service.bulk.files import note, read_lines, run_command, start_command, write_lines
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 NOTES = 900
 BAD = range(11, NOTES, 37)
 KILLS = 2

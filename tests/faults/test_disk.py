@@ -15,7 +15,7 @@ from harness.service import RunningService, running_service, start_service
 from tests.faults.disk import fill, mounted, remount
 from tests.faults.serve import run_serve
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 RESERVE_MIB = 100
 
 

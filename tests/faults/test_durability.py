@@ -92,6 +92,7 @@ def test_a_second_service_on_the_same_index_is_refused(tiny_path: Path, tmp_path
         assert service.get("/health/ready").status_code == 200
 
 
+@pytest.mark.slow("five processes")
 def test_start_up_errors_are_one_line_that_says_what_to_do(tiny_path: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for environment, message in (
@@ -110,6 +111,7 @@ def test_start_up_errors_are_one_line_that_says_what_to_do(tiny_path: Path, tmp_
         assert "Traceback" not in outcome.stderr
 
 
+@pytest.mark.slow("starts a service for each file")
 def test_an_index_truncated_on_disk_is_refused_or_whole(tiny_path: Path, tmp_path: Path) -> None:
     with running_service(tiny_path, tmp_path) as service:
         httpx.post(f"{service.url}/notes/embed", json={"notes": [note(1, "kept")]}, timeout=60)

@@ -19,7 +19,7 @@ from harness.service import running_service, start_service
 from tests.acknowledged import assert_right_vectors, everything_stored
 from tests.faults.writers import LEAST_REQUESTS, Writer, write_and_kill
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 KILLS = int(os.environ.get("NOTELLM_TEST_KILLS", "10"))
 REPORT = os.environ.get("NOTELLM_TEST_KILLS_REPORT")
 WRITERS = 3

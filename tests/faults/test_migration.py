@@ -18,7 +18,7 @@ import pytest
 from harness.service import RunningService, free_port, running_service, start_service
 from notellm import Checkpoint, Note, NoteEncoder
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 KILLS = 4
 NOTES = [
     {"id": f"n{number}", "title": f"note {number}", "content": "sour " * (number % 60), "version": 1} for number in range(1500)

@@ -23,7 +23,7 @@ from tests.faults.test_kills import assert_nothing_is_lost
 from tests.faults.writers import Writer, write_and_kill
 from tests.service.index.notes import DIMENSIONS, indexed_notes
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("services are started again and again")]
 NAME = "tiny-0"
 NOTES = 4000
 # How far it has come.

@@ -167,6 +167,7 @@ def forget_strays(service: InProcess, tally: Tally) -> None:
         tally.stored.discard(note_id)
 
 
+@pytest.mark.slow("2,000 requests")
 def test_hostile_requests_do_no_harm(service: InProcess, capsys: pytest.CaptureFixture[str]) -> None:
     schema = schemathesis.openapi.from_dict(service.get("/openapi.json"))
     cases = mixed(schema)

@@ -28,6 +28,7 @@ from tests.clock import until
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.slow("starts vLLM"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.needs("vllm"),
     # What importing vLLM warns of, in its own code and what it imports.

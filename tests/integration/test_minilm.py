@@ -10,7 +10,7 @@ from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
 from training.evaluation.minilm import FineTunedMiniLM, FineTuning, MiniLM
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow("trains an encoder of another size")]
 
 CONFIG = Path("training/configs/smollm2-135m-stackexchange.yaml")
 PAIRS = 24

@@ -12,7 +12,7 @@ from benchmarks.peers import Peer, PeerFailed, PeerProcess, comparable, missing_
 from notellm import Checkpoint, Note, NoteEncoder
 from tests.clock import until_now
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("vllm")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow("starts vLLM"), pytest.mark.needs("vllm")]
 PARITY = 1e-4
 
 

@@ -10,7 +10,7 @@ import pytest
 from harness.service import running_service
 from notellm import Checkpoint
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow("embeds with the real model until liveness was asked often")]
 
 
 def test_liveness_answers_while_256_notes_are_being_embedded(smollm2: Checkpoint, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from training.model import InitialCheckpoint
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.slow("starts vLLM"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.needs("vllm"),
     # What importing vLLM warns of, in its own code and what it imports.

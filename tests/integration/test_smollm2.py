@@ -112,6 +112,7 @@ def unseen_notes(notes: list[Note], split: Split, sites: Sequence[str], count: i
     return [note for site in by_site for note in site[:count]]
 
 
+@pytest.mark.slow("hundreds of notes through the real model")
 def test_neighbours_of_unseen_notes_come_from_the_same_site(
     smollm2: Checkpoint, encoder: NoteEncoder, notes: list[Note], split: Split
 ) -> None:
@@ -126,6 +127,7 @@ def test_neighbours_of_unseen_notes_come_from_the_same_site(
     assert sum(shares.values()) / 5 >= 0.85, shares
 
 
+@pytest.mark.slow("hundreds of notes through the real model")
 def test_ranked_hashtags_of_unseen_notes_beat_the_most_frequent_ones_of_their_site(
     smollm2: Checkpoint, model: NoteLLM, notes: list[Note], split: Split
 ) -> None:
@@ -149,6 +151,7 @@ def engine(smollm2: Checkpoint) -> LocalEngine:
     return LocalEngine(smollm2, smollm2.prompt(), max_batch_tokens=2048, threads=None)
 
 
+@pytest.mark.slow("hundreds of notes through the real model")
 def test_hashtags_and_categories_are_clean_and_do_not_depend_on_the_batch(
     smollm2: Checkpoint, engine: LocalEngine, fixed_sample: list[Note]
 ) -> None:

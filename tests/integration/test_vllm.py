@@ -17,7 +17,7 @@ from tests.conftest import NOTES
 from training.config import TrainingConfig
 from training.run import train
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("vllm")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow("starts vLLM"), pytest.mark.needs("vllm")]
 ROOT = Path(__file__).parents[2]
 SIX_NOTES = [*NOTES, NoteText(title="espresso and grinder number 3", hashtags=("coffee", "beans"))]
 NEW_TOKENS = 16

@@ -15,7 +15,7 @@ from harness.vllm_server import FLAGS, vllm_server
 from notellm import Checkpoint
 from tests.clock import until_now
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs("vllm")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow("starts vLLM"), pytest.mark.needs("vllm")]
 
 START_SECONDS = 600
 # One copy of the weights: all processes of the service hold little more than those of vLLM alone.

@@ -41,6 +41,7 @@ def stored_notes(url: str, key: str = "") -> int:
     return notes
 
 
+@pytest.mark.slow("a load of several seconds")
 def test_the_mix_runs_and_leaves_nothing_behind(tiny_path: Path, tmp_path: Path) -> None:
     """With a key of the two scopes that the documentation names."""
     keys = tmp_path / "keys.toml"
@@ -53,6 +54,7 @@ def test_the_mix_runs_and_leaves_nothing_behind(tiny_path: Path, tmp_path: Path)
         assert stored_notes(service.url, KEY) == 0
 
 
+@pytest.mark.slow("a load of several seconds")
 def test_what_is_too_much_is_refused(slow_path: Path, tmp_path: Path) -> None:
     with running_service(
         slow_path, tmp_path / "data", NOTELLM_MAX_BATCH_TOKENS="512", NOTELLM_MAX_QUEUE_TOKENS="512"

@@ -12,7 +12,7 @@ from benchmarks.served import Served, embed_bodies
 from harness.service import RunningService, running_service
 from notellm import Note
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow("overloads a service for most of a minute")]
 DEADLINE = 1.0
 SECONDS = 5.0
 ROUNDS = 3

@@ -29,7 +29,7 @@ from tests.soak.schedule import network_schedule, schedule
 from tests.soak.site import OPERATOR, Keys, Site
 from tests.soak.stand_in import stand_in_process
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow("a service under load and faults for 45 seconds")]
 SECONDS = float(os.environ.get("NOTELLM_TEST_SOAK_SECONDS", "45"))
 REPORT = os.environ.get("NOTELLM_TEST_SOAK_REPORT")
 EVERY = max(0.5, SECONDS / 900)

@@ -150,6 +150,7 @@ def test_the_state_of_the_best_recall_becomes_the_checkpoint(
         assert any(not torch.equal(kept[name], value) for name, value in remember.measured[other].items())
 
 
+@pytest.mark.slow("up to four whole runs")
 def test_a_run_may_keep_its_last_state(run_config: Config, tmp_path: Path) -> None:
     """The same ruinous learning rate: the run goes on to its end all the same, and what it came to is what is kept.
 

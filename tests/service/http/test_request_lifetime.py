@@ -139,7 +139,7 @@ async def test_a_body_that_is_refused_by_its_length_is_not_asked_for(url: str) -
         f"POST /notes/embed HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n".encode()
     )
     await writer.drain()
-    assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")  # the phrase is that of Python's release
     writer.close()
     await writer.wait_closed()
 

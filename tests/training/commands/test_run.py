@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from harness.processes import ROOT, run_python
 from notellm import Checkpoint
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow("each run is a process that trains")]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 Write = Callable[..., Path]

@@ -13,7 +13,7 @@ from harness.processes import run_python
 from notellm import Checkpoint
 from tests.training.test_run import log, losses
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow("two processes train together")]
 STEPS = 3
 LORA: dict[str, Any] = {"method": {"kind": "lora", "rank": 4}}
 
