@@ -1,11 +1,14 @@
 """Layers in 8 bits: near the float32 ones, and as independent of the batch."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from notellm import Checkpoint, NoteEncoder, NoteLLM
+from notellm import Checkpoint, NoteEncoder, NoteLLM, int8
 from notellm.int8 import Int8Linear, Int8NoteLLM, Int8Rows, times_faster
 from tests.conftest import NOTES
 
@@ -53,10 +56,16 @@ def test_vectors_are_near_and_do_not_depend_on_the_batch(
     assert all(torch.equal(*pair) for pair in zip(before, tiny_model.parameters(), strict=True))
 
 
-def test_what_takes_less_is_faster() -> None:
-    small, large = torch.ones(8, 8), torch.ones(1024, 1024)
-    assert (
-        times_faster(lambda: small @ small, lambda: large @ large)
-        > 1
-        > times_faster(lambda: large @ large, lambda: small @ small)
-    )
+def test_the_best_runs_after_the_first_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(int8, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def taking(*seconds: float) -> Callable[[], None]:
+        runs = iter(seconds)
+
+        def run() -> None:
+            clock.now += next(runs)
+
+        return run
+
+    assert times_faster(taking(1, 5, 4, 6), taking(9, 12, 9, 8)) == 2.0
