@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.service.serving.migrating import MANY, vectors_by
 
 NOTES = [Note.model_validate(note) for note in MANY]
 VECTORS = NoteService.vectors
+request: ContextVar[str] = ContextVar("request")  # what is known of a request, wherever it is worked on
 
 
 @pytest_asyncio.fixture
@@ -182,33 +184,39 @@ async def test_it_tries_again_sooner_while_notes_lack_a_vector(
     assert sleeps.seconds[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
-async def test_it_runs_once_until_it_is_stopped_for_nobody_in_particular(
+async def test_it_runs_once_until_it_is_stopped_and_belongs_to_no_request(
     fill: BackFill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking: list[Caller] = []
+    requests: list[str] = []
     go_on = asyncio.Event()
 
     async def vectors(self: NoteService, notes: Sequence[Note]) -> Any:
         asking.append(caller.get())
+        requests.append(request.get("none"))
         await go_on.wait()
         return await VECTORS(self, notes)
 
     monkeypatch.setattr(NoteService, "vectors", vectors)
     caller.set(Caller(client="anna"))
+    request.set("the one that has begun the migration")
+    before = asyncio.all_tasks()
     fill.start()
     fill.start()
     while not asking:
         await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks() - before) == 1
     assert [(seen.client, seen.priority, seen.unasked) for seen in asking] == [("migration", Priority.BULK, True)]
-    await fill.stop()
-    await fill.stop()
-    go_on.set()
-    assert fill.filled == 0
+    assert requests == ["none"]
     assert caller.get().client == "anna"
+    await fill.stop()
+    await fill.stop()
+    assert asyncio.all_tasks() == before
+    go_on.set()
     fill.start()
-    while not fill.complete:
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(60):
+        while not fill.complete:
+            await asyncio.sleep(0.001)
     await fill.stop()
     assert fill.filled == len(NOTES)
 
