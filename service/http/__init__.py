@@ -1,4 +1,4 @@
-"""The ASGI application (routes, schemas, middleware, error documents), and how its server treats connections and ends."""
+"""The ASGI application (routes, schemas, middleware, error documents), and its server's handling of connections and shutdown."""
 
 from typing import TYPE_CHECKING
 

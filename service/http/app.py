@@ -29,7 +29,7 @@ Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` nam
 def create_app(
     runtime: Runtime, settings: Settings, drain: Drain | None = None, tracing: RequestTracing | None = None
 ) -> FastAPI:
-    """The ASGI application over a service made by `open_service`. `drain` is that of the server, if it has one."""
+    """Builds the ASGI application around a service that `open_service` made. Pass the `drain` of the server if it has one."""
     drain = drain or Drain()
     policies = {DOCS_URL: docs_policy(OPENAPI_URL, f"{TITLE} - Swagger UI", OAUTH2_REDIRECT_URL)}
     app = FastAPI(
@@ -40,7 +40,7 @@ def create_app(
     app.state.runtime = runtime
     app.state.settings = settings
     app.state.drain = drain
-    app.state.archive = lambda: runtime.archive  # another one after a migration
+    app.state.archive = lambda: runtime.archive  # read each time: a migration replaces it
     for routes in (notes, openai, operations, admin, migration):
         app.include_router(routes.router)
     handle_errors(app)
@@ -49,7 +49,7 @@ def create_app(
 
 
 def create_archive_app(archive: NoteArchive) -> FastAPI:
-    """Only `/admin/notes`, over an index without a model: what backups need where no service runs."""
+    """Builds an application with only `/admin/notes`, over an index without a model. Backups use it when no service is running."""
     app = FastAPI(openapi_url=None)
     app.state.archive = lambda: archive
     app.include_router(admin.router)
@@ -58,7 +58,7 @@ def create_archive_app(archive: NoteArchive) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's description, with our error document instead of its own."""
+    """Returns FastAPI's description with our error document in place of FastAPI's own."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = schema["components"]["schemas"]

@@ -1,4 +1,4 @@
-"""`BodyLimit`: bodies that are too large, one by one or all together, are refused before they are parsed."""
+"""`BodyLimit`: refuses a body that is too large, and bodies that are too large in total, before they are parsed."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,13 +18,14 @@ class _Read:
 
 
 class BodyLimit:
-    """Answers 413 to a body over the limit: by its declared length, or as soon as more bytes have come.
+    """Answers 413 to a body over the limit: because of its declared length, or as soon as too many bytes have arrived.
 
-    Of the bodies of all requests that are being answered, `BODIES_AT_ONCE` of the largest size are kept: what comes then is a 429.
+    All requests in progress together may hold as many bytes as `BODIES_AT_ONCE` bodies of the largest size; beyond that, a request
+    is answered with 429.
 
     Args:
         app: the application inside.
-        max_bytes: the limit.
+        max_bytes: the limit for one body.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -55,7 +56,7 @@ class BodyLimit:
             read.bytes += more
             self._held += more
             if self._held > BODIES_AT_ONCE * self._max_bytes:
-                raise QueueFull("the bodies of the requests that are being answered fill what may be kept of them", 1)
+                raise QueueFull("the bodies of the requests in progress fill the memory set aside for them", 1)
             if read.bytes > self._max_bytes:
                 # The framework passes this type through while it reads the body; any other would become a 400.
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)

@@ -1,4 +1,4 @@
-"""What browsers are told: `SecurityHeaders` on every answer, the policies of pages, and what pages of other origins may send and read."""
+"""Headers for browsers: `SecurityHeaders` on every answer, policies for pages, and what pages from other origins may send and read."""
 
 import re
 from base64 import b64encode
@@ -23,13 +23,14 @@ CORS_ANSWER_HEADERS = ("X-Request-Id", "API-Version", "Retry-After")
 
 
 class SecurityHeaders:
-    """Adds them to every answer.
+    """Adds the security headers to every answer.
 
-    No `Strict-Transport-Security`: the service speaks plain HTTP, over which browsers ignore it. It is the TLS proxy's to set.
+    `Strict-Transport-Security` is missing on purpose: the service speaks plain HTTP, and browsers ignore the header there. The TLS
+    proxy sets it.
 
     Args:
         app: the application inside.
-        pages: policies of pages that are more than data, by path.
+        pages: content security policies for the paths that return web pages instead of data.
     """
 
     def __init__(self, app: ASGIApp, pages: Mapping[str, str]) -> None:
@@ -53,7 +54,7 @@ class SecurityHeaders:
 
 
 def page_policy(html: str) -> str:
-    """A policy under which a page of FastAPI's works: its own inline scripts by their hashes, others by the hosts that it names."""
+    """Returns a policy that lets one of FastAPI's pages work: it allows inline scripts by hash, and other files by their host."""
     inline = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     hashes = [f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in inline]
     scripts, styles, images = (
@@ -64,7 +65,7 @@ def page_policy(html: str) -> str:
         [
             "default-src 'none'",
             " ".join(["script-src", *scripts, *hashes]),
-            " ".join(["style-src", *styles, "'unsafe-inline'"]),  # Swagger UI styles by attributes
+            " ".join(["style-src", *styles, "'unsafe-inline'"]),  # Swagger UI uses style attributes
             " ".join(["img-src", "data:", *images]),
             "connect-src 'self'",
             "frame-ancestors 'none'",
@@ -75,7 +76,7 @@ def page_policy(html: str) -> str:
 
 
 def docs_policy(openapi_url: str, title: str, oauth2_redirect_url: str | None) -> str:
-    """The policy of the interactive description."""
+    """Returns the policy for the interactive API documentation."""
     page = get_swagger_ui_html(openapi_url=openapi_url, title=title, oauth2_redirect_url=oauth2_redirect_url)
     return page_policy(bytes(page.body).decode())
 

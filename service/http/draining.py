@@ -1,4 +1,4 @@
-"""`Drain`: the orderly end of a process. `RefuseWhileDraining` refuses new requests, `DrainingServer` waits for the others."""
+"""Orderly shutdown: `Drain` holds its state, `RefuseWhileDraining` refuses new requests, `DrainingServer` waits for accepted ones."""
 
 import asyncio
 import math
@@ -13,12 +13,12 @@ from service.observability import OPERATIONS
 
 
 class Drain:
-    """Whether the process is about to end, and how many requests it still has to answer."""
+    """Whether the process is shutting down, and how many requests it still has to answer."""
 
     def __init__(self) -> None:
         self.begun = False
         self.over = asyncio.Event()
-        """Set when accepted requests are not waited for any longer."""
+        """Set when the server stops waiting for accepted requests."""
         self._requests = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -38,7 +38,7 @@ class Drain:
 
 
 class RefuseWhileDraining:
-    """Answers 503 to new requests once the drain has begun, and ends their connections; health and metrics stay.
+    """Answers 503 to new requests once the drain has begun, and closes their connections. Health and metrics still answer.
 
     Args:
         app: the application inside.
@@ -62,7 +62,7 @@ class RefuseWhileDraining:
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that begins to drain at the first SIGTERM or SIGINT, ends when that is done, and at a second signal at once.
+    """A server that drains on the first SIGTERM or SIGINT and then ends. A second signal ends it at once.
 
     Args:
         config: `timeout_graceful_shutdown` bounds the drain.
@@ -77,7 +77,7 @@ class DrainingServer(uvicorn.Server):
         self._end_by = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """See `uvicorn.Server.handle_exit`; called by the signal."""
+        """See `uvicorn.Server.handle_exit`; called when a signal arrives."""
         if self._drain.begun:
             self._end_now(sig, frame)
             return
@@ -102,6 +102,6 @@ class DrainingServer(uvicorn.Server):
         self._exit(sig, frame)
 
     def _exit(self, sig: int, frame: FrameType | None) -> None:
-        """Leaves uvicorn, which waits for connections once more, only what is left of the time; a second to say goodbye."""
+        """Ends the server. uvicorn waits for connections again: it gets only the time that is left, but at least one second."""
         self.config.timeout_graceful_shutdown = max(1, math.ceil(self._end_by - self._loop.time()))
         super().handle_exit(sig, frame)

@@ -1,4 +1,4 @@
-"""`handle_errors`: what routes and the framework raise becomes a problem document. `UnexpectedErrors` answers for anything else."""
+"""`handle_errors`: turns the known errors of routes and framework into problem documents. `UnexpectedErrors` handles all others."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -44,7 +44,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _in_json(message: str) -> str:
-    """What a client reads: that lists become tuples here is not theirs to know."""
+    """Rewrites a message in JSON's terms: the service parses lists into tuples, but the client sent a list."""
     return _printable(message.removeprefix("Value error, ").replace("a valid tuple", "a valid list"))
 
 
@@ -67,7 +67,7 @@ def _says_json(request: Request) -> bool:
 
 
 def _field(location: Sequence[str | int]) -> str:
-    """`("body", "notes", 3, "title")` → `notes[3].title`; other places keep their name: `query.limit`."""
+    """Turns `("body", "notes", 3, "title")` into `notes[3].title`. Locations outside the body keep their name: `query.limit`."""
     parts = location[1:] if location[:1] == ("body",) else location
     text = ""
     for part in parts:
@@ -76,5 +76,5 @@ def _field(location: Sequence[str | int]) -> str:
 
 
 def _printable(text: str) -> str:
-    """At most 300 characters that can be encoded: clients' keys come back in messages."""
+    """Cuts the text to 300 characters and escapes those that UTF-8 cannot encode: messages repeat keys that clients sent."""
     return text[:300].encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Who may call what: the table of scopes, `Gate`, which asks for a key before the body is read, and what OpenAPI says of both."""
+"""Access control: the scope that each route needs, `Gate`, which checks the key before the body is read, and their OpenAPI text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from service.observability import OPERATIONS
 from service.security import ApiKey, KeyRing, RateLimits, Rates, Scope as KeyScope
 
 OPEN = None
-# A route that is not here needs `admin`, so that one that was forgotten is closed.
+# A route that is missing here needs `admin`: a forgotten route is closed, not open.
 ACCESS: Mapping[str, KeyScope | None] = {
     "/": OPEN,
     "/health/live": OPEN,
@@ -35,13 +35,13 @@ ACCESS: Mapping[str, KeyScope | None] = {
 
 
 def needed_scope(method: str, template: str) -> KeyScope | None:
-    """The scope that a route needs; None if anybody may call it."""
+    """Returns the scope that a route needs; None if anybody may call it."""
     by_path = ACCESS.get(template, KeyScope.ADMIN)
     return ACCESS.get(f"{method} {template}", by_path)
 
 
 class HasKeys(Protocol):
-    """Whatever holds the keys of the moment."""
+    """An object that holds the current keys."""
 
     ring: KeyRing
 
@@ -55,18 +55,18 @@ class Meter:
     rates: Rates
 
     def __call__(self, tokens: int) -> None:
-        """Called when the tokens are queued."""
+        """Charges `tokens`; called when they are queued."""
         self.limits.spend(self.client, self.rates, tokens)
 
 
 class Gate:
-    """Answers 401, 403 or 429 before the body is read, and tells the rest whose request it is: `scope["state"]`.
+    """Answers 401, 403 or 429 before the body is read, and puts the client into `scope["state"]` for the code inside.
 
     Args:
         app: the application inside.
-        keys: None lets everybody do everything.
-        limits: of requests and tokens.
-        rates: of keys that have none of their own, and of each address without keys.
+        keys: the current keys; None lets everybody do everything.
+        limits: counts the requests and tokens of each client.
+        rates: the rates for keys without own rates and, when there are no keys, for each client address.
     """
 
     def __init__(self, app: ASGIApp, keys: HasKeys | None, limits: RateLimits, rates: Rates) -> None:
@@ -86,7 +86,7 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
-        # Known in metrics and logs also where it is refused.
+        # Set first, so that metrics and logs name the route of a refused request.
         scope["route"] = route = _route(scope)
         template = getattr(route, "path", None)
         needed = needed_scope(scope["method"], template) if template else None
@@ -99,7 +99,7 @@ class Gate:
         scope.setdefault("state", {}).update(key=key.name if key else None, meter=Meter(self._limits, client, rates))
 
     def _key(self, scope: Scope, needed: KeyScope | None) -> ApiKey | None:
-        """None where keys are not asked for. What does not exist may be asked for with any key."""
+        """Finds the request's key; None if the service has no keys. A route that does not exist accepts any key."""
         if self._keys is None:
             return None
         key = _find_key(self._keys.ring, dict(scope["headers"]))
@@ -113,7 +113,7 @@ class Gate:
 
 
 def _route(scope: Scope) -> BaseRoute | None:
-    """The route that will answer; None where the answer is 404 or 405."""
+    """Returns the route that will answer; None if the answer will be 404 or 405."""
     routes: list[BaseRoute] = scope["app"].routes
     return next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
 
@@ -124,12 +124,12 @@ def _find_key(ring: KeyRing, headers: Mapping[bytes, bytes]) -> ApiKey:
     if not shown:
         raise Unauthenticated("send an API key in the header `Authorization: Bearer <key>`", shown=False)
     if (key := ring.find(shown)) is None:
-        raise Unauthenticated("the API key is not known here: it is misspelt, or has been taken back", shown=True)
+        raise Unauthenticated("the API key is unknown: it is misspelt, or it has been revoked", shown=True)
     return key
 
 
 def describe_access(schema: dict[str, Any], *, keyed: bool, limited: bool) -> None:
-    """Adds keys and limits to an OpenAPI description, as far as there are any."""
+    """Adds the keys and rate limits that are configured to an OpenAPI description."""
     if keyed:
         schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, item in schema["paths"].items():

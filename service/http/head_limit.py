@@ -1,6 +1,6 @@
 """`HeadLimit`: answers 431 to a request whose line and headers are too long.
 
-uvicorn keeps no more than so much of a head that is not complete, but takes a longer one that arrives at once.
+uvicorn limits only a head that is still incomplete: it accepts a longer one that arrives in one piece.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,7 +12,7 @@ MAX_HEAD_BYTES = 16 * 1024
 
 
 class HeadLimit:
-    """Counts what the server has read of a request's head.
+    """Counts the bytes of a request's head and refuses too many.
 
     Args:
         app: the application inside.

@@ -1,7 +1,7 @@
-"""`JsonLimits`: how deep a body is nested and how many values it has, told before it is parsed.
+"""`JsonLimits`: limits how deeply a body is nested and how many values it has, before it is parsed.
 
-A parser makes an object of every bracket: 4 MiB of them become a hundred megabytes. What it would make is counted here without
-making it, by passes in C.
+A parser makes an object for every bracket: 4 MiB of brackets become a hundred megabytes. This module counts the objects without
+making them, with `bytes` methods that run in C.
 """
 
 from starlette.exceptions import HTTPException
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import BodyTooLarge, InvalidRequest, ServiceError, UnreadableBody
 from service.http.problems import problem_response
 
-# A request with 256 notes of 100 hashtags each has 4 and 28,000.
+# A request with 256 notes of 100 hashtags each has a depth of 4 and 28,000 values.
 MAX_DEPTH = 16
 MAX_VALUES = 100_000
 _METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -18,21 +18,21 @@ _TEXT = bytes(set(range(256)) - set(b'"[]{},'))
 
 
 def check_json(body: bytes) -> None:
-    """Refuses what no request looks like.
+    """Refuses a body that no valid request has.
 
     Raises:
-        InvalidRequest: it is nested too deep, or has too many values.
-        UnreadableBody: it is not in UTF-8, in which the rest was counted.
+        InvalidRequest: the body is nested too deeply or has too many values.
+        UnreadableBody: the body is not UTF-8, so brackets and values cannot be counted.
     """
     if b"\0" in body:
         raise UnreadableBody("the body cannot be read as JSON in UTF-8")
     openings = body.count(b"[") + body.count(b"{")
     if openings <= MAX_DEPTH and body.count(b",") + openings <= MAX_VALUES:
         return
-    # Of a string nothing is left but its quotes and what looks like structure. Two quotes side by side are then an empty string, or the
-    # end of one and the beginning of the next: without them the others tell inside from outside as before.
+    # Strip each string to its quotes and to characters that look like structure. Two adjacent quotes are then an empty string, or the
+    # end of one string and the start of the next. Without such pairs, the other quotes still separate inside from outside.
     quoted = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _TEXT).replace(b'""', b"")
-    if quoted.count(b'"') <= 4 * MAX_VALUES:  # two for a key, two for its value
+    if quoted.count(b'"') <= 4 * MAX_VALUES:  # two quotes for a key, two for its value
         structure = b"".join(quoted.split(b'"')[::2])
         brackets = structure.replace(b",", b"")
         if structure.count(b",") + brackets.count(b"[") + brackets.count(b"{") <= MAX_VALUES:
@@ -51,10 +51,10 @@ def _depth(brackets: bytes) -> int:
 
 
 class JsonLimits:
-    """Reads the body, as the framework would, and answers 400 or 422 where it breaks a limit.
+    """Reads the body as the framework would, and answers 400 or 422 if it breaks a limit.
 
     Args:
-        app: the application inside. The size of the body must be limited outside.
+        app: the application inside. A middleware outside this one must limit the size of the body.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -72,14 +72,14 @@ class JsonLimits:
             check_json(body)
         except ServiceError as error:
             await problem_response(error, scope)(scope, receive, send)
-        except HTTPException as error:  # of `BodyLimit`, for the framework
+        except HTTPException as error:  # raised by `BodyLimit`, meant for the framework
             await problem_response(BodyTooLarge(error.detail), scope)(scope, receive, send)
         else:
             await self._app(scope, _replay(body, receive), send)
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None when the client has left."""
+    """Reads the whole body; None if the client has left."""
     parts = []
     while True:
         message = await receive()

@@ -1,6 +1,6 @@
-"""`list_middleware`: what a request passes on its way to the routes, outermost first, each with the reason for its place.
+"""`list_middleware`: the middleware around the routes, outermost first, each with the reason for its place.
 
-The answer passes the same list the other way. Each module of a middleware has one effect.
+A request passes the list from top to bottom, and the answer from bottom to top. Each middleware module has one effect.
 """
 
 from collections.abc import Mapping
@@ -28,36 +28,36 @@ from service.settings import Settings, read_origins
 def list_middleware(
     runtime: Runtime, settings: Settings, drain: Drain, tracing: RequestTracing | None, page_policies: Mapping[str, str]
 ) -> list[Middleware]:
-    """The middleware of an application.
+    """Returns the middleware of an application.
 
     Args:
-        runtime: the service behind it.
-        settings: its limits, and the origins whose pages may ask.
+        runtime: the service behind the application.
+        settings: the limits, and the origins whose pages may send requests.
         drain: shared with the server.
-        tracing: makes the spans; None where nothing is traced.
-        page_policies: see `SecurityHeaders`.
+        tracing: makes the spans; None if nothing is traced.
+        page_policies: the `pages` of `SecurityHeaders`.
     """
     rates = Rates(settings.requests_per_second, settings.tokens_per_second)
     return [
-        # Every answer has these headers, whichever of the others gives it.
+        # Outermost: every answer has these headers, whichever middleware gives it.
         Middleware(SecurityHeaders, pages=page_policies),
-        # Outside all that logs: log lines name the trace.
+        # Outside everything that logs: log lines name the trace.
         *_tracing(tracing),
-        # Outside all that logs or refuses: log lines and error documents name the request.
+        # Outside everything that logs or refuses: log lines and error documents name the request.
         Middleware(RequestContext),
-        # Outside all that refuses or fails: those requests are counted and logged, too.
+        # Outside everything that refuses or fails, so that those requests are counted and logged as well.
         Middleware(RequestRecord, metrics=runtime.metrics),
-        # Outside all that may fail, and inside what a 500 needs like any other answer: headers, an id, a log line.
+        # Outside everything that may fail, and inside the headers, the request id and the log line, which a 500 needs as well.
         Middleware(UnexpectedErrors),
-        # Outside the gate: a browser asks in advance without the key, and shows a refusal to the page only with these headers.
+        # Outside the gate: a browser's preflight request has no key, and the page can read a refusal only with these headers.
         *_other_origins(settings),
         # Outside the gate, which reads the headers.
         Middleware(HeadLimit),
-        # Before the body is read. It finds out whose request it is, which everything inside may need.
+        # Before the body is read. The gate identifies the client for everything inside.
         Middleware(Gate, keys=runtime.keys, limits=RateLimits(runtime.metrics), rates=rates),
-        # Inside the gate: a wrong key is refused as at any time. Outside the lifetime: the drain waits for its 503 and 504, too.
+        # Inside the gate: a drain changes nothing for a wrong key. Outside the lifetime: the drain also waits for its 503 and 504.
         Middleware(RefuseWhileDraining, drain=drain),
-        # Inside the gate, which names the client. Outside all that reads the body: that takes from the request's time.
+        # Inside the gate, which names the client. Outside everything that reads the body: reading counts towards the deadline.
         Middleware(RequestLifetime, timeout_seconds=settings.request_timeout_seconds, drain=drain),
         # Outside the JSON limits, which read the whole body.
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
@@ -71,7 +71,7 @@ def _tracing(tracing: RequestTracing | None) -> list[Middleware]:
 
 
 def _other_origins(settings: Settings) -> list[Middleware]:
-    """What lets pages of other origins ask, where the operator names such origins."""
+    """Lets pages from other origins send requests, if the operator has named such origins."""
     if not (origins := read_origins(settings.cors_origins)):
         return []
     return [

@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): as the response to a request, and as a call's error responses in OpenAPI."""
+"""Problem documents (RFC 9457): as responses to requests, and as the error responses that OpenAPI lists for a call."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from service.observability import request_id
 
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
-    """The error as the client gets it."""
+    """Turns an error into the response that the client gets."""
     return document_response(error.problem(request_id.get()), scope, error.headers)
 
 
 def document_response(document: dict[str, Any], scope: Scope, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A problem document; under `/v1` it has OpenAI's `error` member too, which their clients show."""
+    """Turns a problem document into a response. Under `/v1` it also gets OpenAI's `error` member, which OpenAI's clients show."""
     if scope["path"].startswith("/v1/"):
         errors = document.get("errors")
         error = {
@@ -30,7 +30,7 @@ def document_response(document: dict[str, Any], scope: Scope, headers: Mapping[s
 
 
 def describe_problems(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """The responses, by status, with which a call may answer instead of its own. Errors of one status share a response."""
+    """Returns a call's error responses by status, for OpenAPI. Errors with the same status share one response."""
     descriptions: dict[int, list[str]] = {}
     for error in sorted(errors, key=lambda error: error.status):
         descriptions.setdefault(int(error.status), []).append(error.description())

@@ -1,4 +1,4 @@
-"""`RequestContext`: gives each request an id, which logs and error documents name."""
+"""`RequestContext`: gives each request an id, which appears in logs and error documents."""
 
 import re
 import uuid
@@ -13,7 +13,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestContext:
-    """Takes the client's `X-Request-Id` if it is well formed, else makes one. Every answer names it, and the API's version.
+    """Takes the client's `X-Request-Id` if it is well formed, else makes an id. Every answer has the id and the API's version.
 
     Args:
         app: the application inside.

@@ -1,4 +1,4 @@
-"""`RequestLifetime`: ends a request at its deadline and when its client leaves, so that nothing is computed for nobody."""
+"""`RequestLifetime`: ends a request at its deadline or when its client leaves, because nobody would read the answer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,14 +14,14 @@ from service.observability import OPERATIONS
 
 
 class RequestLifetime:
-    """Says for whom a request is (`caller`), and cancels it when its time is over (504) or its client is gone.
+    """Sets `caller` for a request, and cancels the request at its deadline (504) or when its client has left.
 
-    What of its work waits in a queue leaves it at once; what has reached the model or the index is finished.
+    Work that waits in a queue is removed at once; work that has reached the model or the index is finished.
 
     Args:
         app: the application inside.
-        timeout_seconds: of a request without `X-Request-Timeout`.
-        drain: when it is over, requests end, too (503).
+        timeout_seconds: the time for a request without `X-Request-Timeout`.
+        drain: when its time is over, requests are cancelled as well (503).
     """
 
     def __init__(self, app: ASGIApp, timeout_seconds: float, drain: Drain) -> None:
@@ -51,7 +51,7 @@ class RequestLifetime:
             answering = True
             await send(message)
 
-        # Reading ahead would invite a body that may be refused unread.
+        # With `Expect`, the client sends its body only when asked: reading ahead would ask for a body that may be refused.
         async with _open_inbox(receive, ahead=b"expect" not in dict(scope["headers"])) as inbox:
             handling = asyncio.ensure_future(self._app(scope, inbox.receive, watched))
             ends = [asyncio.create_task(event.wait()) for event in (inbox.left, self._drain.over)]
@@ -63,7 +63,7 @@ class RequestLifetime:
             finally:
                 for end in ends:
                     end.cancel()
-                handling.cancel()  # where it is not done: our own task may have been cancelled, too
+                handling.cancel()  # no effect if it is done; it is not if our own task was cancelled
                 await asyncio.wait({handling})
             if not handling.cancelled():
                 handling.result()
@@ -73,15 +73,15 @@ class RequestLifetime:
 
     def _reason(self) -> ServiceError:
         if self._drain.over.is_set():
-            return ShuttingDown("the process has ended before the answer was there: send the request to another replica")
+            return ShuttingDown("the process ended before the answer was ready: send the request to another replica")
         return DeadlineExceeded(
-            "the time of the request was over before its answer was there: allow more by the header X-Request-Timeout "
+            "the request's time ran out before its answer was ready: allow more with the header X-Request-Timeout "
             "(seconds), or send less at a time"
         )
 
 
 class _Inbox:
-    """What the server has received, read ahead by one message: only so is it known that the client has left."""
+    """The messages that the server has received, read one ahead: without reading, nobody notices that the client has left."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -90,16 +90,16 @@ class _Inbox:
         self.left = asyncio.Event()
 
     def open(self) -> None:
-        """Starts to read."""
+        """Starts reading."""
         self._filling = self._filling or asyncio.create_task(self._fill())
 
     def close(self) -> None:
-        """Stops it."""
+        """Stops reading."""
         if self._filling:
             self._filling.cancel()
 
     async def receive(self) -> Message:
-        """The next message, for the application."""
+        """Returns the next message to the application."""
         self.open()
         return await self._messages.get()
 

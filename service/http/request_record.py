@@ -1,4 +1,4 @@
-"""`RequestRecord`: counts, times and logs each request when it has been answered."""
+"""`RequestRecord`: counts, times and logs each request after it has been answered."""
 
 import logging
 import time
@@ -11,11 +11,11 @@ logger = logging.getLogger("service.access")
 
 
 class RequestRecord:
-    """Counts a request by its route's template, so that no note's id becomes a label, and logs one line for it.
+    """Counts a request under its route's template, so that note ids do not become labels, and logs one line for it.
 
     Args:
         app: the application inside.
-        metrics: where it is counted.
+        metrics: the metrics that count it.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

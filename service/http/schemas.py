@@ -1,4 +1,4 @@
-"""Requests and responses of the HTTP interface, each with an example that a test sends."""
+"""Requests and responses of the HTTP interface. A test sends the example of each request."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,9 @@ MAX_HISTORY = 100
 Encoding = Literal["float", "base64"]
 Vector = Annotated[
     list[float] | str,
-    Field(description="Unit vector: numbers, or with `base64` the little-endian float32 bytes.", examples=[[0.6, 0.8]]),
+    Field(
+        description="Unit vector: a list of numbers or, with `base64`, its little-endian float32 bytes.", examples=[[0.6, 0.8]]
+    ),
 ]
 Confidence = Annotated[float, Field(ge=0, le=1, description="How sure the model is, from its token probabilities.")]
 
@@ -51,7 +53,7 @@ class EmbedRequest(_Request):
 
     model_config = ConfigDict(json_schema_extra={"example": {"notes": [EXAMPLE_NOTE]}})
 
-    notes: list[Note] = Field(min_length=1, max_length=MAX_NOTES, description="No id may stand twice.")
+    notes: list[Note] = Field(min_length=1, max_length=MAX_NOTES, description="Each id may occur only once.")
     store: StrictBool = Field(default=True, description="False embeds without storing.")
     strict: StrictBool = Field(default=False, description="True refuses a note that is too long, instead of cutting it.")
     vectors: StrictBool = Field(default=True, description="False leaves the vectors out of the answer.")
@@ -59,31 +61,31 @@ class EmbedRequest(_Request):
 
 
 class EmbeddedNote(_Model):
-    """What became of one note."""
+    """The result for one note."""
 
     id: str = Field(examples=["coffee-1024"])
     status: Literal["stored", "unchanged", "stale", "embedded"] = Field(
-        description="`stored`: new or changed, now in the index. `unchanged`: it was there already. `stale`: the index holds a "
-        "higher `version`, which was kept, or the note was deleted in this version or a higher one. `embedded`: not stored, as asked."
+        description="`stored`: new or changed, now in the index. `unchanged`: already in the index. `stale`: not stored, because the "
+        "index holds a higher `version`, or the note was deleted in this version or a higher one. `embedded`: not stored, as requested."
     )
     tokens: int = Field(
         ge=0,
-        description="Tokens of the prompt that was embedded for this answer, after the cut; 0 if nothing had to be embedded.",
+        description="Tokens in the prompt that was embedded for this answer, after cutting; 0 if nothing had to be embedded.",
         examples=[72],
     )
     truncated: list[NoteField] = Field(
-        description="Fields that were too long for that prompt and lost their end.", examples=[["content"]]
+        description="Fields that were too long for the prompt, so that their end was cut off.", examples=[["content"]]
     )
     vector: Vector | None = None
 
 
 class EmbedResponse(_Model):
-    """Every note of the request, in its order. It arrives only when all of them are stored."""
+    """The result for every note, in the order of the request. The answer arrives only when all of them are stored."""
 
     model: str = Field(examples=["smollm2-135m-zero-shot"])
     dimensions: int = Field(examples=[576])
     vector_name: str | None = Field(
-        default=None, description="Whose vectors these are, as `POST /admin/notes` takes it; with `store: false` only."
+        default=None, description="Name of the model's vectors, as `POST /admin/notes` takes it; only with `store: false`."
     )
     notes: list[EmbeddedNote]
 
@@ -94,11 +96,14 @@ class EmbedResponse(_Model):
 class NeighbourFilter(_Request):
     """Which neighbours are wanted."""
 
-    limit: int = Field(default=10, ge=1, le=MAX_LIMIT, description="Most neighbours to return.")
-    offset: int = Field(default=0, ge=0, le=MAX_OFFSET, description="Neighbours to skip, for paging.")
-    category: str | None = Field(default=None, min_length=1, max_length=200, description="Only notes of this category.")
+    limit: int = Field(default=10, ge=1, le=MAX_LIMIT, description="Maximum number of neighbours to return.")
+    offset: int = Field(default=0, ge=0, le=MAX_OFFSET, description="Number of neighbours to skip, for paging.")
+    category: str | None = Field(default=None, min_length=1, max_length=200, description="Only notes in this category.")
     hashtag: str | None = Field(
-        default=None, min_length=1, max_length=100, description="Only notes with this hashtag, however it is written."
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Only notes with this hashtag, in any spelling.",
     )
     created_after: UtcDatetime | None = Field(default=None, description="Only notes published after this time.")
     min_score: float | None = Field(default=None, ge=-1, le=1, description="Only notes with at least this cosine.")
@@ -106,8 +111,9 @@ class NeighbourFilter(_Request):
         default=0,
         ge=0,
         le=1,
-        description=f"How much neighbours should differ from each other. 0: nearest first. More: of the {CANDIDATES} nearest, always the "
-        "one next with the largest λ·cos(it, query) - (1 - λ)·max cos(it, those before it), where λ = 1 - diversity.",
+        description="How much neighbours should differ from each other. 0: nearest first. Above 0: repeatedly picks, from the "
+        f"{CANDIDATES} nearest, the note with the largest λ·cos(note, query) - (1 - λ)·max cos(note, notes picked before), "
+        "where λ = 1 - diversity.",
     )
 
 
@@ -119,7 +125,8 @@ class SimilarRequest(NeighbourFilter):
     note: NoteText | None = None
     ids: list[NoteId] | None = Field(default=None, min_length=1, max_length=MAX_HISTORY)
     skip_missing: StrictBool = Field(
-        default=False, description="True passes over `ids` that are not stored, and names them in the answer, instead of a 404."
+        default=False,
+        description="True skips `ids` that are not stored and lists them in the answer, instead of answering 404.",
     )
     exclude: list[NoteId] = Field(default=[], max_length=1000, description="Ids that must not be returned.")
 
@@ -136,15 +143,15 @@ class StoredNote(_Model):
     id: str = Field(examples=["coffee-1024"])
     title: str
     content: str
-    hashtags: list[str] = Field(description="Those given and those found inline.")
+    hashtags: list[str] = Field(description="The hashtags that were sent and those found inline in the text.")
     category: str | None = None
     created_at: UtcDatetime | None = None
     version: StrictInt | None = None
-    content_hash: str = Field(description="SHA-256 of what the embedding depends on.")
+    content_hash: str = Field(description="SHA-256 of the fields that the embedding depends on.")
 
 
 class StoredNoteWithVector(StoredNote):
-    """A stored note, with its vector where that was asked for."""
+    """A stored note, with its vector if it was requested."""
 
     vector: Vector | None = None
 
@@ -156,7 +163,7 @@ class Neighbour(StoredNote):
 
 
 class SimilarResponse(_Model):
-    """The neighbours, nearest first, or in the order that the diversity asked for gives them."""
+    """The neighbours, nearest first; with a `diversity` above 0, in the order in which they were picked."""
 
     model: str
     neighbours: list[Neighbour]
@@ -169,12 +176,12 @@ class SimilarResponse(_Model):
 
 
 class HashtagsRequest(_Request):
-    """Notes that want hashtags and a category. They are not stored."""
+    """Notes for which to suggest hashtags and a category. They are not stored."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"notes": [EXAMPLE_TEXT], "count": 3}})
 
     notes: list[NoteText] = Field(min_length=1, max_length=MAX_NOTES)
-    count: StrictInt = Field(default=5, ge=MIN_HASHTAGS, le=MAX_HASHTAGS, description="Most hashtags a note.")
+    count: StrictInt = Field(default=5, ge=MIN_HASHTAGS, le=MAX_HASHTAGS, description="Maximum number of hashtags per note.")
     category: StrictBool = Field(default=True, description="False leaves the category out, which is faster.")
 
 
@@ -186,7 +193,7 @@ class SuggestedHashtag(_Model):
 
 
 class SuggestedCategory(_Model):
-    """A category out of the checkpoint's list."""
+    """A category from the checkpoint's list."""
 
     category: str = Field(examples=["coffee"])
     confidence: Confidence
@@ -195,9 +202,9 @@ class SuggestedCategory(_Model):
 class HashtaggedNote(_Model):
     """The suggestions for one note."""
 
-    hashtags: list[SuggestedHashtag] = Field(description="May be empty: none is a valid answer.")
+    hashtags: list[SuggestedHashtag] = Field(description="May be empty.")
     category: SuggestedCategory | None = Field(default=None, description="Missing when the checkpoint lists no categories.")
-    tokens: int = Field(ge=1, description="Length of the hashtag prompt, after the cut.")
+    tokens: int = Field(ge=1, description="Tokens in the hashtag prompt, after cutting.")
     truncated: list[NoteField]
 
 
@@ -219,7 +226,7 @@ class OpenAIEmbeddingsRequest(BaseModel):
     )
 
     input: str | list[str] = Field(description="A text, or 1 to 256 texts. Token ids are not accepted.")
-    model: str | None = Field(default=None, description="The served model's name, or nothing.")
+    model: str | None = Field(default=None, description="The served model's name; may be left out.")
     encoding_format: Encoding = "float"
     dimensions: StrictInt | None = Field(default=None, ge=1, description="Must be the model's own.")
     user: str | None = Field(default=None, description="Accepted and not used.")
@@ -227,7 +234,7 @@ class OpenAIEmbeddingsRequest(BaseModel):
     @field_validator("input", mode="before")
     @classmethod
     def _texts(cls, given: object) -> object:
-        """One rule with one name, instead of one for each member of the union."""
+        """Reports one error, instead of one for each member of the union."""
         texts = given if isinstance(given, list) else [given]
         if not 1 <= len(texts) <= MAX_NOTES or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"must be a text or a list of 1 to {MAX_NOTES} texts; token ids are not accepted")
@@ -243,7 +250,7 @@ class OpenAIEmbedding(_Model):
 
 
 class OpenAIUsage(_Model):
-    """Tokens of all prompts."""
+    """The tokens of all prompts together."""
 
     prompt_tokens: int
     total_tokens: int
@@ -262,14 +269,14 @@ class OpenAIEmbeddingsResponse(_Model):
 
 
 class Health(_Model):
-    """`ok`, or what is wrong."""
+    """`ok`, or `failing` with the reason."""
 
     status: Literal["ok", "failing"]
     detail: str | None = None
 
 
 class ModelInfo(_Model):
-    """What is served."""
+    """The served model, its engine and its index."""
 
     name: str
     fingerprint: str = Field(description="Differs between any two checkpoints with different content.")
@@ -280,7 +287,7 @@ class ModelInfo(_Model):
     engine: str
     index: str
     notes: int = Field(description="Notes in the index.")
-    max_tokens: int = Field(description="Longest embedding prompt.")
+    max_tokens: int = Field(description="Tokens in the longest embedding prompt.")
     warning: str | None = Field(
-        default=None, description="What the operator should know: the embedded index has become too large for its way."
+        default=None, description="A warning for the operator: the embedded index holds more notes than it is made for."
     )

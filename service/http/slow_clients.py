@@ -1,7 +1,7 @@
-"""`SlowClientProtocol`: uvicorn's HTTP protocol, but a connection on which the other side lets us wait is closed.
+"""`SlowClientProtocol`: uvicorn's HTTP protocol, with time limits for clients that send or read too slowly.
 
-uvicorn waits for ever for the rest of a head, for the rest of a body that was answered unread, and for who does not read the answer, so
-that a stranger with nothing but patience could hold every file descriptor. Of a complete head, `RequestLifetime` bounds the rest.
+uvicorn waits for ever for the rest of a head, for the rest of a body that was answered without reading it, and for a client that does
+not read the answer. Such clients could hold every file descriptor. Once a head is complete, `RequestLifetime` limits the request.
 """
 
 import asyncio
@@ -10,14 +10,17 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# uvicorn's own limit, of five seconds, is for connections that are kept between requests and send nothing.
+# uvicorn's own limit of five seconds is for connections that are idle between requests.
 HEAD_SECONDS = 10.0
-# Without any progress.
+# Time in which a client may read nothing of its answer.
 UNREAD_SECONDS = 30.0
 
 
 class SlowClientProtocol(H11Protocol):
-    """One connection. A head has `HEAD_SECONDS` from the connection or from its first byte, the rest of a body from its answer."""
+    """One connection. A head must be complete `HEAD_SECONDS` after the connection opens or after the head's first byte.
+
+    The rest of an unread body must arrive within `HEAD_SECONDS` after its answer.
+    """
 
     _awaited: str | None = None
     _waiting: asyncio.TimerHandle | None = None
@@ -26,10 +29,10 @@ class SlowClientProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """See `asyncio.Protocol.connection_made`."""
         super().connection_made(transport)
-        most, self.limit_concurrency = self.config.limit_concurrency, None  # uvicorn would answer 503, to health checks, too
+        most, self.limit_concurrency = self.config.limit_concurrency, None  # uvicorn would answer 503, even to probes
         if most and len(self.connections) > most:
             self._make_room()
-        transport.set_write_buffer_limits(high=0)  # `pause_writing` tells of every byte that is not taken at once
+        transport.set_write_buffer_limits(high=0)  # so `pause_writing` is called for any unsent byte
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -38,7 +41,7 @@ class SlowClientProtocol(H11Protocol):
         self._wait()
 
     def on_response_complete(self) -> None:
-        """See `H11Protocol.on_response_complete`, whose limit holds until the next byte."""
+        """See `H11Protocol.on_response_complete`. Its own time limit ends with the next byte."""
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY:
             self._wait()
@@ -60,19 +63,19 @@ class SlowClientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _make_room(self) -> None:
-        """Ends a connection on which nobody waits for us; this one if there is none."""
+        """Closes a connection that is not waiting for an answer; closes this one if there is no such connection."""
         others = (other for other in self.connections if isinstance(other, SlowClientProtocol) and other is not self)
         idle = (other for other in others if other._missing() and not other.transport.is_closing())
         next(idle, self).transport.abort()
 
     def _missing(self) -> str | None:
-        """What the other side has to send next, while nothing is being answered."""
+        """Returns what the client has to send next; None while the service is answering."""
         if self.conn.their_state is h11.IDLE:
             return "head"
         return "body" if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE else None
 
     def _wait(self) -> None:
-        """Starts to wait for what is missing now, unless it is waited for already."""
+        """Starts the timer for the part that is missing now, unless it is running already."""
         missing = self._missing()
         if missing != self._awaited:
             _cancel(self._waiting)

@@ -7,7 +7,7 @@ from service.observability.tracing import RequestTracing
 
 
 class TracedRequests:
-    """Opens a span for each request but probes and scrapes, of which there would be more than of all others.
+    """Opens a span for each request except probes and scrapes, which would outnumber all others.
 
     Args:
         app: the application inside.

@@ -1,4 +1,4 @@
-"""`UnexpectedErrors`: answers 500 where a defect of the service lets an exception through."""
+"""`UnexpectedErrors`: answers 500 when a defect in the service raises an exception that nothing else handles."""
 
 import logging
 
@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 class UnexpectedErrors:
-    """Logs the exception and answers, unless the answer has begun.
+    """Logs the exception and answers, unless the answer has already begun.
 
-    A handler of the framework would run outside all middleware, where the request id is gone.
+    An exception handler of the framework would run outside all middleware, where the request id is no longer known.
 
     Args:
         app: the application inside.
@@ -40,5 +40,5 @@ class UnexpectedErrors:
             logger.exception("unexpected error")
             if answering:
                 raise
-            error = Unexpected("an error that should not happen; the log has it under the request id")
+            error = Unexpected("an unexpected error; find it in the log by the request id")
             await problem_response(error, scope)(scope, receive, send)

@@ -1,1 +1,1 @@
-"""The calls of the API, a module for each group: they read requests and write responses, nothing else."""
+"""The calls of the API, one module per group. They only read requests and write responses."""

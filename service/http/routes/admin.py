@@ -1,4 +1,4 @@
-"""`/admin`: the index as a whole, for backups."""
+"""`/admin/notes`: exports and imports the whole index, for backups."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,22 +21,24 @@ router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(check_
 
 
 class NotesPage(BaseModel):
-    """A part of the index."""
+    """One page of the index."""
 
-    vector_name: str = Field(description="Whose vectors these are.", examples=["smollm2-135m-stackexchange-1f0c2b8d5e6a7934"])
+    vector_name: str = Field(
+        description="Name of the model's vectors.", examples=["smollm2-135m-stackexchange-1f0c2b8d5e6a7934"]
+    )
     dimensions: int = Field(examples=[128])
-    total: int | None = Field(default=None, description="Notes in the index; with the first page only.")
-    next: UUID | None = Field(default=None, description="`start` of the following page; missing after the last.")
+    total: int | None = Field(default=None, description="Notes in the index; only on the first page.")
+    next: UUID | None = Field(default=None, description="`start` of the next page; missing on the last page.")
     notes: list[dict[str, JsonValue]] = Field(
-        description="`note`, `content_hash` and `vector`, as `POST /admin/notes` takes them."
+        description="`note`, `content_hash` and `vector` of each note, as `POST /admin/notes` takes them."
     )
     deleted: list[dict[str, JsonValue]] = Field(
-        description="`id` and `version` of what lies between them of deleted notes, as `POST /admin/notes/deleted` takes them."
+        description="`id` and `version` of the deleted notes on this page, as `POST /admin/notes/deleted` takes them."
     )
 
 
 class RestoreRequest(BaseModel):
-    """Notes of a backup."""
+    """Notes from a backup."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -55,12 +57,12 @@ class RestoreRequest(BaseModel):
         },
     )
 
-    vector_name: str = Field(description="Whose vectors these are: must be the served model's.")
-    notes: list[ArchivedNote] = Field(min_length=1, max_length=MAX_NOTES, description="No id may stand twice.")
+    vector_name: str = Field(description="Name of the model's vectors: must be that of the served model.")
+    notes: list[ArchivedNote] = Field(min_length=1, max_length=MAX_NOTES, description="Each id may occur only once.")
 
 
 class DeletedRequest(BaseModel):
-    """Deleted notes of a backup."""
+    """Deleted notes from a backup."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"example": {"notes": [{"id": "gone-7", "version": 3}]}}
@@ -70,23 +72,23 @@ class DeletedRequest(BaseModel):
 
 
 class RestoredNote(BaseModel):
-    """What became of one note."""
+    """The result for one note."""
 
     id: str
     status: Restored = Field(
-        description="`stored`: it is in the index now. `deleted`: it is deleted now. `unchanged`: it was already. `kept`: the index "
-        "holds another state of it that is not known to be older, and keeps it."
+        description="`stored`: now in the index. `deleted`: now deleted. `unchanged`: it was stored or deleted already. `kept`: the "
+        "index keeps another state of the note, which may be newer."
     )
 
 
 class RestoreResponse(BaseModel):
-    """Every note of the request, in its order. It arrives only when all of them are on disk."""
+    """The result for every note, in the order of the request. The answer arrives only when all of them are on disk."""
 
     notes: list[RestoredNote]
 
 
 async def get_archive(request: Request) -> NoteArchive:
-    """The archive of the application's index."""
+    """Returns the archive of the application's index."""
     archive: NoteArchive = request.app.state.archive()
     return archive
 
@@ -97,20 +99,20 @@ ArchiveDep = Annotated[NoteArchive, Depends(get_archive)]
 @router.get("/notes", responses=describe_problems(*EVERY_CALL, IndexUnavailable), response_model_exclude_none=True)
 async def export_notes(
     archive: ArchiveDep,
-    start: Annotated[UUID | None, Query(description="`next` of the page before; the first page without.")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_NOTES, description="Most notes of the page.")] = 100,
+    start: Annotated[UUID | None, Query(description="`next` of the previous page; leave it out for the first page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_NOTES, description="Maximum number of notes on the page.")] = 100,
     vector_name: Annotated[
         str | None,
         Query(
             max_length=MAX_NAME_CHARS,
-            description="Whose vectors are wanted: that of the first page, so that all are of one model also where another one "
-            "answers meanwhile. Without it, those of the model that answers.",
+            description="Name of the vectors to return. Repeat the name from the first page: all pages then have vectors of the same "
+            "model, even if the served model changes meanwhile. Without a name, the served model's vectors are returned.",
         ),
     ] = None,
 ) -> NotesPage:
-    """Returns all notes with their vectors, and what is left of deleted ones, page by page.
+    """Returns all notes with their vectors, and the ids and versions of deleted notes, page by page.
 
-    Notes written meanwhile may be missing; all others are there once.
+    Notes that are written during the export may be missing. Every other note occurs exactly once.
     """
     name = vector_name or archive.vector_name
     dimensions = await archive.dimensions_of(name)
@@ -127,13 +129,13 @@ async def export_notes(
 
 @router.post("/notes", responses=WRITES)
 async def import_notes(body: RestoreRequest, archive: ArchiveDep) -> RestoreResponse:
-    """Stores notes with the vectors that they bring, without embedding them. Never replaces what may be newer."""
+    """Stores notes with the vectors from the backup, without embedding them. A stored note that may be newer is kept."""
     return _response(body.notes, await archive.restore(body.notes, body.vector_name))
 
 
 @router.post("/notes/deleted", responses=WRITES)
 async def import_deleted(body: DeletedRequest, archive: ArchiveDep) -> RestoreResponse:
-    """Deletes notes that were deleted where the backup was made, so that a late write does not bring them back."""
+    """Deletes the notes that were deleted before the backup was made, so that a late write does not bring them back."""
     return _response(body.notes, await archive.bury(body.notes))
 
 

@@ -1,4 +1,4 @@
-"""What the routes share: the running service, the headers of every call, how vectors are written, and which errors may come."""
+"""Shared by the routes: access to the running service, the headers of every call, the encoding of vectors, lists of errors."""
 
 from typing import Annotated
 
@@ -20,27 +20,27 @@ from service.notes import Vector, vector_to_base64
 from service.serving import Runtime, ServedModel
 from service.settings import Settings
 
-# The errors of calls, by what a call does. Keys and rates add theirs in `describe_access`.
+# The errors of calls, by what a call does. `describe_access` adds those of keys and rate limits.
 EVERY_CALL = (InvalidRequest, ShuttingDown, DeadlineExceeded)
 READS_BODY = (UnreadableBody, BodyTooLarge, QueueFull)
 RUNS_MODEL = (QueueFull, ModelFailed, EngineUnavailable)
 
 
-# Dependencies are coroutines although they wait for nothing: FastAPI hands plain functions to a thread, one after another.
+# Dependencies are coroutines although they wait for nothing: FastAPI would run each plain function in a thread.
 async def get_runtime(request: Request) -> Runtime:
-    """The running service."""
+    """Returns the running service."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
 async def get_settings(request: Request) -> Settings:
-    """The settings that it runs with."""
+    """Returns the settings of the running service."""
     settings: Settings = request.app.state.settings
     return settings
 
 
 async def get_served(request: Request) -> ServedModel:
-    """The model that answers this request, to its end."""
+    """Returns the model that answers this request, from its start to its end."""
     runtime: Runtime = request.app.state.runtime
     return runtime.served
 
@@ -55,19 +55,19 @@ async def check_caller(
         float | None,
         Header(
             gt=0, le=MAX_TIMEOUT_SECONDS,
-            description="Seconds after which you do not wait any more: the answer is a 504 then, or a 429 at once if the queue is "
-            "too long for it.",
+            description="Seconds that you will wait. After them, the answer is a 504; if the queue is too long to answer in time, it is "
+            "a 429 at once.",
         ),
     ] = None,
     x_priority: Annotated[
-        Priority, Header(description="`bulk` lets the requests of others go first; for back-fills and batch jobs.")
+        Priority, Header(description="`bulk` lets interactive requests go first; for back-fills and batch jobs.")
     ] = Priority.INTERACTIVE,
 ) -> None:  # fmt: skip
-    """Describes the headers that `RequestLifetime` acts on, and refuses wrong ones."""
+    """Describes the headers that `RequestLifetime` acts on, and refuses invalid values."""
 
 
 def encode_vector(vector: Vector, encoding: Encoding) -> list[float] | str:
-    """A vector as numbers, or as base64 of its little-endian float32 bytes."""
+    """Returns a vector as numbers, or as base64 of its little-endian float32 bytes."""
     if encoding == "base64":
         return vector_to_base64(vector)
     return [float(value) for value in vector]

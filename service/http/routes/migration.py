@@ -1,4 +1,4 @@
-"""`/admin/migration`: from one model to another while notes are stored and found."""
+"""`/admin/migration`: changes from one model to another while the service keeps storing and finding notes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,28 +17,32 @@ EXAMPLE_PATH = "/checkpoints/2026-12"
 
 
 class MigrationInfo(BaseModel):
-    """Where a migration stands."""
+    """The state of a migration."""
 
     phase: Phase = Field(
-        description="`none`, `loading` the new model, `filling` in its vectors, `filled`: every note has one; `switched`: it answers."
+        description="`none`; `loading`: the new model is being loaded; `filling`: its vectors are being computed; `filled`: every note "
+        "has one; `switched`: the new model answers."
     )
     source: ModelVectors | None = Field(default=None, description="The old model.")
     target: ModelVectors | None = Field(default=None, description="The new model.")
-    notes: int = Field(description="Stored notes.")
-    lacking: int = Field(description="About so many lack a vector of the model that does not answer.")
-    filled: int = Field(description="Vectors that this process has added.")
-    failed: int = Field(description="Notes that a model cannot embed.")
-    error: str | None = Field(default=None, description="What keeps it from going on.")
+    notes: int = Field(description="Number of stored notes.")
+    lacking: int = Field(description="Approximate number of notes without a vector of the model that does not answer.")
+    filled: int = Field(description="Number of vectors that this process has added.")
+    failed: int = Field(description="Number of notes that a model cannot embed.")
+    error: str | None = Field(default=None, description="The problem that stops the migration.")
 
 
 class StartRequest(BaseModel):
-    """Where the new model is."""
+    """The new model, and how fast to add its vectors."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"checkpoint": EXAMPLE_PATH, "share": 0.5}})
 
-    checkpoint: Path = Field(description="Directory of the checkpoint, on the machine of the service.")
+    checkpoint: Path = Field(description="Directory of the checkpoint on the service's machine.")
     share: float = Field(
-        default=DEFAULT_SHARE, gt=0, le=1, description="Of the time that the back-fill works; the rest is left to the traffic."
+        default=DEFAULT_SHARE,
+        gt=0,
+        le=1,
+        description="Share of the time in which the back-fill works; the rest is left to the traffic.",
     )
 
 
@@ -48,16 +52,17 @@ class ChangeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     force: bool = Field(
-        default=False, description="Also where notes lack a vector of it: these are not found until they have one."
+        default=False,
+        description="True changes even if notes lack a vector of that model. Those notes are not found until they have one.",
     )
 
 
 class OverlapInfo(BaseModel):
-    """How far the two models agree."""
+    """How much the two models agree on nearest notes."""
 
-    notes: int = Field(description="That were compared.")
-    k: int = Field(description="Nearest notes of each.")
-    mean: float | None = Field(description="Share of them that both models have, 0 to 1.")
+    notes: int = Field(description="Number of notes that were compared.")
+    k: int = Field(description="Number of nearest notes of each.")
+    mean: float | None = Field(description="Mean share of nearest notes that both models have in common, 0 to 1.")
 
 
 async def _info(runtime: Runtime) -> MigrationInfo:
@@ -76,7 +81,7 @@ async def _info(runtime: Runtime) -> MigrationInfo:
 
 @router.get("", responses=describe_problems(*EVERY_CALL, IndexUnavailable), response_model_exclude_none=True)
 async def migration(runtime: RuntimeDep) -> MigrationInfo:
-    """Returns where the migration stands."""
+    """Returns the state of the migration."""
     return await _info(runtime)
 
 
@@ -86,7 +91,7 @@ async def migration(runtime: RuntimeDep) -> MigrationInfo:
     response_model_exclude_none=True,
 )
 async def start(body: StartRequest, runtime: RuntimeDep) -> MigrationInfo:
-    """Begins to move to another model, or goes on. It is loaded and fills in its vectors after the answer."""
+    """Begins or resumes a migration to another model. The model is loaded and its vectors are added after the answer."""
     await runtime.migration.start(body.checkpoint, body.share)
     return await _info(runtime)
 
@@ -94,17 +99,17 @@ async def start(body: StartRequest, runtime: RuntimeDep) -> MigrationInfo:
 @router.get("/overlap", responses=describe_problems(*EVERY_CALL, MigrationConflict, IndexUnavailable))
 async def overlap(
     runtime: RuntimeDep,
-    sample: Annotated[int, Query(ge=1, le=1000, description="Notes to compare.")] = 50,
-    k: Annotated[int, Query(ge=1, le=100, description="Nearest notes of each.")] = 10,
+    sample: Annotated[int, Query(ge=1, le=1000, description="Number of notes to compare.")] = 50,
+    k: Annotated[int, Query(ge=1, le=100, description="Number of nearest notes of each.")] = 10,
 ) -> OverlapInfo:
-    """Compares whom the two models find near to a sample of notes."""
+    """Compares the nearest notes that the two models find for a sample of notes."""
     found = await neighbour_overlap(*runtime.migration.views(), sample=sample, k=k)
     return OverlapInfo(notes=found.notes, k=found.k, mean=found.mean)
 
 
 @router.post("/switch", responses=CHANGES, response_model_exclude_none=True)
 async def switch(body: ChangeRequest, runtime: RuntimeDep) -> MigrationInfo:
-    """Lets the new model answer. The old one is kept up to date, so that `rollback` is possible."""
+    """Lets the new model answer. The old model's vectors are kept up to date, so that `rollback` is possible."""
     await runtime.migration.switch(force=body.force)
     return await _info(runtime)
 

@@ -49,8 +49,8 @@ PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={
 async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) -> EmbedResponse:
     """Embeds notes and stores them under their ids.
 
-    Sending a note again is safe: an unchanged one is not embedded again, a changed one replaces the stored one. The answer
-    arrives when every note is on disk. Without an answer, notes of the request may be stored, each of them whole: send it again.
+    Sending a note again is safe: an unchanged note is not embedded again, and a changed note replaces the stored one. The answer
+    arrives when every note is on disk. If no answer arrives, some notes may be stored, each of them complete: send the request again.
     """
     _check_count(len(body.notes), settings.max_notes_per_request)
     if body.store:
@@ -82,7 +82,7 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
     response_model_exclude_none=True,
 )
 async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], served: ServedDep) -> SimilarResponse:
-    """Finds the notes nearest to a stored one, which is not among them."""
+    """Finds the notes nearest to a stored note. The note itself is not among them."""
     neighbours = await served.notes.similar_to_stored([note_id], _filter(query, "query"), **_page(query))
     return _neighbours(served.notes.manifest.name, neighbours.found)
 
@@ -93,9 +93,9 @@ async def similar(note_id: PathId, query: Annotated[NeighbourFilter, Query()], s
     response_model_exclude_none=True,
 )
 async def similar_to(body: SimilarRequest, served: ServedDep) -> SimilarResponse:
-    """Finds the notes nearest to one that is not stored (cold start), or to several stored ones, such as a user's last reads.
+    """Finds the notes nearest to a note that is not stored (cold start), or to stored notes, such as a user's last reads.
 
-    Several notes stand for the mean of their vectors. They and `exclude` are not among the neighbours.
+    For several notes, the query is the mean of their vectors. These notes and those in `exclude` are not among the neighbours.
     """
     where = _filter(body, "body", exclude=body.exclude)
     if body.note is not None:
@@ -107,7 +107,7 @@ async def similar_to(body: SimilarRequest, served: ServedDep) -> SimilarResponse
 
 @router.post("/hashtags", responses=describe_problems(*EVERY_CALL, *READS_BODY, *RUNS_MODEL), response_model_exclude_none=True)
 async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsDep) -> HashtagsResponse:
-    """Suggests hashtags that a note does not have yet, and a category out of the checkpoint's list. Nothing is stored."""
+    """Suggests hashtags that a note does not have yet, and a category from the checkpoint's list. Nothing is stored."""
     _check_count(len(body.notes), settings.max_hashtag_notes_per_request)
     suggested = await served.notes.suggest(body.notes, body.count, category=body.category)
     return HashtagsResponse(
@@ -130,10 +130,10 @@ async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsD
 async def read(
     note_id: PathId,
     served: ServedDep,
-    vector: Annotated[bool, Query(description="True returns the stored vector too.")] = False,
+    vector: Annotated[bool, Query(description="True also returns the stored vector.")] = False,
     encoding_format: Annotated[Encoding, Query()] = "float",
 ) -> StoredNoteWithVector:
-    """Returns a note as it is stored."""
+    """Returns a stored note."""
     note = await served.notes.get(note_id, with_vector=vector)
     return StoredNoteWithVector(
         **_fields(note), vector=encode_vector(note.vector, encoding_format) if note.vector is not None else None
@@ -146,14 +146,14 @@ async def read(
     responses=describe_problems(*EVERY_CALL, NoteNotFound, IndexUnavailable, StorageFull),
 )
 async def forget(note_id: PathId, served: ServedDep) -> Response:
-    """Forgets a note. It is durably gone from every answer when this one arrives; its bytes may stay in files until overwritten."""
+    """Deletes a note. Once this answer arrives, no other answer contains it. Its bytes may stay in files until overwritten."""
     await served.notes.delete(note_id)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 def _check_count(count: int, limit: int) -> None:
     if count > limit:
-        raise InvalidRequest.of("notes", "too_long", f"at most {limit} notes a request, there are {count}")
+        raise InvalidRequest.of("notes", "too_long", f"at most {limit} notes per request, there are {count}")
 
 
 def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = None) -> NoteFilter:
@@ -162,7 +162,7 @@ def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = Non
         raise InvalidRequest.of(
             "hashtag" if place == "body" else f"{place}.hashtag",
             "empty_hashtag",
-            "is no hashtag: nothing is left of it",
+            "is not a hashtag: no letter, digit or symbol is left",
         )
     return NoteFilter(category=wanted.category, hashtag_key=key, created_after=wanted.created_after, exclude=exclude or ())
 

@@ -1,4 +1,4 @@
-"""`/v1`: the part of OpenAI's interface that applies, so that existing clients and tools work."""
+"""`/v1`: the part of OpenAI's interface that applies here, so that existing clients and tools work."""
 
 from fastapi import APIRouter, Depends
 
@@ -22,9 +22,9 @@ router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], dependencies=[Depen
 
 @router.post("/embeddings", responses=describe_problems(*EVERY_CALL, *READS_BODY, *RUNS_MODEL))
 async def embeddings(body: OpenAIEmbeddingsRequest, served: ServedDep, settings: SettingsDep) -> OpenAIEmbeddingsResponse:
-    """Embeds texts, each as the content of a note without title. Nothing is stored.
+    """Embeds texts, each as the content of a note without a title. Nothing is stored.
 
-    Token ids are not accepted as input: the prompt is the service's own, and ids could smuggle control tokens into it.
+    Token ids are not accepted as input: the service writes the prompt, and ids could smuggle control tokens into it.
     """
     manifest = served.notes.manifest
     if body.model not in (None, manifest.name):
@@ -34,7 +34,7 @@ async def embeddings(body: OpenAIEmbeddingsRequest, served: ServedDep, settings:
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > settings.max_notes_per_request:
         raise InvalidRequest.of(
-            "input", "too_long", f"at most {settings.max_notes_per_request} texts a request, there are {len(texts)}"
+            "input", "too_long", f"at most {settings.max_notes_per_request} texts per request, there are {len(texts)}"
         )
     embedded = await served.notes.embed_texts([_note(text, position) for position, text in enumerate(texts)], field="input")
     tokens = sum(text.tokens for text in embedded)

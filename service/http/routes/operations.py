@@ -1,4 +1,4 @@
-"""Health, metrics and what is served."""
+"""Health, metrics and the served model."""
 
 from http import HTTPStatus
 
@@ -12,7 +12,7 @@ from service.http.routes.common import RuntimeDep, ServedDep, SettingsDep
 from service.http.schemas import Health, ModelInfo
 
 router = APIRouter(tags=["operations"])
-# What probes and load balancers act on.
+# Probes and load balancers act on this status.
 FAILING = HTTPStatus.SERVICE_UNAVAILABLE
 ENDING = "the process is ending: accepted requests are answered, new ones refused"
 OUT_OF_STEP = "another model should answer, and cannot be loaded here: `notellm-serve migrate --status` has the reason"
@@ -20,7 +20,7 @@ OUT_OF_STEP = "another model should answer, and cannot be loaded here: `notellm-
 
 @router.get("/", include_in_schema=False)
 async def start_page() -> RedirectResponse:
-    """For who opens the bare address in a browser: the description of the API, also behind a proxy's path."""
+    """Sends a browser that opens the bare address to the API documentation. The relative URL works behind a proxy's path."""
     return RedirectResponse("docs")
 
 
@@ -30,7 +30,7 @@ async def start_page() -> RedirectResponse:
     response_model_exclude_none=True,
 )
 async def live(runtime: RuntimeDep, response: Response) -> Health:
-    """Whether the model can still run. Idle is healthy; after a stall, a canary forward pass decides."""
+    """Says whether the model can still run. An idle service is healthy; after a stall, a canary forward pass decides."""
     failure = await runtime.liveness.failure()
     if failure:
         response.status_code = FAILING
@@ -44,9 +44,9 @@ async def live(runtime: RuntimeDep, response: Response) -> Health:
     response_model_exclude_none=True,
 )
 async def ready(runtime: RuntimeDep, request: Request, response: Response) -> Health:
-    """Whether requests can be answered: the model is loaded, the index answers, and the process is not about to end.
+    """Says whether requests can be answered: the model is loaded, the index answers, and the process is not shutting down.
 
-    Anybody may ask: `detail` names the part that fails, and the log has the rest.
+    The call needs no key, so `detail` names only the part that fails; the log has the rest.
     """
     unfit = OUT_OF_STEP if runtime.migration.unfit else None
     ending = ENDING if request.app.state.drain.begun else None
@@ -62,7 +62,7 @@ async def ready(runtime: RuntimeDep, request: Request, response: Response) -> He
     responses={HTTPStatus.OK: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
 )
 async def metrics(runtime: RuntimeDep) -> Response:
-    """Metrics in Prometheus' text format."""
+    """Returns metrics in Prometheus' text format."""
     return Response(generate_latest(runtime.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -70,7 +70,7 @@ async def metrics(runtime: RuntimeDep) -> Response:
     "/model", responses=describe_problems(ShuttingDown, IndexUnavailable, DeadlineExceeded), response_model_exclude_none=True
 )
 async def model(runtime: RuntimeDep, served: ServedDep, settings: SettingsDep) -> ModelInfo:
-    """What is served: checkpoint, prompt, engine and index."""
+    """Returns the served checkpoint, prompt, engine and index."""
     manifest = served.checkpoint.manifest
     notes = await served.notes.count()
     return ModelInfo(
