@@ -104,7 +104,7 @@ async def test_what_the_state_does_not_allow_is_refused(
     await reach(client, "filled")
     await change(client, "switch")
     await change(client, "switch")
-    await refused("/cancel", "answers already")
+    await refused("/cancel", "already answers")
 
 
 async def _never_ready(_self: NoteService, _notes: object) -> Any:
