@@ -288,6 +288,8 @@ async def test_a_start_without_the_checkpoint_of_the_model_that_answers_says_wha
 ) -> None:
     await edge.describe_as(moving(source, late).answering(late))
     take_away(late)
-    with pytest.raises(StartupError, match=rf"{late.vector} answers from this index, .*Set NOTELLM_CHECKPOINT to its directory"):
+    with pytest.raises(
+        StartupError, match=rf"{late.vector} answers from this index, .*Set NOTELLM_CHECKPOINT to its directory"
+    ):
         async with ModelManager.open(opener, edge, tiny, metrics):
             pass
