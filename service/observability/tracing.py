@@ -1,4 +1,4 @@
-"""Tracing of requests: the open span, and the spans that are added under it. Nothing is traced unless tracing is on:
+"""Tracing of requests: the open span, and the spans that are added under it. Nothing is traced unless tracing is on, as here.
 
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318 notellm-serve
 
