@@ -1,4 +1,4 @@
-"""`IngestJob`: notes to the service, which embeds and stores them."""
+"""`IngestJob`: sends notes to the service, which embeds and stores them."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ class IngestJob:
     """See `Job`.
 
     Args:
-        client: of the service.
-        hashtags: whether notes without hashtags are stored with suggested ones.
+        client: the client of the service.
+        hashtags: whether notes without hashtags get suggested ones before they are stored.
     """
 
     name = "ingest"
@@ -24,19 +24,19 @@ class IngestJob:
         self._hashtags = hashtags
 
     def parse(self, row: Row) -> Note:
-        """A row of fields, or a JSON object, as a note."""
+        """Reads a note from a row of fields or from a JSON object."""
         content = row.content
         return Note.model_validate(content) if isinstance(content, dict) else Note.model_validate_json(content)
 
     async def send(self, items: Sequence[Note]) -> list[str]:
-        """Embeds and stores; see `Job.send`."""
+        """Embeds and stores notes; see `Job.send`."""
         notes = await self._with_hashtags(items) if self._hashtags else items
         body = {"notes": [note.model_dump(mode="json", exclude_none=True) for note in notes], "vectors": False}
         answer = await self._client.post("/notes/embed", body)
         return [note["status"] for note in answer["notes"]]
 
     async def _with_hashtags(self, notes: Sequence[Note]) -> list[Note]:
-        """The notes; those without hashtags with those that they are stored with already, or with suggested ones."""
+        """Returns the notes. A note without hashtags gets the hashtags that are stored with it or, if there are none, suggested ones."""
         tags = {note.id: await self._stored_hashtags(note) for note in notes if not note.all_hashtags}
         wanted = [note for note in notes if note.id in tags and not tags[note.id]]
         for start in range(0, len(wanted), HASHTAG_NOTES):
@@ -52,7 +52,7 @@ class IngestJob:
         return [note.model_copy(update={"hashtags": tuple(tags.get(note.id) or note.hashtags)}) for note in notes]
 
     async def _stored_hashtags(self, note: Note) -> list[str]:
-        """Those of an earlier run over the same text: suggesting them again would cost the most and change nothing."""
+        """Returns the hashtags that an earlier run stored for the same text. Suggesting them again is slow and would change nothing."""
         stored = await self._client.find_note(note.id)
         if stored is None or (stored["title"], stored["content"]) != (note.title, note.content):
             return []

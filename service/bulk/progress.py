@@ -1,4 +1,4 @@
-"""`Progress`: how far a file has been taken in, kept beside it, so that a killed run goes on and rejects are told once."""
+"""`Progress`: stores next to a file how much of it was imported, so that a killed run can resume and reports each reject once."""
 
 import fcntl
 import hashlib
@@ -18,12 +18,12 @@ _ENDS_BYTES = 2**20
 
 
 class State(BaseModel):
-    """What was done up to a row, everything before it included.
+    """The state after some rows of a file.
 
     Attributes:
-        rows: that many rows of the file.
-        reject_bytes: length of the reject file then.
-        counts: rows by what became of them.
+        rows: number of rows that are done.
+        reject_bytes: length of the reject file at that point.
+        counts: number of rows by status.
     """
 
     rows: int = 0
@@ -37,15 +37,15 @@ class _Kept(BaseModel):
 
 
 class Progress:
-    """Progress and rejects of one file and one purpose.
+    """The progress and rejects of one job over one file.
 
-    What is kept is the state *before* the last batch that was acknowledged: going on sends that one again, and the answer shows
-    whether the index still has it.
+    It stores the state *before* the last acknowledged batch. A resumed run sends that batch again, and the answer shows whether the index
+    still has it.
 
     Args:
         source: the file of notes.
-        job: what is done with it and for which model; the progress of another job is not taken over.
-        directory: where the two files are.
+        job: what is done with the file, and for which model. The progress of another job is ignored.
+        directory: the directory of the progress file and the reject file.
     """
 
     def __init__(self, source: Path, job: str, directory: Path) -> None:
@@ -60,7 +60,7 @@ class Progress:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._stream.close()
-            raise CommandError(f"another command is taking {source} in") from error
+            raise CommandError(f"another command is importing {source}") from error
         self.state = self._read()
 
     def __enter__(self) -> Self:
@@ -70,13 +70,13 @@ class Progress:
         self._stream.close()
 
     def restart(self, state: State) -> None:
-        """Goes back to a state; rejects that came after it are taken out."""
+        """Returns to a state, and removes the rejects that were written after it."""
         self.state = state.model_copy(deep=True)
         self._stream.truncate(state.reject_bytes)
         self._stream.seek(state.reject_bytes)
 
     def commit(self, rows: int, counts: Counter[str], rejects: list[Reject]) -> None:
-        """Notes down that the rows up to `rows` have been dealt with."""
+        """Records that the rows up to `rows` are done."""
         try:
             replace_durably(self._path, _Kept(job=self._job, state=self.state).model_dump_json())
             for reject in rejects:
@@ -91,7 +91,7 @@ class Progress:
         self.state = State(rows=rows, reject_bytes=self._stream.tell(), counts=dict(total))
 
     def finish(self) -> None:
-        """Removes what a finished run leaves behind, but for rejects."""
+        """Removes the files of a finished run, except a reject file that is not empty."""
         self._path.unlink(missing_ok=True)
         if not self.state.reject_bytes:
             self.rejects.unlink(missing_ok=True)
@@ -106,7 +106,7 @@ class Progress:
 
 
 def _fingerprint(path: Path) -> str:
-    """Tells files apart without reading a large one: size, time of the last change, and both ends."""
+    """Returns a text that identifies a file without reading all of it: size, time of last change, and a hash of both ends."""
     try:
         found = path.stat()
         with path.open("rb") as stream:

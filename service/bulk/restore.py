@@ -1,4 +1,4 @@
-"""`RestoreJob` and `EmbedJob`: what a backup holds to the service, with the vectors that it brings or without them."""
+"""`RestoreJob` and `EmbedJob`: send a backup to the service, with its vectors or without them."""
 
 import json
 from abc import ABC, abstractmethod
@@ -25,17 +25,17 @@ class _BackupJob(ABC, Generic[NoteT]):
         self._client = client
 
     def parse(self, row: Row) -> Item | None:
-        """A line of a backup; None for header and footer."""
+        """Reads a line of a backup; None for header and footer."""
         assert isinstance(row.content, bytes)
         line = json.loads(row.content)
         if not isinstance(line, dict):
-            raise ValueError("is no JSON object")  # noqa: TRY004 - a bad row is a ValueError
+            raise ValueError("is not a JSON object")  # noqa: TRY004 - a bad row is a ValueError
         if is_frame(line):
             return None
         return Deletion.model_validate(line["deleted"]) if "deleted" in line else self._note(row.content, line)
 
     async def send(self, items: Sequence[Item]) -> list[str]:
-        """Stores notes, and deletes those that were deleted; see `Job.send`."""
+        """Stores notes, and deletes the notes that the backup lists as deleted; see `Job.send`."""
         statuses: dict[int, str] = {}
         for deletions, send in ((False, self._store), (True, self._delete)):
             places = [place for place, item in enumerate(items) if isinstance(item, Deletion) is deletions]
@@ -56,11 +56,11 @@ class _BackupJob(ABC, Generic[NoteT]):
 
 
 class RestoreJob(_BackupJob[ArchivedNote]):
-    """Stores the notes of a backup with the vectors that they bring.
+    """Stores the notes of a backup with the backup's vectors.
 
     Args:
-        client: of the service.
-        vector_name: of the backup's vectors.
+        client: the client of the service.
+        vector_name: name of the backup's vectors.
     """
 
     def __init__(self, client: ServiceClient, vector_name: str) -> None:
@@ -76,12 +76,12 @@ class RestoreJob(_BackupJob[ArchivedNote]):
 
 
 class EmbedJob(_BackupJob[Note]):
-    """Embeds the notes of a backup again, which may be of another model, and stores them as `RestoreJob` does.
+    """Embeds the notes of a backup again and stores them as `RestoreJob` does. The backup may come from another model.
 
     Args:
-        client: of the service.
-        vector_name: of the model that answers.
-        empty: whether the index holds nothing. Otherwise it is asked for each note, and what it keeps is not embedded.
+        client: the client of the service.
+        vector_name: name of the answering model's vectors.
+        empty: whether the index is empty. If not, the job looks up each note, and does not embed a note that the index would keep.
     """
 
     def __init__(self, client: ServiceClient, vector_name: str, *, empty: bool = False) -> None:
@@ -100,9 +100,9 @@ class EmbedJob(_BackupJob[Note]):
         return [statuses[place] for place in range(len(notes))]
 
     async def _kept(self, note: Note) -> str | None:
-        """What is said of a note that the index would keep as it is; None if it may have to be stored.
+        """Returns the status of a note that the index would keep unchanged; None if the note may have to be stored.
 
-        The rule is that of `NoteArchive.restore`, which has the last word on all others.
+        The rule is the same as in `NoteArchive.restore`, which makes the final decision for the notes that are sent.
         """
         if (stored := await self._client.find_note(note.id)) is None:
             return None
@@ -117,10 +117,10 @@ class EmbedJob(_BackupJob[Note]):
         fields = [note.model_dump(mode="json", exclude_none=True) for note in notes]
         answer = await self._client.post("/notes/embed", {"notes": fields, "store": False, "encoding_format": "base64"})
         name = answer.get("vector_name")
-        if name != self._vector_name:  # of two replicas one may have switched before the other
+        if name != self._vector_name:  # one replica may switch before another
             raise CommandError(
-                f"the service answers with vectors of {name} now, and the import began with those of {self._vector_name}. What came "
-                "before is stored: the same command takes in the rest"
+                f"the service answers with vectors of {name} now, and the import began with those of {self._vector_name}. The notes "
+                "before are stored: run the same command again to import the rest"
             )
         lines = [
             {"note": note, "content_hash": one.content_hash, "vector": embedded["vector"]}
@@ -132,7 +132,7 @@ class EmbedJob(_BackupJob[Note]):
 async def _send_some(
     items: Sequence[Any], places: Sequence[int], send: Callable[[Sequence[Any]], Awaitable[list[str]]]
 ) -> dict[int, str]:
-    """What became of some of the items, by their places. A refusal names places among all of them."""
+    """Sends some of the items, and returns their statuses by place. If they are refused, the places in the error are those in `items`."""
     if not places:
         return {}
     try:

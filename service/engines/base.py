@@ -1,4 +1,4 @@
-"""`Engine`: what runs the model. It says how its work is to be queued, and knows token ids and vectors, not notes or HTTP."""
+"""`Engine`: runs the model. It says how to queue its work. It knows token ids and vectors, but not notes or HTTP."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ class GenerationRequest:
 
     Attributes:
         prompt: token ids.
-        pattern: regular expression that the continuation fulfils, with Unicode classes and without look-around.
-        max_new_tokens: where to stop at the latest.
-        bare_spaces: false forbids tokens that are a space only. English words bring their space along, and an untrained
-            model that starts with a bare one is about to count; in other scripts the bare one is often the only way.
+        pattern: regular expression that the continuation must match, with Unicode classes and without look-around.
+        max_new_tokens: maximum length of the continuation.
+        bare_spaces: false forbids tokens that are only a space. Tokens of English words include their leading space, and an untrained
+            model that starts with a bare space goes on to count numbers. In other scripts, a word often needs a bare space.
     """
 
     prompt: tuple[int, ...]
@@ -31,7 +31,7 @@ class GenerationRequest:
 
     @property
     def tokens(self) -> int:
-        """What a queue charges for it."""
+        """Number of tokens that a queue charges for the request."""
         return len(self.prompt) + self.max_new_tokens
 
 
@@ -40,8 +40,8 @@ class Generation:
     """A continuation.
 
     Attributes:
-        pieces: the tokens, the end of sequence included. A probability is among the tokens that the pattern allowed.
-        finished: false if it was cut off at `max_new_tokens`.
+        pieces: the tokens, including the end of sequence. Each probability is relative to the tokens that the pattern allowed.
+        finished: false if the continuation was cut off at `max_new_tokens`.
     """
 
     pieces: tuple[GeneratedPiece, ...]
@@ -49,19 +49,19 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """The whole continuation."""
+        """The continuation as one text."""
         return "".join(piece.text for piece in self.pieces)
 
 
 @dataclass(frozen=True)
 class RankingRequest:
-    """A prompt and what may follow it.
+    """A prompt and its possible continuations.
 
     Attributes:
         prompt: token ids.
         choices: the continuations to choose from.
-        count: how many of them are wanted.
-        exclude: those of them that are not wanted.
+        count: how many continuations to return.
+        exclude: continuations that must not be returned.
     """
 
     prompt: tuple[int, ...]
@@ -71,7 +71,7 @@ class RankingRequest:
 
     @property
     def tokens(self) -> int:
-        """What a queue charges for it: an estimate, since long choices cost more than their share."""
+        """Number of tokens that a queue charges for the request. It is an estimate, because long choices cost more than average."""
         return len(self.prompt) + round(BEAMS * self.choices.mean_length)
 
 
@@ -81,28 +81,28 @@ class BlockingEngine(Protocol):
     name: str
 
     def embed(self, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
-        """Unit vectors of embedding prompts, (prompts, dimensions), in their order."""
+        """Returns the unit vectors of embedding prompts, (prompts, dimensions), in the order of the prompts."""
         ...
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """The continuations, in the order of the requests."""
+        """Returns the continuations, in the order of the requests."""
         ...
 
     def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
-        """The likeliest choices of each request, best first."""
+        """Returns the most probable choices of each request, best first."""
         ...
 
 
 @dataclass(frozen=True)
 class QueuePolicy:
-    """How an engine wants its work queued. Every engine embeds one batch after another, beside all other work.
+    """How to queue an engine's work. Every engine embeds one batch after another, at the same time as its other work.
 
     Attributes:
         generation_lanes: calls of `generate` that may run at the same time.
-        ranking_lanes: calls of `rank` that may run at the same time, beside those of `generate`; None where rankings share the
+        ranking_lanes: calls of `rank` that may run at the same time, in addition to those of `generate`; None if rankings share the
             lanes of generation, so that the two take turns.
-        merges: whether the engine merges concurrent calls of `generate` itself, so that each call brings one request. If it does
-            not, a call brings all requests that wait, up to the operator's limit.
+        merges: whether the engine itself merges concurrent calls of `generate`. If it does, each call contains one request. If it does
+            not, a call contains all waiting requests, up to the operator's limit.
         abandons: whether a cancelled call of `generate` or `rank` frees the engine. If it does not, cancelling gains nothing.
     """
 
@@ -114,10 +114,10 @@ class QueuePolicy:
 
 @dataclass(frozen=True)
 class EngineState:
-    """What an engine can tell of itself, for metrics.
+    """The state of an engine for metrics, read without asking a server.
 
     Attributes:
-        left_alone: for each server that it asks, by its name in metrics: whether it is left alone after failures.
+        left_alone: for each server, by its name in metrics: whether calls are refused at once because the server has failed.
     """
 
     left_alone: Mapping[str, bool] = field(default_factory=dict)
@@ -127,8 +127,8 @@ class Engine(Protocol):
     """Runs one checkpoint off the event loop.
 
     Attributes:
-        name: in metrics and in `/model`.
-        queue_policy: how its work is to be queued.
+        name: the engine's name in metrics and in `/model`.
+        queue_policy: how to queue the engine's work.
     """
 
     name: str
@@ -138,7 +138,7 @@ class Engine(Protocol):
         """See `BlockingEngine.embed`.
 
         Raises:
-            EngineUnavailable: the engine is not there; any method may raise it.
+            EngineUnavailable: the engine is not available; `generate` and `rank` may raise it as well.
         """
         ...
 
@@ -151,13 +151,13 @@ class Engine(Protocol):
         ...
 
     def failure(self) -> str | None:
-        """Why no work can be done at the moment, for readiness; None if it can."""
+        """Returns the reason why the engine cannot work at the moment, for readiness; None if it can."""
         ...
 
     def state(self) -> EngineState:
-        """Of this moment, without asking anybody."""
+        """Returns the current state, without asking a server."""
         ...
 
     async def close(self) -> None:
-        """Ends what the engine has started."""
+        """Stops everything that the engine has started."""
         ...

@@ -1,4 +1,4 @@
-"""`ThreadedEngine`: an engine of this process behind threads, so that embedding and generation run beside each other."""
+"""`ThreadedEngine`: runs an engine in threads of this process, so that embedding and generation run at the same time."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 async def in_passing_thread(
     function: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
 ) -> Result:
-    """Calls a function that computes, in a thread that ends with it.
+    """Calls a function that computes, in a new thread that ends afterwards.
 
-    OpenMP gives each thread that has computed a team of others, which lives as long as the thread. While the teams have more
-    threads than there are cores, libgomp's do not spin at a barrier but sleep, and every forward pass takes about a sixth longer:
-    only the thread that always computes may keep its team.
+    OpenMP gives each computing thread a team of worker threads, which lives as long as that thread. If the teams together have more
+    threads than there are cores, libgomp's threads sleep at barriers instead of spinning, and every forward pass takes about a sixth
+    longer. So only the thread that always computes may keep its team.
     """
     executor = ThreadPoolExecutor(1, "passing")
     try:
@@ -33,10 +33,10 @@ async def in_passing_thread(
 
 
 class ThreadedEngine:
-    """A thread embeds, one batch after another; each batch of generation or ranking has its own beside it.
+    """One thread embeds batch after batch. Each batch of generation or ranking runs in its own thread at the same time.
 
     Args:
-        engine: what computes.
+        engine: computes the results.
     """
 
     # More threads would share the same cores, and a thread that computes cannot be stopped.
@@ -60,7 +60,7 @@ class ThreadedEngine:
         return await in_passing_thread(self._engine.rank, requests)
 
     def failure(self) -> str | None:
-        """Liveness looks after this engine: it ends with the process."""
+        """Always None: the engine works as long as the process does, and liveness checks that."""
         return None
 
     def state(self) -> EngineState:
@@ -68,5 +68,5 @@ class ThreadedEngine:
         return EngineState()
 
     async def close(self) -> None:
-        """Waits for the thread that embeds; the others end with their batches."""
+        """Waits for the embedding thread; the other threads end with their batches."""
         await asyncio.to_thread(self._embedding.shutdown)

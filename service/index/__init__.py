@@ -1,4 +1,4 @@
-"""Where notes and their vectors are stored."""
+"""The stores of notes and their vectors."""
 
 from typing import TYPE_CHECKING
 

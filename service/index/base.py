@@ -1,4 +1,4 @@
-"""`NoteIndex`: notes and their vectors, found by id or by nearness."""
+"""`NoteIndex`: stores notes and their vectors, and finds them by id or by nearness."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from service.index.description import Description
 
 Vector = npt.NDArray[np.float32]
-# Marks the payload of what is left of a deleted note: the version it had.
+# Key in the payload of a tombstone: the version that the deleted note had.
 DELETED = "deleted_version"
-# What became of a note that was to be stored, see `NoteIndex.upsert`; restored or buried; deleted.
+# Outcomes for one note: of `NoteIndex.upsert`, of `restore` and `bury`, and of `delete`.
 Upserted = Literal["stored", "overtaken", "buried"]
 Restored = Literal["stored", "deleted", "unchanged", "kept"]
 Deleted = Literal["deleted", "missing"]
@@ -21,12 +21,12 @@ Deleted = Literal["deleted", "missing"]
 
 @dataclass(frozen=True)
 class IndexedNote:
-    """A note as it is stored.
+    """A stored note.
 
     Attributes:
-        payload: `Note.payload()`.
-        vector: unit vector, (dimensions,); None where it was not asked for, or the note has none of this model.
-        others: unit vectors of other models by their names, to be stored along.
+        payload: the result of `Note.payload()`.
+        vector: unit vector, (dimensions,); None if it was not requested, or if the note has no vector of this model.
+        others: unit vectors of other models by their names, which are stored as well.
     """
 
     payload: dict[str, Any]
@@ -47,7 +47,7 @@ class IndexedNote:
 
 @dataclass(frozen=True)
 class ScoredNote:
-    """A stored note and its cosine with what was asked for; its unit vector where that was asked for, too."""
+    """A stored note, its cosine with the query, and its unit vector if that was requested."""
 
     payload: dict[str, Any]
     score: float
@@ -61,18 +61,18 @@ class ScoredNote:
 
 @dataclass(frozen=True)
 class Tombstone:
-    """What is left of a note that was deleted in a version: it does not come back in this one or a lower one."""
+    """The trace of a deleted note that had a version: the note is not stored again in this version or a lower one."""
 
     id: str
     version: int
 
     @property
     def payload(self) -> dict[str, Any]:
-        """As it is stored."""
+        """The payload that is stored."""
         return {"id": self.id, DELETED: self.version}
 
 
-# What is stored under an id.
+# An entry that is stored under an id.
 Entry = IndexedNote | Tombstone
 
 
@@ -81,9 +81,9 @@ class NotePage:
     """A part of the index, in the order of its points.
 
     Attributes:
-        notes: with their vectors; a note that has none of the served model has None.
-        next: where the following page begins; None after the last one.
-        deleted: what lies between the notes of deleted ones.
+        notes: the notes with their vectors; the vector is None if a note has none of the requested model.
+        next: where the next page begins; None on the last page.
+        deleted: the tombstones between the notes.
     """
 
     notes: list[IndexedNote]
@@ -93,12 +93,12 @@ class NotePage:
 
 @dataclass(frozen=True)
 class NoteFilter:
-    """Which notes count.
+    """Selects notes.
 
     Attributes:
-        category, hashtag_key: exact values of the payload.
-        created_after: later than this.
-        exclude: ids that do not count.
+        category, hashtag_key: exact values in the payload; None for any.
+        created_after: notes must be published later than this; None for any time.
+        exclude: ids of notes to leave out.
     """
 
     category: str | None = None
@@ -109,12 +109,12 @@ class NoteFilter:
 
 @dataclass(frozen=True)
 class IndexState:
-    """What can be told of an index without asking its server, for metrics.
+    """The state of an index for metrics, read without asking a server.
 
     Attributes:
-        free_bytes: of the disk of an embedded index; None where it is on a server, or the disk cannot be asked.
-        reserved_bytes: with less free than this it takes no writes.
-        left_alone: for each server that it asks, by its name in metrics: whether it is left alone after failures.
+        free_bytes: free space on the disk of an embedded index; None for a server, or if the disk cannot be read.
+        reserved_bytes: an embedded index refuses writes if less space than this is free.
+        left_alone: for each server, by its name in metrics: whether calls are refused at once because the server has failed.
     """
 
     free_bytes: int | None = None
@@ -123,11 +123,11 @@ class IndexState:
 
 
 class NoteIndex(Protocol):
-    """Notes by the vectors of one model. Every method raises `IndexUnavailable` when the store does not answer or refuses.
+    """Notes with the vectors of one model. Every method raises `IndexUnavailable` if the store does not answer or refuses.
 
     Attributes:
-        name: of the kind of store.
-        vector_name: of the model's vectors.
+        name: the kind of store.
+        vector_name: name of the model's vectors.
         shared: whether other processes may write to the store at the same time.
     """
 
@@ -136,102 +136,103 @@ class NoteIndex(Protocol):
     shared: bool
 
     async def upsert(self, notes: Sequence[IndexedNote], *, seen: Mapping[str, Entry] | None = None) -> list[Upserted]:
-        """Stores notes with their vectors, durably, before it returns.
+        """Stores notes with their vectors. They are on disk when it returns.
 
-        A stored note of a higher version is kept, so that a late write does no harm, and so is a deletion of the same or a higher
-        one: a note that was deleted comes back by a new version only. One of the same version is replaced: it is the
-        same note, or the client has numbered two alike and the last write counts. A note without a version replaces whatever is
-        stored, its version and its deletion included, and is itself replaced by any.
+        A stored note with a higher version is kept, so that a late write does no harm. A deletion of the same or a higher version is
+        kept as well: a deleted note comes back only with a new version. A stored note with the same version is replaced: it is the same
+        note, or the client has used a version twice and the last write counts. A note without a version replaces whatever is stored,
+        even a note or deletion with a version, and any note may replace it.
 
         Args:
-            notes: with their vectors.
-            seen: what `look` found under their ids, earlier in the same request. It spares a request to a server.
+            notes: the notes with their vectors.
+            seen: what `look` found under their ids earlier in the same request. It saves a request to a server.
 
         Returns:
-            What became of each note, in their order: `stored`; `overtaken` by a higher version, which was kept; `buried`, since it
-            was deleted in this version or a higher one. It was so at one moment between the look and the return. Other clients'
-            writes of that time come before or after that moment.
+            The outcome for each note, in order: `stored`; `overtaken`: a note with a higher version was kept; `buried`: the note was
+            deleted in this version or a higher one. The outcomes were true at one moment between the look and the return; every
+            concurrent write of another client came before or after that moment.
         """
         ...
 
     async def look(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Entry]:
-        """What is stored under the ids, by id: notes, and tombstones of deleted notes."""
+        """Returns what is stored under the ids, by id: notes, and tombstones of deleted notes."""
         ...
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
-        """The notes that are stored under the ids, by id."""
+        """Returns the notes that are stored under the ids, by id."""
         ...
 
     async def search(
         self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
         with_vectors: bool = False,
     ) -> list[ScoredNote]:  # fmt: skip
-        """The nearest notes by cosine, nearest first; those with `min_score` or more, where it is given."""
+        """Returns the nearest notes by cosine, nearest first; only those with at least `min_score`, if it is given."""
         ...
 
     async def delete(self, ids: Sequence[str]) -> list[Deleted]:
-        """Forgets notes, durably, before it returns.
+        """Deletes notes. The deletions are on disk when it returns.
 
-        A note that had a version leaves a tombstone, its id and version, which `upsert` heeds.
+        A note that had a version leaves a tombstone with its id and version, which `upsert` respects.
 
         Returns:
-            What became of each note, in the order of the ids: `deleted`; `missing`, since no note was stored under the id. Clients
-            that delete the same note at the same time may each be told `deleted`.
+            The outcome for each id, in order: `deleted`; `missing`: no note was stored under the id. Clients that delete the same note
+            at the same time may each get `deleted`.
         """
         ...
 
     async def scroll(self, *, start: str | None = None, limit: int, lacking: bool = False) -> NotePage:
-        """All notes and tombstones, page by page; `start` is the `next` of the page before. A note that stays is in exactly one page.
+        """Returns all notes and tombstones, page by page. A note that is stored all the time is on exactly one page.
 
-        With `lacking` only those notes that have no vector of this model, without vectors, and no tombstones.
+        `start` is the `next` of the previous page. With `lacking`, it returns only notes that have no vector of this model, without other
+        vectors and without tombstones.
         """
         ...
 
     async def restore(self, notes: Sequence[IndexedNote]) -> list[Restored]:
-        """Stores notes that are missing, durably, and replaces stored ones of a lower version; all others are kept.
+        """Stores missing notes and replaces notes with a lower version, durably. All other stored notes are kept.
 
-        A deleted note comes back only in a higher version than the deleted one.
+        A deleted note comes back only with a higher version than the deleted one.
 
         Returns:
-            What became of each note, in their order: `stored`; `unchanged`, since it was stored already; `kept`: the index keeps
-            another state of the note. See `upsert` for when it was so. On a shared store, clients that restore or bury the same note
-            at the same time may each be told that they did, although the store keeps only what came first.
+            The outcome for each note, in order: `stored`; `unchanged`: it was stored already; `kept`: the index keeps another state of the
+            note. As in `upsert`, the outcomes were true at one moment. There is an exception on a shared store: clients that restore or
+            bury the same note at the same time may each be told that they succeeded, although the store keeps only the first write.
         """
         ...
 
     async def bury(self, tombstones: Sequence[Tombstone]) -> list[Restored]:
         """Stores tombstones of notes that were deleted elsewhere, durably.
 
-        They take the place of notes of the same or a lower version and of tombstones of a lower one. A note of a higher version, or
-        without one, is kept.
+        They replace notes with the same or a lower version, and tombstones with a lower version. A note with a higher version or without
+        a version is kept.
 
         Returns:
-            What became of each, in their order: `deleted`; `unchanged`, since the note was deleted already in this version or a
-            higher one; `kept`: the index keeps a note. See `restore` for when it was so.
+            The outcome for each tombstone, in order: `deleted`; `unchanged`: the note was already deleted in this version or a higher one;
+            `kept`: the index keeps a note. They are true at one moment, with the exception in `restore`.
         """
         ...
 
     async def count(self, *, lacking: bool = False) -> int:
-        """Stored notes; with `lacking` an estimate of those that have no vector of this model."""
+        """Returns the number of stored notes; with `lacking`, an estimate of how many have no vector of this model."""
         ...
 
     def of_model(self, vector_name: str) -> "NoteIndex":
-        """The same notes by the vectors of another model. It is closed with this one."""
+        """Returns the same notes with the vectors of another model. Closing this index also closes the returned one."""
         ...
 
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
-        """Adds this model's vectors to notes that are stored with the text that was embedded, durably.
+        """Adds this model's vectors to stored notes that still have the embedded text, durably.
 
-        Never adds a note: one that was deleted meanwhile stays deleted, one that was changed keeps what it has.
+        It never adds a note: a note that was deleted meanwhile stays deleted, and a note that was changed keeps its vectors.
         """
         ...
 
     async def describe(self) -> Description:
-        """Whose vectors the index holds."""
+        """Returns which models' vectors the index holds."""
         ...
 
     async def describe_as(self, description: Description) -> None:
-        """Notes that down, durably, before it returns. The vectors that it names exist then; those being dropped stay."""
+        """Records a description, durably, and creates the vectors that it names. Vectors that are being dropped stay for now."""
         ...
 
     async def drop(self, vector_name: str) -> None:
@@ -239,11 +240,11 @@ class NoteIndex(Protocol):
         ...
 
     def state(self) -> IndexState:
-        """Of this moment."""
+        """Returns the current state."""
         ...
 
     def size_warning(self, count: int, limit: int) -> str | None:
-        """What an operator should know about an index of `count` notes; None where it has no limit, or is within it."""
+        """Returns a warning for the operator if `count` notes are more than the index is made for; None if they are not."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`Description`: whose vectors an index holds. It is kept with the index, so that a start knows what it finds."""
+"""`Description`: which models' vectors an index holds. It is stored with the index, so that the service can check it at start."""
 
 from typing import Literal
 
@@ -11,9 +11,9 @@ class ModelVectors(BaseModel):
     """The vectors of one model in an index.
 
     Attributes:
-        vector: their name.
-        dimensions: of each.
-        checkpoint: where the service finds the model; None if nobody has noted it down.
+        vector: name of the vectors.
+        dimensions: dimensions of each vector.
+        checkpoint: directory of the model's checkpoint; None if it was never recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,13 +33,13 @@ class Move(BaseModel):
 
 
 class Description(BaseModel):
-    """Whose vectors an index holds.
+    """Which models' vectors an index holds.
 
     Attributes:
-        vector, dimensions: of the model that answers.
-        checkpoint: of that model, since a migration has ended.
-        migration: while there is one.
-        dropping: vectors that are on their way out, dropped when every note has one of the model that stays.
+        vector, dimensions: name and dimensions of the answering model's vectors.
+        checkpoint: directory of the answering model's checkpoint; recorded when a migration ends.
+        migration: the current migration; None if there is none.
+        dropping: name of the vectors that are dropped as soon as every note has a vector of the model that stays.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,10 +53,10 @@ class Description(BaseModel):
 
     @classmethod
     def read(cls, text: str | bytes, place: str) -> "Description":
-        """Of what `write` has given.
+        """Reads the output of `write`. `place` names the source in errors.
 
         Raises:
-            StartupError: it is damaged, or of a newer version of this service.
+            StartupError: the text is damaged, or was written by a newer version of this service.
         """
         try:
             return cls.model_validate_json(text)
@@ -68,12 +68,12 @@ class Description(BaseModel):
             ) from error
 
     def write(self) -> str:
-        """As JSON."""
+        """Returns the description as JSON."""
         return self.model_dump_json(exclude_none=True)
 
     @property
     def other(self) -> ModelVectors | None:
-        """The model that does not answer but has vectors, while a migration lasts."""
+        """During a migration, the model that has vectors but does not answer; None otherwise."""
         if self.migration is None:
             return None
         return self.migration.source if self.switched else self.migration.target
@@ -87,31 +87,32 @@ class Description(BaseModel):
 
     @property
     def switched(self) -> bool:
-        """Whether the new model of the migration answers already."""
+        """Whether the new model of the migration already answers."""
         return self.migration is not None and self.vector == self.migration.target.vector
 
     @property
     def models(self) -> tuple[ModelVectors, ...]:
-        """All whose vectors the index holds, the answering one first."""
+        """All models whose vectors the index holds, the answering model first."""
         return (self.served, self.other) if self.other else (self.served,)
 
     def check_drop(self, vector_name: str) -> None:
-        """Raises `ValueError` where vectors are not to be dropped: those of a model that is in use."""
+        """Raises `ValueError` if the vectors belong to a model that is in use, so that they must not be dropped."""
         if vector_name in {model.vector for model in self.models}:
             raise ValueError(f"the vectors of {vector_name} are in use")
 
     def answering(self, model: ModelVectors) -> "Description":
-        """The same index with the answers of this one of its models."""
+        """Returns a copy in which `model` answers, which must be one of `models`."""
         return self.model_copy(update={"vector": model.vector, "dimensions": model.dimensions})
 
 
 class AnotherModel(StartupError):
-    """The index holds vectors of another model than the checkpoint that was to be served.
+    """The index holds vectors of a different model than the configured checkpoint.
 
     Attributes:
-        place: of the index.
-        held: whose vectors it holds.
+        place: the location of the index.
+        held: the description of the index.
         remedy: how to start with a new index.
+        known: the message without the remedy.
     """
 
     def __init__(self, place: str, held: Description, wanted: str, remedy: str) -> None:
@@ -121,7 +122,7 @@ class AnotherModel(StartupError):
         super().__init__(f"{self.known}, or {remedy}")
 
     def naming(self, checkpoint: object) -> StartupError:
-        """The same, with the command that moves the notes over to the checkpoint."""
+        """Returns the same error, with the command that migrates the notes to the checkpoint."""
         return StartupError(f"{self.known} and run `notellm-serve migrate --to {checkpoint}` beside it, or {self.remedy}")
 
 

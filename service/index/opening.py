@@ -1,4 +1,4 @@
-"""`open_index`: the index that the settings ask for."""
+"""`open_index`: opens the index that the settings select."""
 
 import asyncio
 
@@ -12,10 +12,10 @@ from service.settings import MIB, Settings
 
 
 async def open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
-    """The index of the settings for the vectors of the checkpoint; made if it is not there.
+    """Opens the index of the settings for the checkpoint's vectors, or makes it if it does not exist.
 
     Raises:
-        StartupError: it is not usable.
+        StartupError: the index is not usable.
     """
     try:
         return await _open_index(settings, checkpoint)

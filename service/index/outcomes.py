@@ -1,4 +1,4 @@
-"""What becomes of a write, by what is stored: the rules of `NoteIndex.upsert`, `restore` and `bury`, for both indexes."""
+"""The rules of `NoteIndex.upsert`, `restore` and `bury` for both indexes: the outcome of a write, given what is stored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -7,7 +7,7 @@ from service.index.base import Entry, IndexedNote, Restored, Tombstone, Upserted
 
 Written = TypeVar("Written", IndexedNote, Tombstone)
 Outcome = TypeVar("Outcome", bound=str)
-# Outcomes after which the index holds what was written.
+# The outcomes that change the index.
 _DONE = frozenset({"stored", "deleted"})
 
 
@@ -26,7 +26,7 @@ def restored(note: IndexedNote, stored: Entry | None) -> Restored:
         return "stored"
     if isinstance(stored, IndexedNote) and stored.payload == note.payload:
         return "unchanged"
-    if note.version is None or stored.version is None:  # neither is known to be the older one
+    if note.version is None or stored.version is None:  # it is unknown which one is older
         return "kept"
     return "stored" if stored.version < note.version else "kept"
 
@@ -43,15 +43,15 @@ def buried(tombstone: Tombstone, stored: Entry | None) -> Restored:
 def decide(
     wanted: Sequence[Written], stored: Mapping[str, Entry], rule: Callable[[Written, Entry | None], Outcome]
 ) -> tuple[list[Outcome], list[Written]]:
-    """Applies a rule to one write after the other, so that an id may stand twice.
+    """Applies a rule to one write after another, so that an id may occur twice.
 
     Args:
-        wanted: notes or tombstones.
-        stored: what is stored under their ids.
+        wanted: the notes or tombstones to write.
+        stored: the entries that are stored under their ids.
         rule: one of the functions above.
 
     Returns:
-        The outcomes, in the order of `wanted`, and what is left to be written, one entry per id.
+        The outcomes, in the order of `wanted`, and the entries to write, one per id.
     """
     now: dict[str, Entry] = dict(stored)
     outcomes: list[Outcome] = []

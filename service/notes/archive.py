@@ -1,4 +1,4 @@
-"""`NoteArchive`: the index as a whole, out for a backup and in again, vectors as they are."""
+"""`NoteArchive`: exports the whole index for a backup and imports it again, with unchanged vectors."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from service.index import IndexedNote, NoteIndex, NotePage, Restored, Tombstone,
 from service.notes.vectors import vector_from_base64, vector_to_base64
 from service.observability import Metrics
 
-# A vector that has gone through float16 is within this of length 1.
+# The length of a unit vector that was rounded to float16 differs from 1 by less than this.
 LENGTH_TOLERANCE = 1e-3
 
 
 class ArchivedNote(BaseModel):
-    """A note of a backup."""
+    """A note from a backup."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     note: Note
-    content_hash: str = Field(description="As it was when the vector was computed: it must be that of the note still.")
+    content_hash: str = Field(description="The hash when the vector was computed. It must still match the note.")
     vector: str = Field(description="Unit vector: the little-endian float32 bytes in base64.")
 
     @property
@@ -33,16 +33,16 @@ class ArchivedNote(BaseModel):
 
 
 class Deletion(BaseModel):
-    """What a backup has of a note that was deleted."""
+    """A deleted note in a backup."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: NoteId
-    version: NoteVersion = Field(description="That it had: it does not come back in this one or a lower one.")
+    version: NoteVersion = Field(description="The version that was deleted: this version or a lower one is not stored again.")
 
 
 def archived(note: IndexedNote) -> dict[str, JsonValue]:
-    """An `ArchivedNote` as JSON, of whatever is stored: a note that is refused today is in a backup all the same."""
+    """Writes a stored note as the JSON of an `ArchivedNote`. It is not validated: a note that would be refused today is kept."""
     fields: dict[str, Any] = {name: note.payload[name] for name in Note.model_fields if note.payload.get(name) is not None}
     vector = vector_to_base64(note.vector) if note.vector is not None else None
     return {"note": fields, "content_hash": note.payload.get("content_hash"), "vector": vector}
@@ -52,9 +52,9 @@ class NoteArchive:
     """Reads and restores an index.
 
     Args:
-        index: the store, by the vectors of the model that answers.
-        dimensions: of these.
-        metrics: where the index's calls are timed.
+        index: the store, with the vectors of the model that answers.
+        dimensions: the dimensions of these vectors.
+        metrics: times the calls to the index.
     """
 
     def __init__(self, index: NoteIndex, dimensions: int, metrics: Metrics) -> None:
@@ -64,23 +64,23 @@ class NoteArchive:
         self._dimensions = dimensions
 
     async def page(self, start: str | None, limit: int, vector_name: str | None = None) -> NotePage:
-        """See `NoteIndex.scroll`; by the vectors of any model that the index holds, this archive's if None.
+        """See `NoteIndex.scroll`. Returns the vectors of any model that the index holds; those of this archive's model if None.
 
         Raises:
-            InvalidRequest: the index holds none of that model, or none any more.
+            InvalidRequest: the index holds no vectors of that model, or has dropped them.
         """
         name = vector_name or self.vector_name
         with self._metrics.index_operation("scroll"):
             page = await self._index.of_model(name).scroll(start=start, limit=limit)
-        if any(note.vector is None for note in page.notes):  # the model may have been dropped since it was asked for
+        if any(note.vector is None for note in page.notes):  # the model's vectors may have been dropped meanwhile
             await self.dimensions_of(name)
         return page
 
     async def dimensions_of(self, vector_name: str) -> int:
-        """Of a model's vectors.
+        """Returns the dimensions of a model's vectors.
 
         Raises:
-            InvalidRequest: the index holds none of it.
+            InvalidRequest: the index holds no vectors of that model.
         """
         with self._metrics.index_operation("describe"):
             models = (await self._index.describe()).models
@@ -91,17 +91,17 @@ class NoteArchive:
         raise InvalidRequest.of("query.vector_name", "another_model", f"the index holds vectors of {held}")
 
     async def count(self) -> int:
-        """Stored notes."""
+        """Returns the number of stored notes."""
         with self._metrics.index_operation("count"):
             return await self._index.count()
 
     async def restore(self, notes: Sequence[ArchivedNote], vector_name: str) -> list[Restored]:
-        """Stores notes with the vectors that they bring, durably, before it returns.
+        """Stores notes with the vectors from the backup. They are on disk when it returns.
 
-        What is stored already is replaced only where both have a version and the backup's is the higher one.
+        A stored note is replaced only if both notes have a version and the backup's version is higher.
 
         Raises:
-            InvalidRequest: an id stands twice; a vector is not one of this model, or not of this text. Nothing is stored then.
+            InvalidRequest: an id occurs twice, or a vector does not belong to this model or to the note's text. Nothing was stored.
         """
         if vector_name != self.vector_name:
             raise InvalidRequest.of(
@@ -112,9 +112,9 @@ class NoteArchive:
             return await self._index.restore(wanted)
 
     async def bury(self, deletions: Sequence[Deletion]) -> list[Restored]:
-        """Deletes notes as they were deleted where the backup was made, durably, before it returns.
+        """Deletes the notes that were deleted before the backup was made. The deletions are on disk when it returns.
 
-        A stored note of a higher version, or without one, is kept.
+        A stored note with a higher version, or without a version, is kept.
         """
         with self._metrics.index_operation("bury"):
             return await self._index.bury([Tombstone(deletion.id, deletion.version) for deletion in deletions])
@@ -137,12 +137,12 @@ class NoteArchive:
         self, note: ArchivedNote, payload: dict[str, Any], vector: Vector | None, *, taken: bool
     ) -> tuple[str, str, str] | None:
         if taken:
-            return "note.id", "unique", f"{note.id} is the id of an earlier note too"
+            return "note.id", "unique", f"{note.id} is also the id of an earlier note"
         if payload["content_hash"] != note.content_hash:
-            return "content_hash", "another_text", "the vector is of another text: embed the note again instead"
+            return "content_hash", "another_text", "the vector belongs to another text: embed the note again instead"
         if vector is None or vector.shape != (self._dimensions,):
             return "vector", "dimensions", f"must be the base64 of {self._dimensions} little-endian float32 numbers"
-        if not abs(float(np.linalg.norm(vector)) - 1) <= LENGTH_TOLERANCE:  # neither is what is not finite
+        if not abs(float(np.linalg.norm(vector)) - 1) <= LENGTH_TOLERANCE:  # written so that NaN fails as well
             return "vector", "unit_length", "must be finite and of length 1"
         return None
 

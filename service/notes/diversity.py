@@ -1,12 +1,12 @@
-"""Diverse neighbours: maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998) over what an index has found.
+"""Diverse neighbours: maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998) over the notes that an index has found.
 
-From the candidates R, the next of the list S is always
+Each step moves one candidate from R to the end of the list S:
 
     argmax over c in R without S of   λ * sim(c, query) - (1 - λ) * max over s in S of sim(c, s),        λ = 1 - diversity
 
-Qdrant can do this itself (a server from 1.15 on, Edge 0.9 too), and neither adapter asks it to. Among equals it takes the last of an
-order that starts with how its segments happen to hold them and that every pick changes; a candidate that equals the query, at λ = ½,
-makes all the others equal but for rounding errors, and it picks by those. Here the more relevant comes first on every index.
+Qdrant can do this itself (servers from 1.15 on, and Edge 0.9), but neither adapter uses it, because its order of equal candidates is
+arbitrary: it depends on the segments and changes with every pick. If λ = ½ and a candidate equals the query, all other candidates are
+equal except for rounding errors, and Qdrant picks by those errors. Here the more relevant candidate comes first on every index.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ import numpy.typing as npt
 from service.index import NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.nearest import nearest_page
 
-# The nearest notes, which diversity reorders. Not a multiple of the page, since all pages must be cut from one list.
+# Diversity reorders this many nearest notes. The number does not depend on the page: all pages must be cut from the same list.
 CANDIDATES = 200
-# Cosines that agree in so many decimals differ by rounding alone.
+# Cosines that agree in this many decimals differ only by rounding.
 _DECIMALS = 6
 
 
 class Page(TypedDict):
-    """Which part of a ranked list is wanted. `min_score` is a least cosine; with a `diversity` of 0 the list is by nearness."""
+    """The wanted part of a ranked list. `min_score` is the lowest cosine; with a `diversity` of 0 the nearest notes come first."""
 
     limit: int
     offset: int
@@ -45,9 +45,9 @@ async def search_page(
     min_score: float | None,
     diversity: float,
 ) -> list[ScoredNote]:
-    """A page of the list that is `rank_diversely` of the `CANDIDATES` nearest notes, then the others by nearness.
+    """Returns a page of a list: first the `CANDIDATES` nearest notes in the order of `rank_diversely`, then the others by nearness.
 
-    The list depends on neither `limit` nor `offset`; scores are cosines with `vector`, whatever the diversity.
+    The list depends on neither `limit` nor `offset`. Scores are cosines with `vector` for every diversity.
 
     Raises:
         IndexUnavailable: see `NoteIndex`.
@@ -58,7 +58,7 @@ async def search_page(
     last = offset + limit
     page = (await asyncio.to_thread(_ranked, nearest, diversity, last))[offset:]
     if last > CANDIDATES == len(nearest):
-        # By id, not by offset: among notes as near as the last candidate the index need not cut twice at the same place.
+        # Exclude the candidates by id, not by offset: the index may order notes that are as near as the last candidate differently.
         others = replace(where, exclude={*where.exclude, *(note.id for note in nearest)})
         start = max(offset - CANDIDATES, 0)
         rest = last - CANDIDATES - start
@@ -76,16 +76,16 @@ def _ranked(found: Sequence[ScoredNote], diversity: float, count: int) -> list[S
 def rank_diversely(
     relevances: npt.NDArray[np.floating], vectors: npt.NDArray[np.floating], diversity: float, count: int
 ) -> Sequence[int]:
-    """The formula above.
+    """Applies the formula above.
 
     Args:
-        relevances: cosines of the candidates with the query, the highest first, (candidates,).
+        relevances: cosines of the candidates with the query, highest first, (candidates,).
         vectors: unit vectors of the candidates, (candidates, dimensions).
-        diversity: 0 keeps the order, 1 looks at nothing but the first one's relevance.
-        count: how many to choose; fewer candidates are all chosen.
+        diversity: 0 keeps the order; 1 ignores the relevance of every candidate except the first.
+        count: how many to choose; if there are fewer candidates, all are chosen.
 
     Returns:
-        Positions of the chosen ones in their order. Of equals, by six decimals, the one that stands first comes first.
+        Positions of the chosen candidates, in the order of choice. Candidates that agree in six decimals keep their order.
     """
     if not len(relevances):
         return []
@@ -93,7 +93,7 @@ def rank_diversely(
     gains = (1 - diversity) * relevances
     free = np.ones(len(relevances), dtype=bool)
     nearest = np.full(len(relevances), -np.inf)
-    chosen = [0]  # nothing is chosen before it, so that relevance alone counts; and at λ = 0 all are equal
+    chosen = [0]  # only relevance counts for the first one; at λ = 0 all are equal
     while len(chosen) < min(count, len(relevances)):
         free[chosen[-1]] = False
         np.maximum(nearest, similarities[chosen[-1]], out=nearest)

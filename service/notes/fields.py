@@ -1,6 +1,6 @@
-"""`note_field` and `cut_fields`: the fields of a note under the names that clients know.
+"""`note_field` and `cut_fields`: the fields of a note under the names that clients use.
 
-Clients write `hashtags`, the prompt calls them `topic`, as the paper does. Here, and nowhere else, one name becomes the other.
+Clients write `hashtags`; the prompt writes `topic`, as the paper does. Only this module translates between the two names.
 The metric `notellm_truncations_total` keeps the prompt's names.
 """
 
@@ -14,10 +14,10 @@ _NAMES: Mapping[FieldName, NoteField] = {"title": "title", "topic": "hashtags", 
 
 
 def note_field(name: FieldName) -> NoteField:
-    """The client's name of a field of the prompt."""
+    """Returns the client's name for a field of the prompt."""
     return _NAMES[name]
 
 
 def cut_fields(note: TokenizedNote) -> tuple[NoteField, ...]:
-    """The fields of which the prompt keeps a part only."""
+    """Returns the fields that were cut to fit into the prompt."""
     return tuple(map(note_field, note.truncated))

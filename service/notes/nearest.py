@@ -1,31 +1,32 @@
-"""`nearest_page`: a part of the list of notes by nearness, cut so that pages put together have each note once."""
+"""`nearest_page`: one page of the notes nearest to a vector, such that all pages together contain each note once."""
 
 from collections.abc import Sequence
 
 from service.index import NoteFilter, NoteIndex, ScoredNote, Vector
 
-# So many notes more are looked at on both sides of a page, as long as it begins or ends among equally near ones.
+# If a page begins or ends among equally near notes, this many more notes are read on both sides; the next number if that is too few.
 _WIDER = (1, 100, 1000)
 
 
 async def nearest_page(
     index: NoteIndex, vector: Vector, *, where: NoteFilter, limit: int, offset: int, min_score: float | None
 ) -> list[ScoredNote]:
-    """Equally near notes, such as those of the same text, come in the order of their ids.
+    """Finds one page of the nearest notes. Equally near notes, such as those with the same text, come in the order of their ids.
 
-    Which of them an index puts first depends on how many it is asked for, so that they could be on two pages, or on none. That can still
-    happen where more than about a thousand are equally near, and where the index searches a graph, which does not find every note.
+    The index orders equally near notes differently when it is asked for a different number of notes. Without the ordering by id, a note
+    could be on two pages or on none. This can still happen if more than about a thousand notes are equally near, or if the index
+    searches a graph, which does not find every note.
 
     Args:
-        index: by whose vectors.
-        vector: what is asked for, (dimensions,).
-        where: which notes count.
-        limit: notes of the page.
-        offset: notes before it.
-        min_score: a least cosine.
+        index: the index to search.
+        vector: the query, (dimensions,).
+        where: the notes to consider.
+        limit: maximum number of notes on the page.
+        offset: number of notes before the page.
+        min_score: the lowest cosine; None for no limit.
 
     Returns:
-        At most `limit` notes, the nearest first; none behind the end of the list.
+        At most `limit` notes, nearest first; an empty list beyond the end.
 
     Raises:
         IndexUnavailable: see `NoteIndex`.

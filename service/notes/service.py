@@ -1,4 +1,4 @@
-"""`NoteService`: what the service does with notes. Prompt → engine → index; routes only translate to and from HTTP."""
+"""`NoteService`: embeds, stores, finds and tags notes, through prompt, engine and index. Routes only translate to and from HTTP."""
 
 import asyncio
 import copy
@@ -32,7 +32,7 @@ _NOT_BESIDE = "notes are stored without the other model's vector"
 
 @dataclass(frozen=True)
 class EmbeddedText:
-    """An embedding and what went into it: prompt tokens after the cut, and the fields that were cut."""
+    """An embedding, the number of prompt tokens after cutting, and the fields that were cut."""
 
     vector: Vector
     tokens: int
@@ -41,7 +41,7 @@ class EmbeddedText:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What was found, best first, and the ids of the request that are not stored and were passed over."""
+    """The notes that were found, best first, and the ids of the request that are not stored and were skipped."""
 
     found: list[ScoredNote]
     missing: list[str]
@@ -51,12 +51,13 @@ class NoteService:
     """The service over one checkpoint, one engine behind its queues, and one index.
 
     Args:
-        manifest: of the checkpoint that is served.
-        prompt: its prompt builder.
-        queues: in front of the engine.
-        suggestions: how it is asked for hashtags and categories.
-        index: where notes are stored; its calls are timed in `metrics`.
-        searches: how many of them may run and wait.
+        manifest: the manifest of the served checkpoint.
+        prompt: the checkpoint's prompt builder.
+        queues: the queues in front of the engine.
+        suggestions: builds the requests for hashtags and categories.
+        index: stores the notes.
+        metrics: times the calls to the index and counts notes.
+        searches: limits how many searches may run and wait.
     """
 
     def __init__(
@@ -80,14 +81,14 @@ class NoteService:
         self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
 
     def with_dual_writes(self, other_model: "NoteService") -> "NoteService":
-        """The same service during a migration: what it stores gets the other model's vectors as well."""
+        """Returns the same service for a migration: it stores notes with the other model's vectors as well."""
         service = copy.copy(self)
         service._other_model = other_model
         return service
 
     async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
         """Embeds notes without storing them. `field` names them in errors."""
-        # A request that would be refused with the shortest notes is refused before it is tokenised: under overload most are.
+        # Refuse a request before tokenising it if even the shortest notes would not fit: under overload, most requests are refused.
         self._queues.embeddings.admit([self._shortest] * len(notes))
         return await self._embed_tokenized(await self._tokenize(notes, field=field, strict=strict))
 
@@ -95,8 +96,8 @@ class NoteService:
         """Embeds and stores notes. Returns when all of them are on disk; unchanged ones are neither embedded nor written.
 
         Raises:
-            InvalidRequest: an id stands twice, or `strict` and a note is too long.
-            QueueFull, ModelFailed, IndexUnavailable: notes of the request may be stored, each of them whole.
+            InvalidRequest: an id occurs twice, or a note is too long with `strict`.
+            QueueFull, ModelFailed, IndexUnavailable: some notes of the request may be stored, each of them completely.
         """
         refuse_repeated_ids(notes)
         bare = await asyncio.to_thread(lambda: [IndexedNote(note.payload(), None) for note in notes])
@@ -114,10 +115,10 @@ class NoteService:
     async def _embed_planned(
         self, notes: Sequence[Note], planned: Mapping[str, StoredResult], *, strict: bool
     ) -> tuple[dict[str, StoredResult], dict[str, Mapping[str, Vector]]]:
-        """Embeds the notes that lack a vector. With `strict` all notes are tokenised, to refuse each that is too long.
+        """Embeds the notes that lack a vector. With `strict`, it tokenises all notes in order to refuse those that are too long.
 
         Returns:
-            What became of these, and the vectors of the other model, both by the notes' ids.
+            The results for the embedded notes, and the vectors of the other model, both by note id.
         """
         wanted = [note for note in notes if planned[note.id].lacks_vector]
         self._queues.embeddings.admit([self._shortest] * len(wanted))
@@ -131,7 +132,7 @@ class NoteService:
             others = await beside
         finally:
             beside.cancel()
-            await asyncio.gather(beside, return_exceptions=True)  # asyncio logs whole what nobody has asked for
+            await asyncio.gather(beside, return_exceptions=True)  # retrieve the exception, or asyncio logs it
         results = {
             note.id: StoredResult("stored", text.vector, text.tokens, text.truncated)
             for note, text in zip(wanted, texts, strict=True)
@@ -139,12 +140,12 @@ class NoteService:
         return results, others
 
     async def vectors(self, notes: Sequence[NoteText]) -> list[Vector]:
-        """The embeddings of notes, for those who store them: a migration."""
+        """Embeds notes for a migration, which stores the vectors itself."""
         tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
         return await self._embed([self._prompt.embedding(note) for note in tokenized])
 
     async def _embed_beside(self, notes: Sequence[Note]) -> dict[str, Mapping[str, Vector]]:
-        """The vectors of the other model of a migration, by note. What fails is left to the back-fill, and fails no request."""
+        """Returns the vectors of a migration's other model, by note id. After a failure it returns none: the back-fill adds them."""
         if (other := self._other_model) is None or not notes:
             return {}
         caller.set(beside(caller.get()))
@@ -159,7 +160,7 @@ class NoteService:
         return {note.id: {other.vector_name: vector} for note, vector in zip(notes, vectors, strict=True)}
 
     async def _write(self, writes: Sequence[IndexedNote], seen: Mapping[str, Entry]) -> set[str]:
-        """Upserts, and returns the ids of the notes that were not stored, since something newer has come in between."""
+        """Stores notes. Returns the ids of those that were not stored because a newer write or a deletion came first."""
         if not writes:
             return set()
         with self._metrics.index_operation("upsert"):
@@ -167,18 +168,18 @@ class NoteService:
         return {note.id for note, outcome in zip(writes, outcomes, strict=True) if outcome != "stored"}
 
     async def get(self, note_id: str, *, with_vector: bool = False) -> IndexedNote:
-        """A stored note.
+        """Returns a stored note.
 
         Raises:
-            NoteNotFound: there is none under the id.
+            NoteNotFound: no note is stored under the id.
         """
         return (await self._get_all([note_id], with_vectors=with_vector))[note_id]
 
     async def delete(self, note_id: str) -> None:
-        """Forgets a note.
+        """Deletes a note.
 
         Raises:
-            NoteNotFound: there is none under the id.
+            NoteNotFound: no note is stored under the id.
         """
         with self._metrics.index_operation("delete"):
             outcomes = await self._index.delete([note_id])
@@ -188,10 +189,10 @@ class NoteService:
     async def similar_to_stored(
         self, ids: Sequence[str], where: NoteFilter, *, skip_missing: bool = False, **page: Unpack[Page]
     ) -> Neighbours:
-        """Neighbours of a stored note, or of several: of the mean of their vectors. They are not among the neighbours.
+        """Finds the other notes nearest to one or more stored notes. For several notes, the query is the mean of their vectors.
 
         Raises:
-            NoteNotFound: a note is not stored, or with `skip_missing` none of them is.
+            NoteNotFound: a note is not stored; with `skip_missing`, none of the notes is stored.
             QueueFull: too many searches are waiting.
         """
         with self._searches.place():
@@ -203,9 +204,7 @@ class NoteService:
         found = await self._get_all(ids, with_vectors=True, skip_missing=skip_missing)
         vectors = [found[note_id].vector for note_id in ids if note_id in found]
         if not (known := [vector for vector in vectors if vector is not None]):
-            raise NoteNotFound(
-                "there is no vector of the served model yet for these notes: a migration is under way, try again"
-            )
+            raise NoteNotFound("these notes have no vector of the served model yet: a migration is under way, try again")
         mean = np.mean(known, axis=0)
         length = float(np.linalg.norm(mean))
         if length < SHORTEST_MEAN:
@@ -215,19 +214,19 @@ class NoteService:
         return Neighbours(neighbours, [note_id for note_id in dict.fromkeys(ids) if note_id not in found])
 
     async def similar_to_text(self, note: NoteText, where: NoteFilter, **page: Unpack[Page]) -> Neighbours:
-        """Neighbours of a note that need not be stored (cold start)."""
+        """Finds the neighbours of a note that need not be stored (cold start)."""
         embedded = (await self.embed_texts([note], field="note"))[0]
         with self._searches.place():
             return Neighbours(await self._search(embedded.vector, where, **page), [])
 
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
-        """Up to `count` hashtags for each note that it does not have yet, and a category out of the checkpoint's list."""
+        """Suggests for each note up to `count` hashtags that it does not have yet, and a category from the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
         rankings = await asyncio.to_thread(self._suggestions.rankings, notes, tokenized, count)
         generations = await asyncio.to_thread(self._suggestions.generations, notes, tokenized, count, category=category)
         to_rank = [(request, request.tokens) for request in rankings]
         to_generate = [(request, request.tokens) for request in generations]
-        # Both are asked before either gets work: what is refused is refused before anything is computed.
+        # Ask both queues before giving work to either: a request that is refused must not compute anything.
         self._queues.rankings.admit([cost for _, cost in to_rank])
         self._queues.generations.admit([cost for _, cost in to_generate])
         ranking = asyncio.create_task(self._queues.rankings.submit(to_rank))
@@ -240,7 +239,7 @@ class NoteService:
         return await asyncio.to_thread(self._suggestions.read, notes, tokenized, ranked, generated, count)
 
     async def count(self) -> int:
-        """Stored notes."""
+        """Returns the number of stored notes."""
         with self._metrics.index_operation("count"):
             stored = await self._index.count()
         self._metrics.index_notes.set(stored)
@@ -248,12 +247,12 @@ class NoteService:
 
     @property
     def vector_name(self) -> str:
-        """Of the vectors in the index."""
+        """Name of the served model's vectors in the index."""
         return self._index.vector_name
 
     @property
     def max_tokens(self) -> int:
-        """Length of the longest embedding prompt."""
+        """Number of tokens in the longest embedding prompt."""
         return self._prompt.max_embedding_tokens
 
     async def _tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
@@ -266,7 +265,7 @@ class NoteService:
                 self._metrics.truncations.labels(name).inc()
         if strict and (errors := too_long(tokenized, field)):
             raise InvalidRequest(
-                f"strict was asked for, and too long are: {', '.join(error.field for error in errors[:5])}", errors
+                f"strict was set, and these are too long: {', '.join(error.field for error in errors[:5])}", errors
             )
         return tokenized
 

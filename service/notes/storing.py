@@ -1,4 +1,4 @@
-"""What becomes of notes that are sent to be stored."""
+"""Decides for each note that a client sends whether it is embedded, stored or ignored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ Status = Literal["stored", "unchanged", "stale", "embedded"]
 
 @dataclass(frozen=True)
 class StoredResult:
-    """What becomes of a note.
+    """The result for one note.
 
     Attributes:
-        status: of the note.
-        vector: that was kept or computed, (dimensions,); None as long as it has to be computed, and for a stale note.
-        tokens: of the prompt that was embedded; 0 if nothing had to be embedded.
-        truncated: fields that were cut in that prompt.
+        status: what happens to the note.
+        vector: the stored or computed vector, (dimensions,); None while it has to be computed, and for a stale note.
+        tokens: number of tokens in the embedded prompt; 0 if nothing had to be embedded.
+        truncated: the fields that were cut in that prompt.
     """
 
     status: Status
@@ -37,7 +37,7 @@ class StoredResult:
 
 
 def plan(note: IndexedNote, found: Entry | None) -> StoredResult:
-    """What is to become of a note that comes without a vector, by what is stored under its id."""
+    """Decides what to do with a note without a vector, based on what is stored under its id."""
     if upserted(note, found) != "stored":
         return StoredResult("stale")
     if found is None or isinstance(found, Tombstone) or found.vector is None:
@@ -51,7 +51,7 @@ def plan(note: IndexedNote, found: Entry | None) -> StoredResult:
 def to_write(
     notes: Sequence[IndexedNote], results: Mapping[str, StoredResult], others: Mapping[str, Mapping[str, Vector]]
 ) -> list[IndexedNote]:
-    """Those of the notes that are to be stored, with their vectors and those of other models, all by the notes' ids."""
+    """Selects the notes to store, and adds their vectors. `results` and `others` (vectors of other models) are by note id."""
     return [
         replace(note, vector=results[note.id].vector, others=others.get(note.id, {}))
         for note in notes
@@ -60,15 +60,15 @@ def to_write(
 
 
 def refuse_repeated_ids(notes: Sequence[Note]) -> None:
-    """Raises `InvalidRequest` where two notes have the same id."""
+    """Raises `InvalidRequest` if two notes have the same id."""
     first: dict[str, int] = {}
     for position, note in enumerate(notes):
         if (earlier := first.setdefault(note.id, position)) != position:
-            raise InvalidRequest.of(f"notes[{position}].id", "unique", f"{note.id} is the id of notes[{earlier}] too")
+            raise InvalidRequest.of(f"notes[{position}].id", "unique", f"{note.id} is also the id of notes[{earlier}]")
 
 
 def too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
-    """Each field of which the prompt keeps a part only."""
+    """Returns an error for each field that was cut to fit into the prompt."""
     return [
         FieldError(
             field=f"{field}[{position}].{note_field(name)}",

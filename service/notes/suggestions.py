@@ -1,4 +1,4 @@
-"""`SuggestionPrompts`: what to ask the model for hashtags and a category, and how to read what it generates."""
+"""`SuggestionPrompts`: builds the model's requests for hashtags and a category, and reads its answers."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from notellm.vocabulary import HashtagVocabulary
 from service.engines import Generation, GenerationRequest, RankingRequest
 from service.notes.fields import NoteField, cut_fields
 
-# The published code gives 30 tokens to 5 hashtags; quoted ones of an untrained model need a few more.
+# The published code allows 30 tokens for 5 hashtags; an untrained model quotes them and needs a few more.
 TOKENS_PER_HASHTAG = 8
 
 
 @dataclass(frozen=True)
 class Suggestions:
-    """Hashtags, and a category with its confidence where the checkpoint lists categories and one was asked for."""
+    """Hashtags, and a category with its confidence if the checkpoint lists categories and one was requested."""
 
     hashtags: list[HashtagSuggestion]
     category: tuple[str, float] | None
@@ -28,14 +28,14 @@ class Suggestions:
 
 
 class SuggestionPrompts:
-    """What one checkpoint is asked for hashtags and categories.
+    """Builds one checkpoint's requests for hashtags and categories, and reads the answers.
 
     Args:
-        manifest: tells the categories and the hashtags that the model knows.
+        manifest: lists the categories and hashtags that the model knows.
         prompt: the checkpoint's prompt builder.
-        vocabulary: how many of those hashtags, the most frequent ones, are ranked. With 0, or where the checkpoint lists none or
-            its tokenizer has no end of sequence, hashtags are what the model writes.
-        rules: which hashtags are not suggested.
+        vocabulary: how many of these hashtags to rank, most frequent first. The model writes hashtags freely instead if this is 0, if
+            the checkpoint lists no hashtags, or if its tokenizer has no end-of-sequence token.
+        rules: decide which hashtags may be suggested.
     """
 
     def __init__(self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int, rules: HashtagRules) -> None:
@@ -43,20 +43,20 @@ class SuggestionPrompts:
         self._prompt = prompt
         self._rules = rules
         known = manifest.hashtag_vocabulary[:vocabulary] if prompt.eos_token_id is not None else ()
-        # Where all of them are blocked none is suggested: the model is not let loose instead.
+        # If all known hashtags are blocked, none is suggested: the model does not write freely instead.
         self._vocabulary = HashtagVocabulary(prompt, filter(rules.allows, known)) if known else None
-        # A name may be generated one byte a token, and is followed by end of sequence.
+        # The model may generate a name as one token per byte, and ends it with the end-of-sequence token.
         self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
-        # Every English name can be reached by tokens that bring their space along; of others this is not known.
+        # Tokens that include their leading space can spell every English name; for other names this is not certain.
         self._bare_spaces_in_categories = not all(_is_english(name) and name[0].isalpha() for name in manifest.categories)
 
     @property
     def vocabulary_size(self) -> int:
-        """Hashtags that are ranked; 0 where they are written."""
+        """Number of hashtags that are ranked; 0 if the model writes hashtags freely."""
         return len(self._vocabulary) if self._vocabulary is not None else 0
 
     def rankings(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[RankingRequest]:
-        """The request for the likeliest hashtags of each note; none where hashtags are written."""
+        """Returns one ranking request per note for its most probable hashtags; none if the model writes hashtags freely."""
         known = self._vocabulary
         if not known:
             return []
@@ -68,7 +68,7 @@ class SuggestionPrompts:
     def generations(
         self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
     ) -> list[GenerationRequest]:
-        """What is to be written: hashtags of each note unless they are ranked, then categories where wanted and listed."""
+        """Returns the generation requests: first for hashtags, unless they are ranked; then for categories, if wanted and listed."""
         requests = [] if self._vocabulary is not None else self._written_hashtags(notes, tokenized, count)
         if category and self._categories:
             choices = choice_pattern(self._categories, lead=self._prompt.template.output_lead)
@@ -99,7 +99,7 @@ class SuggestionPrompts:
         self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], ranked: Sequence[Sequence[RankedChoice]],
         generated: Sequence[Generation], count: int,
     ) -> list[Suggestions]:  # fmt: skip
-        """The suggestions in the answers to `rankings` and `generations`."""
+        """Reads the suggestions from the answers to `rankings` and `generations`."""
         known = self._vocabulary
         if known is None:
             lines, generated = generated[: len(notes)], generated[len(notes) :]
@@ -116,7 +116,7 @@ class SuggestionPrompts:
         ]
 
     def _hashtag_prompt(self, note: TokenizedNote, count: int) -> tuple[int, ...]:
-        """For one hashtag where they are ranked: each is then a whole answer."""
+        """Returns the prompt. If hashtags are ranked, it asks for one hashtag, because each one is then a complete answer."""
         return tuple(self._prompt.hashtags(note, count if self._vocabulary is None else 1))
 
     def _category(self, generation: Generation) -> tuple[str, float] | None:

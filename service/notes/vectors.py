@@ -1,4 +1,4 @@
-"""How a vector is written as text: in answers, and in backups."""
+"""Vectors as text, for answers and backups."""
 
 import base64
 
@@ -8,12 +8,12 @@ from service.index import Vector
 
 
 def vector_to_base64(vector: Vector) -> str:
-    """The base64 of a vector's little-endian float32 bytes; any vector, (dimensions,)."""
+    """Returns the base64 of a vector's little-endian float32 bytes. The vector has shape (dimensions,)."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
 
 
 def vector_from_base64(text: str) -> Vector:
-    """What `vector_to_base64` was given, (dimensions,): the length of the text says how many dimensions there are.
+    """Reverses `vector_to_base64`. Returns a vector (dimensions,); the length of the text determines the number of dimensions.
 
     Raises:
         ValueError: the text is not base64, or its bytes are not whole float32 numbers.

@@ -1,6 +1,7 @@
-"""Spans of requests, of their parts and of batches, by OpenTelemetry.
+"""Spans for requests, their parts and batches, with OpenTelemetry.
 
-They hold names, counts and kinds of errors, never what clients sent: exceptions are not recorded, since messages may quote it.
+Spans hold names, counts and kinds of errors, but never data from clients. Exceptions are not recorded, because their messages may quote
+such data.
 """
 
 import asyncio
@@ -25,14 +26,14 @@ from starlette.types import Scope
 from service.observability.requests import METHODS
 from service.observability.tracing import Answer, open_span, trace_id
 
-# How long the end of the process may wait for the collector.
+# How long the process may wait for the collector when it ends.
 FLUSH_SECONDS = 3
 _HEADERS = ("traceparent", "tracestate")
 logger = logging.getLogger(__name__)
 
 
 def exporter() -> SpanProcessor:
-    """Sends spans from a thread of its own, as OpenTelemetry's variables say; what it cannot get rid of is lost."""
+    """Returns a processor that sends spans from its own thread, as OpenTelemetry's variables say. Spans that it cannot send are lost."""
     return BatchSpanProcessor(OTLPSpanExporter())
 
 
@@ -40,7 +41,7 @@ class Tracing:
     """Makes spans.
 
     Args:
-        processor: what becomes of spans that have ended.
+        processor: receives the spans that have ended.
     """
 
     def __init__(self, processor: SpanProcessor) -> None:
@@ -48,7 +49,7 @@ class Tracing:
         self._context = TraceContextTextMapPropagator()
         own = Resource({"service.name": "notellm", "service.version": version("notellm")})
         resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
-        # Of requests OTEL_TRACES_SAMPLER decides. A batch is recorded whenever one of its requests is.
+        # OTEL_TRACES_SAMPLER decides which requests are recorded. A batch is recorded if one of its requests is.
         requests = TracerProvider(resource=resource, shutdown_on_exit=False)
         batches = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         for provider in (requests, batches):
@@ -95,21 +96,21 @@ class Tracing:
             yield
 
     async def close(self) -> None:
-        """Sends what is left. A collector that does not answer is given up: the process must end."""
-        # A thread that does not keep the process: without an answer, the exporter goes on for half a minute.
+        """Sends the remaining spans. Gives up if the collector does not answer, because the process must end."""
+        # A daemon thread does not keep the process alive: without an answer, the exporter keeps trying for half a minute.
         sending = threading.Thread(target=self._processor.shutdown, name="last-spans", daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, FLUSH_SECONDS)
         if sending.is_alive():
-            logger.warning("the collector of traces did not take the last spans in time: they are lost")
+            logger.warning("the collector of traces did not accept the last spans in time: they are lost")
 
 
 class RecordedSpan:
     """See `service.observability.tracing.OpenSpan`.
 
     Attributes:
-        tracing: who makes others under it.
-        began: when it did, in nanoseconds since 1970.
+        tracing: makes the spans under this one.
+        began: start of this span, in nanoseconds since 1970.
     """
 
     def __init__(self, tracing: Tracing, span: Span) -> None:
@@ -119,11 +120,11 @@ class RecordedSpan:
 
     @property
     def link(self) -> Link:
-        """A reference to it from another trace."""
+        """A reference to this span, for use in another trace."""
         return Link(self._span.get_span_context())
 
     def child(self, name: str, facts: Mapping[str, int], *, start: int | None = None, links: Sequence[Link] = ()) -> Span:
-        """A new span under it."""
+        """Starts a new span under this one."""
         context = set_span_in_context(self._span, Context())
         return self.tracing.requests.start_span(name, context, attributes=_attributes(facts), links=links, start_time=start)
 
@@ -144,7 +145,7 @@ class RecordedSpan:
 
 
 def _describe(span: Span, scope: Scope, status: int) -> None:
-    """What is known of a request when it has been answered: the route's template, and no address, which has ids in it."""
+    """Adds the outcome of a request to its span. It uses the route's template, not the URL, which may contain ids of notes."""
     span.set_attribute("http.response.status_code", status)
     if route := getattr(scope.get("route"), "path", None):
         span.set_attribute("http.route", route)
@@ -156,7 +157,7 @@ def _describe(span: Span, scope: Scope, status: int) -> None:
 
 @contextmanager
 def _ending(*spans: Span) -> Iterator[None]:
-    """Ends spans with a `with` block, and says of what kind the error was that ended it."""
+    """Ends spans at the end of a `with` block. If an error ends the block, the spans get the type of the error."""
     try:
         yield
     except BaseException as error:

@@ -1,8 +1,8 @@
-"""What is traced of a request: the span that is open, and the parts that are added under it. Nothing unless tracing is on.
+"""Tracing of requests: the open span, and the spans that are added under it. Nothing is traced unless tracing is on, as here.
 
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318 notellm-serve
 
-This module needs no OpenTelemetry. `service.observability.spans` does; `open_tracing` imports it where traces are asked for.
+This module needs no OpenTelemetry. `service.observability.spans` does; `open_tracing` imports it if tracing is on.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from service.observability.requests import CLIENT_LEFT
 
 @dataclass
 class Answer:
-    """What became of a request."""
+    """The outcome of a request; `status` is set when the response starts."""
 
     status: int = CLIENT_LEFT
 
@@ -28,41 +28,43 @@ class RequestTracing(Protocol):
     """Makes the spans of requests."""
 
     def request(self, scope: Scope) -> AbstractContextManager[Answer]:
-        """The span of a request, for the length of a `with` block: under that of the caller, if there is one."""
+        """Opens the span of a request for the length of a `with` block, under the caller's span if there is one."""
         ...
 
 
 class OpenSpan(Protocol):
-    """A span that is recorded and has not ended: of a request, or of a part of one."""
+    """A recorded span of a request, or of a part of one, that has not ended."""
 
     def part(self, name: str, facts: Mapping[str, int]) -> AbstractContextManager[None]:
-        """A new span under it, for the length of a `with` block, in which it is the open one."""
+        """Opens a new span under this one for the length of a `with` block. Inside the block, the new span is the open span."""
         ...
 
     def batch(self, queue: str, notes: Mapping[Self, int], tokens: int) -> AbstractContextManager[None]:
-        """See `batch` below; `notes` says how many notes of the batch were queued under each span, this one among them."""
+        """See `batch` below; `notes` says how many notes of the batch were queued under each span; this span is one of them."""
         ...
 
 
-# For log lines: whether or not the trace is sampled, others may have their part of it.
+# For log lines. It is set even if the trace is not sampled here, because other services may record their part of it.
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
-# Under which others are made; None where nothing is recorded.
+# The parent of new spans; None if nothing is recorded.
 open_span: ContextVar[OpenSpan | None] = ContextVar("open_span", default=None)
 
 
 def part(name: str, **facts: int) -> AbstractContextManager[None]:
-    """A part of the request: a span for the length of a `with` block, with the facts as its attributes."""
+    """Opens a span for a part of the request, for the length of a `with` block, with the facts as its attributes."""
     span = open_span.get()
     return nullcontext() if span is None else span.part(name, facts)
 
 
 def batch(queue: str, spans: Iterable[OpenSpan | None], tokens: int) -> AbstractContextManager[None]:
-    """A batch, for the length of a `with` block: a span of its own, and in each request one for the wait and one for the pass.
+    """Opens the spans of a batch for the length of a `with` block: one for the batch and, in each request, one for the forward pass.
+
+    It also adds to each request a span for the time in the queue.
 
     Args:
-        queue: its name.
-        spans: for each note of the batch the one that was open when the note was queued.
-        tokens: of all notes.
+        queue: the name of the queue.
+        spans: for each note in the batch, the span that was open when the note was queued.
+        tokens: number of tokens of all notes.
     """
     notes = Counter(span for span in spans if span is not None)
     return next(iter(notes)).batch(queue, notes, tokens) if notes else nullcontext()

@@ -1,4 +1,4 @@
-"""Who waits for the model, in which order, and who is refused."""
+"""Queues in front of the model: the order of waiting work, and the refusal of work for which there is no room."""
 
 from typing import TYPE_CHECKING
 

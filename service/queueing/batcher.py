@@ -1,4 +1,4 @@
-"""`Batcher`: merges what waits into batches, runs them one after another off the event loop, and answers each waiter."""
+"""`Batcher`: merges waiting work into batches, runs the batches one after another off the event loop, and returns the results."""
 
 import asyncio
 import logging
@@ -17,13 +17,13 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 TOO_LITTLE_TIME = (
-    "too little of the request's time was left when its turn came: allow more by the header X-Request-Timeout (seconds), or send "
-    "less at a time"
+    "too little of the request's time was left when its turn came: allow more with the header X-Request-Timeout (seconds), or "
+    "send less at a time"
 )
 
 
 def _now() -> float:
-    """Seconds by the clock of the event loop, by which deadlines are told too."""
+    """Returns the seconds of the event loop's clock, which deadlines use as well."""
     return asyncio.get_running_loop().time()
 
 
@@ -39,21 +39,20 @@ class _Waiting(Generic[Work, Result]):
 
 
 class Batcher(Generic[Work, Result]):
-    """A queue that is charged by tokens, and the task that empties it.
+    """A queue whose length is measured in tokens, and the tasks that empty it.
 
-    A batch never waits to fill up: what is there when the model gets free runs. A piece of work that alone exceeds the limits
-    runs alone. What nobody waits for any more leaves the queue at once. When a batch fails, its members run one by one, so that
-    only the one at fault fails.
+    A batch never waits to fill up: when the model becomes free, waiting work runs. A piece that exceeds the limits by itself runs alone.
+    Work that nobody waits for leaves the queue at once. If a batch fails, its members run one by one, so only the faulty one fails.
 
     Args:
-        name: of the queue in metrics.
-        run: does a batch and returns a result for each member.
-        turn: held while a batch runs. Batchers whose batches must follow each other share one: what waits for its turn can still
-            be given up, or overtaken.
-        lanes: how many batches run at the same time, as far as `turn` lets them.
-        abandons: whether a batch that runs is cancelled when nobody waits for it any more.
+        name: name of the queue in metrics.
+        run: runs a batch and returns one result per member.
+        metrics, health: count the work; watch the running batches.
+        turn: held while a batch runs. Batchers that take turns share one. Work that waits for it can still be cancelled or overtaken.
+        lanes: how many batches may run at the same time, if `turn` allows it.
+        abandons: whether a running batch is cancelled when nobody waits for it any more.
         max_batch_tokens, max_batch_size: limits of a batch.
-        max_queue_tokens: beyond it, or beyond a client's share of it, requests are refused.
+        max_queue_tokens: requests are refused if they would exceed this number, or their client's share of it.
     """
 
     def __init__(
@@ -90,21 +89,21 @@ class Batcher(Generic[Work, Result]):
         metrics.add_queue(name, max_queue_tokens)
 
     def start(self) -> None:
-        """Starts to empty the queue, on the running event loop."""
+        """Starts the tasks that empty the queue, on the running event loop."""
         self._tasks = [asyncio.create_task(self._work(), name=f"batcher-{self._name}-{lane}") for lane in range(self._lanes)]
 
     async def close(self) -> None:
-        """Takes nothing more, finishes what was accepted, and stops."""
+        """Accepts no new work, finishes the accepted work, and stops."""
         self._closing = True
         self._wake.set()
         await asyncio.gather(*self._tasks)
         self._metrics.remove_queue(self._name, self._max_queue_tokens)
 
     async def submit(self, works: Sequence[tuple[Work, int]]) -> list[Result]:
-        """Queues the pieces of one request, each with its tokens, and waits for all of them; `caller` says for whom.
+        """Queues the pieces of one request, each with its number of tokens, and waits for all of them. `caller` names the client.
 
         Raises:
-            QueueFull: too many tokens are waiting, or so many that the caller's deadline would pass; nothing was queued.
+            QueueFull: too many tokens are waiting, or the caller's deadline would pass first; nothing was queued.
             ModelFailed: the model failed on one of the pieces.
             ShuttingDown: `close` was called.
         """
@@ -127,7 +126,7 @@ class Batcher(Generic[Work, Result]):
         try:
             return list(await asyncio.gather(*(item.answer for item in waiting)))
         except BaseException:
-            # One failed, the client left, or its time is over: the others need not run any more.
+            # A piece failed, the client left, or its time ran out: the other pieces need not run any more.
             for item in waiting:
                 item.answer.cancel()
             self._metrics.queue_dropped.labels(self._name).inc(self._queue.discard(tickets, asking))
@@ -137,19 +136,19 @@ class Batcher(Generic[Work, Result]):
             self._asking -= 1
 
     async def canary(self, work: Work) -> Result:
-        """Runs a piece of work before all that waits, whatever waits: to see whether the model still runs."""
+        """Runs a piece of work before all waiting work, to check whether the model still runs."""
         item = _Waiting[Work, Result](work, 0, asyncio.get_running_loop().create_future())
         self._queue.push_first(item)
         self._wake.set()
         return await item.answer
 
     def admit(self, costs: Sequence[int]) -> None:
-        """Refuses what has no room or would not be done in time: better at once than after a wait for nothing.
+        """Refuses work that has no room or would be late, so that the client learns it at once instead of after a useless wait.
 
-        `submit` asks for itself. A request with work for several queues asks all of them before it gives work to any.
+        `submit` calls it. A request with work for several queues first calls it on all of them.
 
         Args:
-            costs: tokens of each piece of work. None are never refused.
+            costs: tokens of each piece of work. An empty list is never refused.
 
         Raises:
             QueueFull, ShuttingDown: see `submit`.
@@ -163,7 +162,7 @@ class Batcher(Generic[Work, Result]):
         if excess:
             self._refuse(
                 f"{self._queue.tokens:,} tokens are waiting and the request has {tokens:,}: the limit is {self._max_queue_tokens:,}, "
-                "of which some is kept for other clients and, from bulk work, for interactive",
+                "part of which is reserved for other clients and, if the request is bulk work, for interactive work",
                 self._forecast.seconds(excess),
             )
         wait = self._forecast.until_done(self._queue.tokens_until_done(tokens, asking))
@@ -179,7 +178,7 @@ class Batcher(Generic[Work, Result]):
 
     def _show_tokens(self) -> None:
         tokens = self._queue.tokens
-        self._metrics.queue_tokens.labels(self._name).inc(tokens - self._shown)  # two models may have a queue of this name
+        self._metrics.queue_tokens.labels(self._name).inc(tokens - self._shown)  # two models may have queues of the same name
         self._shown = tokens
 
     async def _work(self) -> None:
@@ -210,11 +209,8 @@ class Batcher(Generic[Work, Result]):
         return batch
 
     def _drops(self, item: _Waiting[Work, Result], *, alone: bool) -> bool:
-        """Whether nobody waits for it any more, or will when it is done. A request that is alone runs: the forecast may be wrong.
-
-        The rest of its request is then for nobody, either.
-        """
-        if item.answer.done():  # given up this moment: its request has not had its turn to discard it
+        """Whether to drop a piece: it was cancelled or, unless `alone`, it would be late. A late piece fails its whole request."""
+        if item.answer.done():  # just cancelled: its request has not run yet to discard it
             return True
         late = not alone and self._forecast.seconds(item.tokens) > PLANNED * _seconds_left(item.deadline)
         if late:
@@ -222,7 +218,7 @@ class Batcher(Generic[Work, Result]):
         return late
 
     def _fits(self, tokens: int, deadline: float) -> bool:
-        """Whether a batch is within the limits, and done before any of its members would be given up."""
+        """Says whether a batch is within the limits and will be done before the earliest deadline of its members."""
         return tokens <= self._max_batch_tokens and self._forecast.seconds(tokens) <= PLANNED * _seconds_left(deadline)
 
     def _show_batch(self, batch: Sequence[_Waiting[Work, Result]], start: float) -> None:
@@ -239,13 +235,13 @@ class Batcher(Generic[Work, Result]):
                 results = await self._forward(batch)
                 seconds = _now() - start
                 self._forecast.learn(_tokens(batch), seconds, busy=busy)
-        except ServiceError as error:  # says itself what is wrong, and it is no single note
+        except ServiceError as error:  # it names the cause, which is not a single note
             _answer_all(batch, error)
         except Exception as error:
             await self._isolate(batch, error)
         except asyncio.CancelledError:
             lane = asyncio.current_task()
-            if not _all_answered(batch) or (lane and lane.cancelling()):  # else the batch was given up, not this lane
+            if not _all_answered(batch) or (lane and lane.cancelling()):  # else only the batch was cancelled
                 raise
         else:
             for item, result in zip(batch, results, strict=True):
@@ -265,7 +261,7 @@ class Batcher(Generic[Work, Result]):
         return results
 
     async def _isolate(self, batch: list[_Waiting[Work, Result]], error: Exception) -> None:
-        """Finds out who is at fault by running each member alone."""
+        """Finds the faulty member by running each member alone."""
         if len(batch) > 1:
             logger.warning("batch failed, running its members one by one", extra={"queue": self._name, "notes": len(batch)})
             for item in batch:
@@ -293,7 +289,7 @@ def _answer(item: _Waiting[Work, Result], result: Result) -> None:
 
 
 def _all_answered(batch: Sequence[_Waiting[Work, Result]]) -> bool:
-    """Or given up."""
+    """Says whether every member has been answered or cancelled."""
     return all(item.answer.done() for item in batch)
 
 

@@ -1,4 +1,4 @@
-"""`EngineQueues`: the batchers in front of one engine, and whether it still runs."""
+"""`EngineQueues`: the batchers in front of one engine, and the check that the engine still runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -22,7 +22,7 @@ Ranking = Sequence[RankedChoice]
 
 @dataclass(frozen=True)
 class EngineQueues:
-    """A queue for each kind of work, and what watches them."""
+    """One queue per kind of work, and the liveness check that watches them."""
 
     embeddings: Batcher[Ids, Vector]
     generations: Batcher[GenerationRequest, Generation]
@@ -32,7 +32,7 @@ class EngineQueues:
 
 @asynccontextmanager
 async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, metrics: Metrics) -> AsyncIterator[EngineQueues]:
-    """Starts the queues, as the engine's `queue_policy` asks; on leaving, they finish what they have accepted."""
+    """Starts the queues as the engine's `queue_policy` says. On exit, they finish the accepted work."""
 
     async def embed(prompts: Sequence[Ids]) -> Sequence[Vector]:
         return list(await engine.embed(prompts))
@@ -53,7 +53,7 @@ async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, me
             lanes=policy.generation_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
             max_batch_size=1 if policy.merges else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
-        # One request a call: a generation that takes turns with rankings then waits for one of them only.
+        # One request per call: a generation that takes turns with rankings then waits for only one of them.
         rankings = Batcher[RankingRequest, Ranking](
             "rank", engine.rank, metrics=metrics, health=rank_health, turn=rank_turn,
             lanes=rank_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
@@ -72,7 +72,7 @@ async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, me
 
 
 def _canaries(prompt: NotePrompt) -> tuple[Ids, GenerationRequest, RankingRequest]:
-    """The smallest work for each queue."""
+    """Returns the smallest piece of work for each queue."""
     ids = prompt.embedding(prompt.tokenize([NoteText(title="canary")])[0])
     generation = GenerationRequest(tuple(ids), choice_pattern(["canary"], lead=""), 1)
     return ids, generation, RankingRequest(tuple(ids), TokenTrie([ids[:1]], prompt.emb_token_id), 1)

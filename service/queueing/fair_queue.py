@@ -1,4 +1,4 @@
-"""`FairQueue`: pieces of work that wait, interactive before bulk, and fair between clients by the tokens that they ask for."""
+"""`FairQueue`: waiting work, interactive before bulk, shared fairly between clients according to their tokens."""
 
 import math
 from collections import deque
@@ -10,15 +10,15 @@ from typing import Generic, TypeVar
 from service.caller import Caller, Priority
 
 Item = TypeVar("Item")
-# What a token costs on the clock of its priority: while both wait, bulk work gets one in seventeen, so that it never starves.
+# The cost of a token on the clock of its priority. While both priorities wait, bulk work gets one token in seventeen, so it never starves.
 COSTS = {Priority.INTERACTIVE: 1, Priority.BULK: 16}
-# Up to which multiple of the room that is left free a client's tokens may wait: alone, 4/5 of the queue, or half of it in bulk.
+# A client's waiting tokens may be at most this multiple of the free room: a client that is alone gets 4/5 of the queue, or half for bulk.
 SHARES = {Priority.INTERACTIVE: 4, Priority.BULK: 1}
 
 
 @dataclass(frozen=True)
 class Ticket(Generic[Item]):
-    """A piece of work and its place."""
+    """A piece of work and its place in the queue."""
 
     item: Item
     tokens: int
@@ -27,7 +27,7 @@ class Ticket(Generic[Item]):
 
 @dataclass
 class _Flow(Generic[Item]):
-    """A client's work of one priority, in its order. `clock` is when its last piece that was served had ended."""
+    """A client's waiting work of one priority, in order of arrival. `clock` is the virtual time at which its last served piece ended."""
 
     clock: float
     waiting: deque[Ticket[Item]] = field(default_factory=deque)
@@ -40,7 +40,7 @@ class _Flow(Generic[Item]):
 
 @dataclass
 class _Class(Generic[Item]):
-    """All work of one priority: the same game between its flows as between the priorities."""
+    """All work of one priority. Its flows take turns by the same rule as the priorities do."""
 
     clock: float = 0.0
     now: float = 0.0
@@ -55,14 +55,14 @@ class _Class(Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """Self-clocked fair queueing (Golestani, INFOCOM 1994) in a room shared by dynamic thresholds (Choudhury and Hahne, 1998).
+    """Self-clocked fair queueing (Golestani, INFOCOM 1994), with room shared by dynamic thresholds (Choudhury and Hahne, 1998).
 
-    Between the two priorities, and then between the clients of the one that is next, the piece of work is served that would end
-    first if all took turns by tokens: who asks for much waits behind who asks for little. What a client has waiting is limited
-    by what is free, so that some room is always left for another.
+    The queue first chooses the priority and then one of its clients. Both times, it serves the piece of work that would end first if all
+    took turns token by token: a client with much work waits behind a client with little. The free room limits how much work of one
+    client may wait, so that some room is always left for other clients.
 
     Args:
-        max_tokens: that may wait.
+        max_tokens: how many tokens may wait.
     """
 
     def __init__(self, max_tokens: int) -> None:
@@ -78,13 +78,13 @@ class FairQueue(Generic[Item]):
 
     @property
     def tokens(self) -> int:
-        """Tokens that wait, of all clients."""
+        """Number of waiting tokens of all clients."""
         return sum(one.tokens for one in self._classes.values())
 
     def excess(self, tokens: int, caller: Caller) -> int:
-        """How many tokens have to leave before there is room for a request; 0 if there is.
+        """Returns how many tokens must leave the queue before it has room for a request; 0 if it has room now.
 
-        An empty queue has room for anything: a request above every limit would otherwise never run.
+        An empty queue has room for any request: otherwise, a request above the limit would never run.
         """
         if not self.tokens:
             return 0
@@ -94,9 +94,9 @@ class FairQueue(Generic[Item]):
         return max(-free, math.ceil((own - share * free) / (share + 1)), 0)
 
     def tokens_until_done(self, tokens: int, caller: Caller) -> int:
-        """About how many tokens run until a request of a caller has, itself included, if nothing comes after it.
+        """Estimates how many tokens run until a caller's request is done, its own included, if no later work arrives.
 
-        Clients of one priority take turns; bulk work waits for all interactive work besides.
+        Clients of one priority take turns; bulk work also waits for all interactive work.
         """
         own = self._own(caller) + tokens
         rivals = (flow for client, flow in self._classes[caller.priority].flows.items() if client != caller.client)
@@ -104,7 +104,7 @@ class FairQueue(Generic[Item]):
         return before + own + sum(min(flow.tokens, own) for flow in rivals)
 
     def push(self, item: Item, tokens: int, caller: Caller) -> Ticket[Item]:
-        """Queues a piece of work, whether or not there is room."""
+        """Queues a piece of work, even if there is no room."""
         one = self._classes[caller.priority]
         if not one.flows:
             one.clock = max(one.clock, self._now)
@@ -115,14 +115,14 @@ class FairQueue(Generic[Item]):
         return ticket
 
     def push_first(self, item: Item) -> None:
-        """Queues a piece of work before all others, at no charge."""
+        """Queues a piece of work before all others, without counting its tokens."""
         self._first.append(Ticket(item, 0, next(self._numbers)))
 
     def first(self) -> Ticket[Item]:
-        """What is next; it stays.
+        """Returns the next piece of work without removing it.
 
         Raises:
-            IndexError: nothing waits.
+            IndexError: the queue is empty.
         """
         if self._first:
             return self._first[0]
@@ -130,10 +130,10 @@ class FairQueue(Generic[Item]):
         return one.flows[one.next_client()].waiting[0]
 
     def pop(self) -> Ticket[Item]:
-        """Takes what is next.
+        """Removes and returns the next piece of work.
 
         Raises:
-            IndexError: nothing waits.
+            IndexError: the queue is empty.
         """
         if self._first:
             return self._first.popleft()
@@ -151,7 +151,7 @@ class FairQueue(Generic[Item]):
         return ticket
 
     def discard(self, tickets: Sequence[Ticket[Item]], caller: Caller) -> int:
-        """Takes out pieces of a caller's work that nobody waits for any more, and returns how many were still there."""
+        """Removes pieces of a caller's work that nobody waits for any more, and returns how many were still in the queue."""
         flows = self._classes[caller.priority].flows
         flow = flows.get(caller.client)
         if flow is None:
@@ -171,7 +171,7 @@ class FairQueue(Generic[Item]):
     def _next_priority(self) -> Priority:
         waiting = {priority: one for priority, one in self._classes.items() if one.flows}
         if not waiting:
-            raise IndexError("nothing waits")
+            raise IndexError("the queue is empty")
         return min(waiting, key=lambda priority: self._next_end(priority, waiting[priority]))
 
     def _next_end(self, priority: Priority, one: _Class[Item]) -> float:

@@ -1,4 +1,4 @@
-"""`Forecast`: when work will be done, by how fast the engine was and by what it is doing now."""
+"""`Forecast`: estimates when work will be done, from the measured speed of the engine and the batches that are running."""
 
 import math
 import time
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 from service.engines import Throughput
 
-# Of the time that a request has left, this much is planned for: work takes longer than forecast as often as less, a request is
-# answered when the whole of its batch is done, and what is done too late was done for nobody.
+# Share of a request's remaining time that may be planned. The rest is a reserve: work takes longer than forecast half of the time, a
+# request is answered only when its whole batch is done, and an answer that comes too late is useless.
 PLANNED = 0.75
 
 
 class Forecast:
-    """Knows the batches that run and learns from those that have ended.
+    """Knows the running batches and learns from those that have ended.
 
     Args:
-        clock: seconds, monotonic.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -26,7 +26,7 @@ class Forecast:
 
     @property
     def running(self) -> int:
-        """Batches that run now."""
+        """Number of running batches."""
         return len(self._running)
 
     @contextmanager
@@ -39,24 +39,25 @@ class Forecast:
             del self._running[token]
 
     def learn(self, tokens: int, seconds: float, *, busy: bool) -> None:
-        """Adds a batch that ends well, within `batch`. Beside others it got only its share of the engine.
+        """Learns from a successful batch; called inside `batch`. If other batches were running, it had only its share of the engine.
 
-        One that left nothing waiting (not `busy`) may have been small, which takes nearly as long: it counts only if it ran alone and
-        the engine turns out to be faster than was thought. Else a forecast that is far too long would keep work away and never be
-        corrected.
+        If no work was left waiting (not `busy`), the batch may have been small, and a small batch takes nearly as long as a large one. Such
+        a batch counts only if it ran alone and was faster than forecast. It has to count then: otherwise a forecast that is far too long
+        would keep all work away and never be corrected.
         """
         share = seconds / max(self.running, 1)
         if tokens and (busy or (self.running <= 1 and share < self.seconds(tokens))):
             self._throughput.learn(tokens, share)
 
     def seconds(self, tokens: int) -> float:
-        """How long tokens take on their own; 0 as long as nothing was measured."""
+        """Returns how many seconds tokens take on their own; 0 before the first measurement."""
         return self._throughput.seconds(tokens)
 
     def until_done(self, tokens: int) -> float:
-        """How long until tokens are done behind what runs already.
+        """Returns how many seconds it takes until tokens are done, behind the running batches.
 
-        Where that takes longer than forecast, at the pace that would be learnt if it ended now: a small batch that is slow says little.
+        If the running batches take longer than forecast, the tokens are expected to run at the pace that would be learnt if those batches
+        ended now; a slow batch that is small changes this pace only little.
         """
         now, lanes = self._clock(), max(self.running, 1)
         begun = [(size, (now - since) / lanes) for size, since in self._running.values()]

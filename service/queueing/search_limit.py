@@ -1,4 +1,4 @@
-"""`SearchLimit`: how many searches may run and wait at once. An embedded index does one after another, and their line had no end."""
+"""`SearchLimit`: limits how many searches run and wait. An embedded index runs one at a time, so they would queue without limit."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ RETRY_AFTER = 1
 
 
 class SearchLimit:
-    """Refuses searches for which there is no room. A client's share is that of a `FairQueue`: some room is left for another.
+    """Refuses searches for which there is no room. Clients have the same shares as in a `FairQueue`, so some room is left for others.
 
     Args:
-        most: searches at once, of all clients.
-        metrics: where refusals are counted.
+        most: how many searches of all clients may run and wait.
+        metrics: count the refusals.
     """
 
     def __init__(self, most: int, metrics: Metrics) -> None:
@@ -27,10 +27,10 @@ class SearchLimit:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Held by a search from its beginning to its end.
+        """Holds a place for a search, for the length of a `with` block.
 
         Raises:
-            QueueFull: there is none.
+            QueueFull: no place is free.
         """
         asking = caller.get()
         held = self._held.total()
@@ -38,7 +38,7 @@ class SearchLimit:
         if held and self._held[asking.client] + 1 > SHARES[asking.priority] * free:
             self._refused.inc()
             raise QueueFull(
-                f"{held} searches are running or waiting: the limit is {self._most}, of which some is kept for other clients",
+                f"{held} searches are running or waiting: the limit is {self._most}, part of which is reserved for other clients",
                 RETRY_AFTER,
             )
         self._held[asking.client] += 1

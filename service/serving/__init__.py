@@ -1,4 +1,4 @@
-"""Which models are loaded and which one answers; moving from one to another."""
+"""Loads models, decides which one answers, and migrates from one model to another."""
 
 from typing import TYPE_CHECKING
 

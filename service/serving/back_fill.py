@@ -1,4 +1,4 @@
-"""`BackFill`: gives stored notes the vectors of another model, in the background, while requests are answered."""
+"""`BackFill`: adds the vectors of another model to stored notes, in the background, while the service answers requests."""
 
 import asyncio
 import logging
@@ -25,23 +25,23 @@ LONGEST_REST_SECONDS = 60.0
 
 
 class BackFill:
-    """Looks for notes that lack the vector, again and again, and embeds them.
+    """Looks repeatedly for notes that lack the vector, and embeds them.
 
-    Its progress is kept only in the index, so it goes on after a kill at any point. It never writes a note. It adds a vector to a note
-    that is still stored with the text that was embedded.
+    Its progress is only in the index, so it can resume after a kill at any point. It never writes a whole note: it only adds a vector,
+    and only if the note still has the text that was embedded.
 
     Args:
-        notes: embeds by the model whose vectors are filled in.
+        notes: embeds with the model whose vectors are added.
         index: holds those vectors.
-        clock: seconds, monotonic.
+        clock: returns monotonic seconds.
 
     Attributes:
-        share: of the time that it works, above 0 and at most 1; the rest is left to requests.
-        filled: vectors that it has written.
-        failed: notes that the model could not embed in the last pass.
-        examples: ids of some of them.
-        complete: whether the last pass found every note with a vector.
-        error: what stopped the last pass; None if it went through.
+        share: share of the time in which it works, above 0 and at most 1; the rest is left to requests.
+        filled: number of vectors that it has written.
+        failed: number of notes that the model could not embed in the last pass.
+        examples: ids of some of the failed notes.
+        complete: whether every note had a vector in the last pass.
+        error: what stopped the last pass; None if the pass was finished.
     """
 
     def __init__(self, notes: NoteService, index: NoteIndex, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,14 +59,14 @@ class BackFill:
 
     @property
     def unfinished(self) -> str | None:
-        """Why notes lack a vector after the last pass; None if every note has one."""
+        """The reason why notes lack a vector after the last pass; None if every note has one."""
         if self.error is None and self.failed:
             return f"{self.failed} notes cannot be embedded, such as {', '.join(self.examples)}: change them or delete them"
         return self.error
 
     def start(self) -> None:
-        """Fills in the background until `stop`: notes may be stored without the vector at any time."""
-        # Its context is new: it does not belong to the request that has begun the migration.
+        """Fills in the background until `stop`, because notes may be stored without the vector at any time."""
+        # A new context: the task does not belong to the request that began the migration.
         self._running = self._running or asyncio.create_task(self._run(), context=Context())
 
     async def stop(self) -> None:
@@ -80,13 +80,13 @@ class BackFill:
             pass
 
     async def still_complete(self) -> bool:
-        """Whether each note has a vector now. If the last pass says so, notes that were stored without one since are filled in."""
+        """Says whether every note has a vector now. If the last pass was complete, it first fills in notes stored since then."""
         if self.complete and await self.step():
             await self.step()
         return self.complete
 
     async def step(self) -> int:
-        """Makes one pass over all notes that lack the vector, and returns how many it filled in. What goes wrong is in `error`."""
+        """Makes one pass over all notes that lack the vector, and returns how many it filled in. A failure is put into `error`."""
         async with self._passes:
             return await self._step()
 
@@ -94,7 +94,7 @@ class BackFill:
         pause = 0.0
         while True:
             filled = await self.step()
-            # A pass that finds nothing has still looked at every note.
+            # A pass that finds nothing is still expensive: it reads every note.
             longest = LONGEST_REST_SECONDS if self.complete else LONGEST_PAUSE_SECONDS
             pause = SHORTEST_PAUSE_SECONDS if filled else min(max(2 * pause, SHORTEST_PAUSE_SECONDS), longest)
             await asyncio.sleep(pause)
@@ -105,14 +105,14 @@ class BackFill:
         failed: list[str] = []
         try:
             if self._index.shared:
-                await self._fill_from(str(uuid4()))  # other processes do the same: not all begin with the same notes
+                await self._fill_from(str(uuid4()))  # other processes fill as well: start at different notes
             failed = await self._fill_from(None)
         except ServiceError as error:
             self.error = error.detail
-            logger.warning("back-filling has stopped for now", extra={"reason": error.detail})
-        except Exception as error:  # nobody waits for this pass: it must not end without a word
+            logger.warning("back-filling has stopped and will be tried again", extra={"reason": error.detail})
+        except Exception as error:  # nobody awaits this pass, so the error must be logged here
             self.error = str(error) or type(error).__name__
-            logger.exception("back-filling has stopped for now")
+            logger.exception("back-filling has stopped and will be tried again")
         if self.error is not None:
             self.complete = False
             return 0
@@ -121,7 +121,7 @@ class BackFill:
         return self.filled - before
 
     async def _fill_from(self, start: str | None) -> list[str]:
-        """Fills in the notes from a place in the index on; returns the ids of those that the model could not embed."""
+        """Fills in the notes from `start` to the end of the index; returns the ids of those that the model could not embed."""
         failed: list[str] = []
         while True:
             page = await self._index.scroll(start=start, limit=PAGE, lacking=True)
@@ -147,7 +147,7 @@ class BackFill:
         except ModelFailed:
             if len(notes) == 1:
                 return [notes[0].id]
-            # One bad note must not keep its neighbours back.
+            # One bad note must not block the other notes.
             return [failed for note in notes for failed in await self._fill([note])]
         by_id = dict(zip(readable, vectors, strict=True))
         await self._index.fill([IndexedNote(note.payload, by_id[note.id]) for note in notes if note.id in by_id])
@@ -156,7 +156,7 @@ class BackFill:
 
 
 def _read(note: IndexedNote) -> Note | None:
-    """The note as it was sent; None if it would be refused today."""
+    """Returns the note as it was sent; None if it would be refused today."""
     fields = {name: value for name in Note.model_fields if (value := note.payload.get(name)) is not None}
     try:
         return Note.model_validate(fields)

@@ -16,9 +16,9 @@ class LoadedModel:
     """A model in this process.
 
     Attributes:
-        vector_name: names its vectors in the index.
-        served: answers requests, and writes no other model's vectors.
-        back_fill: gives stored notes this model's vectors, while it runs.
+        vector_name: name of the model's vectors in the index.
+        served: answers requests, and writes only this model's vectors.
+        back_fill: adds this model's vectors to stored notes, while it runs.
     """
 
     vector_name: str
@@ -32,12 +32,12 @@ class LoadedModel:
 
 
 class ModelLoader:
-    """Loads models by what the description of an index says about them.
+    """Loads the models that the description of an index names.
 
     Args:
         opener: opens a checkpoint with the service's settings.
-        index: holds vectors of every model that is loaded.
-        home: the checkpoint of the settings. Other checkpoints are read from where the index says they are.
+        index: holds the vectors of every loaded model.
+        home: the checkpoint in the settings. Other checkpoints are read from the path that the index holds.
     """
 
     def __init__(self, opener: ModelOpener, index: NoteIndex, home: Checkpoint) -> None:
@@ -49,7 +49,7 @@ class ModelLoader:
         """Loads a model. The caller closes it.
 
         Raises:
-            CheckpointError, StartupError: it cannot be loaded, or another model is in its place now.
+            CheckpointError, StartupError: the model cannot be loaded, or its path holds another model now.
         """
         at_home = model.vector == vector_name_of(self._home)
         checkpoint = self._home if at_home else await asyncio.to_thread(self._opener.read, model.checkpoint or "")

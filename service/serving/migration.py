@@ -1,4 +1,4 @@
-"""`Migration`: moves an index from one model to another while requests are answered."""
+"""`Migration`: moves an index from one model to another while the service answers requests."""
 
 import asyncio
 import logging
@@ -20,21 +20,21 @@ from service.serving.served import ModelOpener, ServedModel
 from service.serving.states import Unfit
 
 logger = logging.getLogger(__name__)
-# Between two attempts at what has failed before.
+# The longest pause before a failed change is tried again.
 LONGEST_PAUSE_SECONDS = 300.0
 _NOT_FOLLOWED = "the state of the migration cannot be followed"
 
 
 class Migration:
-    """What an operator asks for: start, switch, roll back, finish and cancel. Make one with `Migration.open`.
+    """The operator's commands: start, switch, roll back, finish and cancel. Make an instance with `Migration.open`.
 
-    During a migration two models are loaded. Notes are stored with vectors of both, a back-fill adds the vectors that are missing, and
-    either model can answer. The index knows where the migration stands, so a restart goes on with it.
+    During a migration two models are loaded. Notes are stored with vectors of both, a back-fill adds the missing vectors, and either
+    model can answer. The index holds the state of the migration, so a restarted service resumes it.
 
     Args:
-        models: loads them and holds the state.
-        index: whose description says where the migration stands.
-        home: the checkpoint of the settings.
+        models: loads models and holds the state.
+        index: holds the state of the migration in its description.
+        home: the checkpoint in the settings.
     """
 
     def __init__(self, models: ModelManager, index: NoteIndex, home: Checkpoint) -> None:
@@ -54,9 +54,9 @@ class Migration:
         """Loads the model that answers, and the other one if a migration is under way.
 
         Args:
-            opener: of models.
-            index: that holds vectors of `home`.
-            home: the checkpoint of the settings.
+            opener: opens models.
+            index: holds the vectors of `home`.
+            home: the checkpoint in the settings.
             metrics: show which model answers.
 
         Raises:
@@ -69,7 +69,7 @@ class Migration:
                 yield migration
             finally:
                 await cancel(following, migration._loading)
-                await migration._changes.close()  # the index knows how far a change was: the next start goes on
+                await migration._changes.close()  # the index holds the progress: the next start resumes
 
     @property
     def served(self) -> ServedModel:
@@ -78,12 +78,12 @@ class Migration:
 
     @property
     def unfit(self) -> str | None:
-        """Why this process must not answer, if another model should."""
+        """Why this process must not answer: another model should, and cannot be loaded. None if this process may answer."""
         state = self._models.state
         return state.reason if isinstance(state, Unfit) else None
 
     async def status(self) -> MigrationStatus:
-        """Where the migration stands."""
+        """Returns the state of the migration."""
         state = self._models.state
         move, other = state.description.migration, state.description.other
         fills = [model.back_fill for model in state.loaded]
@@ -99,11 +99,11 @@ class Migration:
         )
 
     async def start(self, path: Path, share: float) -> None:
-        """Begins to move to the model of a checkpoint, or goes on. The model is loaded and filled in in the background.
+        """Begins or resumes a migration to a checkpoint's model. The model is loaded and its vectors are added in the background.
 
         Args:
-            path: of the checkpoint, on this machine.
-            share: of the time that back-fills work; see `BackFill`.
+            path: directory of the checkpoint on this machine.
+            share: share of the time in which back-fills work; see `BackFill`.
 
         Raises:
             InvalidRequest: the path is not a checkpoint, or its model answers already.
@@ -117,7 +117,9 @@ class Migration:
                 raise InvalidRequest.of("checkpoint", "served", f"{target.vector} is served already")
             _check_alone(description, target)
             if self._is_loading and self._target and self._target.vector != target.vector:
-                raise MigrationConflict(f"{self._target.vector} is being loaded: wait until it is there, and cancel it")
+                raise MigrationConflict(
+                    f"{self._target.vector} is being loaded: wait until it is loaded, then cancel the migration"
+                )
             self._set_share(share)
             if self._is_loading:
                 return
@@ -125,10 +127,10 @@ class Migration:
             self._loading = asyncio.create_task(self._load(target, share))
 
     async def switch(self, *, force: bool = False) -> None:
-        """Lets the new model answer. The old one finishes the requests that have begun.
+        """Lets the new model answer. The old model finishes the requests that have begun.
 
         Raises:
-            MigrationConflict: there is no migration, the new model is not loaded, or notes lack a vector of it and would not be found
+            MigrationConflict: there is no migration, the new model is not loaded, or some notes lack its vector and would not be found
                 (unless `force`).
         """
         await self._changes.make(lambda: self._answer_by("target", force=force))
@@ -154,7 +156,7 @@ class Migration:
         await self._changes.make(lambda: self._end(switched=False))
 
     def views(self) -> tuple[NoteIndex, NoteIndex]:
-        """The index by the vectors of the old model, and by those of the new one.
+        """Returns the index with the vectors of the old model, and the index with those of the new model.
 
         Raises:
             MigrationConflict: there is no migration.
@@ -184,12 +186,12 @@ class Migration:
             await self._models.become(description.answering(model))
 
     async def _load(self, target: ModelVectors, share: float) -> None:
-        """Loads the target and notes the migration down. Runs in the background, since a model takes long to load."""
+        """Loads the target and records the migration. Runs in the background, because loading a model takes long."""
         try:
             await self._models.prepare(target)
             async with self._changes.lock:
                 await self._models.catch_up()
-                await self._models.drop()  # what an earlier migration has left, perhaps older vectors of this target
+                await self._models.drop()  # vectors left by an earlier migration, perhaps old ones of this target
                 description = self._models.state.description
                 _check_alone(description, target)
                 served = description.served
@@ -200,21 +202,21 @@ class Migration:
                 moving = Move(source=description.migration.source if description.migration else served, target=target)
                 await self._models.become(description.model_copy(update={"migration": moving, "checkpoint": None}))
                 self._set_share(share)
-        except Exception as error:  # nobody waits for this task, so `status` and the log must tell
+        except Exception as error:  # nobody awaits this task, so `status` and the log must show it
             self._error = str(error) or type(error).__name__
             logger.exception("the migration has not begun")
             await self._models.abandon()
 
     async def _end(self, *, switched: bool) -> None:
-        """Fills in the model that stays, notes the end down, and drops the vectors of the other model.
+        """Adds the missing vectors of the model that stays, records the end, and drops the vectors of the other model.
 
-        Requests that have begun may still store notes with a vector of the other model only, so `drop` fills in once more.
+        Requests in progress may still store notes with only the other model's vector, so `drop` adds missing vectors once more.
         """
         await self._models.catch_up()
         move = self._underway()
         if self._models.state.description.switched != switched:
             wrong = (
-                "does not answer yet: switch first, or cancel" if switched else "answers already: roll back first, or finish"
+                "does not answer yet: switch first, or cancel" if switched else "already answers: roll back first, or finish"
             )
             raise MigrationConflict(f"the new model {wrong}")
         keep, drop = (move.target, move.source) if switched else (move.source, move.target)
@@ -225,14 +227,14 @@ class Migration:
         await self._models.drop()
 
     async def _follow(self) -> None:
-        """Follows what other processes over the same index have decided, and tries again what has failed."""
+        """Follows the changes of other processes that use the same index, and tries failed changes again."""
         clock = asyncio.get_running_loop().time
         tried: Description | None = None
         pause = again = 0.0
         while True:
             await asyncio.sleep(model_manager.FOLLOW_SECONDS)
             try:
-                async with self._changes.lock:  # read under the lock: an older description would undo a change of this process
+                async with self._changes.lock:  # read under the lock: an outdated description would undo our own change
                     description = await self._index.describe()
                     if description == self._models.state.description and not self._models.state.incomplete:
                         continue
@@ -245,7 +247,7 @@ class Migration:
                     await self._models.drop()
             except ServiceError as error:
                 logger.warning(_NOT_FOLLOWED, extra={"reason": error.detail})
-            except Exception:  # nobody waits for this task, and it must go on
+            except Exception:  # nobody awaits this task, and it must keep running
                 logger.exception(_NOT_FOLLOWED)
 
 
@@ -256,7 +258,7 @@ def _check_alone(description: Description, target: ModelVectors) -> None:
 
 
 async def _vectors_of(path: Path) -> ModelVectors:
-    """How an index names the model of a checkpoint. Raises `InvalidRequest` if there is no checkpoint in the directory."""
+    """Returns the index's name for a checkpoint's model. Raises `InvalidRequest` if the directory holds no checkpoint."""
     try:
         checkpoint = await asyncio.to_thread(lambda: Checkpoint.open(path.resolve(), verify="size"))
     except (NoteLLMError, OSError, ValueError) as error:  # the path may be impossible, or not readable by this process

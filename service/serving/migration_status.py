@@ -1,27 +1,27 @@
-"""`MigrationStatus`: where a migration stands."""
+"""`MigrationStatus`: the state of a migration."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from service.index import Move
 
-# Share of the time that a back-fill works, unless the operator asks for another.
+# Default share of the time in which a back-fill works.
 DEFAULT_SHARE = 0.5
 Phase = Literal["none", "loading", "filling", "filled", "switched"]
 
 
 @dataclass(frozen=True)
 class MigrationStatus:
-    """Where a migration stands.
+    """The state of a migration.
 
     Attributes:
         phase: `filled` means that every note has a vector of the target, `switched` that the target answers.
-        move: the models; None if there is no migration.
+        move: the two models; None if there is no migration.
         notes: number of stored notes.
-        lacking: estimate of the notes that lack a vector of the model that does not answer.
-        filled: vectors that this process has added.
-        failed: notes that a model cannot embed.
-        error: what keeps the migration from going on.
+        lacking: estimated number of notes without a vector of the model that does not answer.
+        filled: number of vectors that this process has added.
+        failed: number of notes that a model cannot embed.
+        error: the problem that stops the migration; None if there is none.
     """
 
     phase: Phase

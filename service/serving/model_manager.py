@@ -1,4 +1,4 @@
-"""`ModelManager`: loads and closes models so that this process does what the description of the index says."""
+"""`ModelManager`: loads and closes models as the description in the index says."""
 
 import asyncio
 import logging
@@ -16,17 +16,17 @@ from service.serving.served import ModelOpener
 from service.serving.states import Moving, Prepared, Serving, State, Waiting, alone
 
 logger = logging.getLogger(__name__)
-# How long other processes over the same index may take to see what one of them has changed.
+# Other processes that use the same index see a change within this time.
 FOLLOW_SECONDS = 5.0
 
 
 class ModelManager:
-    """Holds the state of serving and replaces it. Make one with `ModelManager.open`.
+    """Holds the state of serving and replaces it. Make an instance with `ModelManager.open`.
 
     Args:
-        state: the first one.
+        state: the first state.
         loader: loads models.
-        index: whose description is followed.
+        index: its description says which models to load and which one answers.
         metrics: show which model answers.
     """
 
@@ -55,24 +55,24 @@ class ModelManager:
 
     @property
     def state(self) -> State:
-        """Which models are loaded, which one answers, and which ones are filled in."""
+        """Which models are loaded, which one answers, and which ones have their missing vectors added."""
         return self._state
 
     async def catch_up(self) -> None:
-        """Follows what another process over the same index has noted down. Raises what `follow` raises."""
+        """Follows a change that another process has recorded in the same index. Raises the errors of `follow`."""
         description = await self._index.describe()
         if description != self._state.description:
             await self.follow(description)
 
     async def become(self, description: Description) -> None:
-        """Notes a description down in the index, and follows it. Raises what `follow` raises."""
+        """Records a description in the index, and follows it. Raises the errors of `follow`."""
         await self._index.describe_as(description)
         await self.follow(description)
 
     async def follow(self, description: Description) -> None:
-        """Loads and closes models until those of the description are here, and the right one answers.
+        """Loads and closes models until those in the description are loaded and the right one answers.
 
-        A model that does not answer may be missing afterwards: the state is `Waiting` then.
+        If the model that does not answer cannot be loaded, the state is `Waiting` afterwards.
 
         Raises:
             CheckpointError, StartupError: the model that should answer cannot be loaded; the state is `Unfit`.
@@ -85,10 +85,10 @@ class ModelManager:
                 await self._replace(await self._load_missing(following))
 
     async def prepare(self, target: ModelVectors) -> None:
-        """Loads the target of a migration that is about to be noted down, or that waits for it.
+        """Loads the target of a migration that is about to be recorded, or that is waiting for the target.
 
         Raises:
-            CheckpointError, StartupError: it cannot be loaded.
+            CheckpointError, StartupError: the target cannot be loaded.
         """
         async with self._replacing:
             state = self._state
@@ -98,16 +98,16 @@ class ModelManager:
                 await self._replace(state.with_missing(await self._loader.load(target)))
 
     async def abandon(self) -> None:
-        """Closes the target of a migration that was not noted down."""
+        """Closes the target of a migration that was not recorded."""
         async with self._replacing:
             if isinstance(self._state, Prepared):
                 await self._replace(self._state.abandoned())
 
     async def check_complete(self, model: ModelVectors, *, force: bool) -> None:
-        """Whether a model can answer.
+        """Checks that a model can answer.
 
         Raises:
-            MigrationConflict: it is not loaded, or notes lack a vector of it (unless `force`).
+            MigrationConflict: the model is not loaded, or some notes lack its vector (unless `force`).
         """
         loaded = self._state.find(model)
         if loaded is None:
@@ -121,10 +121,10 @@ class ModelManager:
             )
 
     async def complete(self) -> None:
-        """Gives each note a vector of the model that answers.
+        """Adds the missing vectors of the model that answers.
 
         Raises:
-            MigrationConflict: some notes cannot have one.
+            MigrationConflict: some notes cannot be embedded.
         """
         answering = self._state.answering
         await answering.back_fill.fill_all()
@@ -132,10 +132,10 @@ class ModelManager:
             raise MigrationConflict(f"notes would be left without a vector of {answering.vector_name}: {reason}")
 
     async def drop(self) -> None:
-        """Drops the vectors that the description marks as leaving, when each note has one of the model that stays.
+        """Drops the vectors that the description marks for dropping, once every note has a vector of the model that stays.
 
         Raises:
-            MigrationConflict: some notes have none; the vectors stay.
+            MigrationConflict: some notes cannot have such a vector, so nothing was dropped.
         """
         leaving = self._state.description.dropping
         if leaving is None:
@@ -154,16 +154,16 @@ class ModelManager:
             raise
 
     async def _load_missing(self, state: Waiting) -> Moving | Waiting:
-        """The state with the other model; without it, notes are stored and found by the model that answers."""
+        """Returns the state with the other model. If it cannot be loaded, the model that answers stores and finds notes alone."""
         try:
             return state.with_missing(await self._loader.load(state.missing))
-        except Exception as error:  # whatever a library raises: the service goes on without
+        except Exception as error:  # a library may raise anything: the service goes on without the model
             reason = f"{state.missing.vector} cannot be loaded: {error}"
-            logger.warning("the migration does not go on here", extra={"reason": reason})
+            logger.warning("this process cannot continue the migration", extra={"reason": reason})
             return replace(state, reason=reason)
 
     async def _replace(self, state: State) -> None:
-        """Puts a state in the place of the one before, whose other models are closed and other back-fills stopped."""
+        """Replaces the state. Closes models and stops back-fills that only the state before had."""
         before, self._state = self._state, state
         self._show(state.answering)
         for model in state.filling:
@@ -195,12 +195,12 @@ async def _load_first(loader: ModelLoader, model: ModelVectors, home: str) -> Lo
             raise
         raise StartupError(
             f"{model.vector} answers from this index, and its checkpoint cannot be opened: {error}. Set NOTELLM_CHECKPOINT to "
-            "where it is"
+            "its directory"
         ) from error
 
 
 async def _close(models: Sequence[LoadedModel]) -> None:
-    """Closes all of them, even if one fails."""
+    """Closes all models, even if closing one of them fails."""
     async with AsyncExitStack() as closing:
         for model in models:
             closing.push_async_callback(model.close)

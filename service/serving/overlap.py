@@ -1,4 +1,4 @@
-"""`neighbour_overlap`: how far two models agree about which notes are near to each other."""
+"""`neighbour_overlap`: measures how much two models agree on nearest notes."""
 
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -15,9 +15,9 @@ class Overlap:
     """Shared neighbours of two models.
 
     Attributes:
-        notes: that were compared; they have vectors of both models.
-        k: neighbours of each.
-        mean: share of the k nearest notes by one model that are among those by the other, 0 to 1; None without notes.
+        notes: number of compared notes; each has vectors of both models.
+        k: number of neighbours per note.
+        mean: mean share of the k nearest notes that both models have in common, 0 to 1; None without notes.
     """
 
     notes: int
@@ -29,10 +29,10 @@ async def neighbour_overlap(first: NoteIndex, second: NoteIndex, *, sample: int,
     """Compares the nearest notes of a sample.
 
     Args:
-        first: the notes by the vectors of one model.
-        second: the same by those of the other.
-        sample: notes to compare; fewer where the index has fewer with both vectors.
-        k: neighbours of each.
+        first: the index with the vectors of one model.
+        second: the same index with the vectors of the other model.
+        sample: number of notes to compare; fewer are compared if the index has fewer with both vectors.
+        k: number of neighbours per note.
     """
     shares = []
     for note_id, (one, other) in (await notes_of_both(first, second, sample)).items():
@@ -44,9 +44,9 @@ async def neighbour_overlap(first: NoteIndex, second: NoteIndex, *, sample: int,
 
 
 async def notes_of_both(first: NoteIndex, second: NoteIndex, most: int) -> dict[str, tuple[Vector, Vector]]:
-    """Notes that have vectors of both models, with these: as many as are wanted, or all that there are.
+    """Returns up to `most` notes that have vectors of both models, with these vectors.
 
-    A random sample: points lie in the order of hashes, and it begins at a random place, from which it goes round.
+    The sample is random: points are ordered by hash, and reading starts at a random place and wraps around at the end.
     """
     place = str(uuid4())
     found: dict[str, tuple[Vector, Vector]] = {}

@@ -24,16 +24,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Runtime:
-    """A running service and what the operations endpoints show of it.
+    """A running service, with everything that the operations endpoints show.
 
-    A request that works with the model takes `served` once: the next time it may be another model.
+    A request that works with the model reads `served` only once: the next read may return another model.
 
     Attributes:
-        index: by the vectors of the checkpoint of the settings.
+        index: the index with the vectors of the checkpoint in the settings.
         migration: knows which model answers.
-        metrics: of the whole service.
-        keys: the API keys; None if the service asks for none.
-        readiness: whether the index answers.
+        metrics: the metrics of the whole service.
+        keys: the API keys; None if the service needs no keys.
+        readiness: checks whether the index answers.
     """
 
     index: NoteIndex
@@ -49,23 +49,23 @@ class Runtime:
 
     @property
     def engine(self) -> Engine:
-        """Runs the model that answers."""
+        """The engine that runs the model that answers."""
         return self.served.engine
 
     @property
     def archive(self) -> NoteArchive:
-        """The index by the vectors of the model that answers, for backups."""
+        """The index with the vectors of the model that answers, for backups."""
         return self.served.archive
 
     @property
     def liveness(self) -> Liveness:
-        """Whether the model that answers still runs."""
+        """Checks whether the model that answers still runs."""
         return self.served.liveness
 
 
 @asynccontextmanager
 async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
-    """Loads the checkpoint, opens the index, starts the queues; on leaving, finishes accepted work and closes everything.
+    """Loads the checkpoint, opens the index and starts the queues. On exit, finishes accepted work and closes everything.
 
     Raises:
         CheckpointError: the checkpoint is not usable.
@@ -97,7 +97,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             },
         )
 
-        async def count() -> int:  # asks the model that answers at that time
+        async def count() -> int:  # uses the model that answers at the time of the call
             return await migration.served.notes.count()
 
         readiness = Readiness(
@@ -109,7 +109,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
 
 
 def _rules(settings: Settings) -> HashtagRules:
-    """Raises `StartupError` if the block list cannot be read."""
+    """Reads the hashtag rules. Raises `StartupError` if the block list cannot be read."""
     file = settings.hashtag_blocklist
     try:
         blocked = file.read_text(encoding="utf-8").splitlines() if file else []

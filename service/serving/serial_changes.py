@@ -1,14 +1,14 @@
-"""`SerialChanges`: changes of a state that must not overtake each other, nor stop half way. `cancel`: ends tasks."""
+"""`SerialChanges`: makes changes one after another, each completely. `cancel`: cancels tasks and waits for them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 
 class SerialChanges:
-    """Makes changes one after another, and each to its end, even if the request that asked for it is given up.
+    """Makes changes one after another. Each change is completed even if the request that asked for it is cancelled.
 
     Attributes:
-        lock: held while a change is made. Other code that reads or changes the state may hold it, too.
+        lock: held while a change is made. Other code that reads or changes the state may also hold it.
     """
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class SerialChanges:
         self._running: set[asyncio.Task[None]] = set()
 
     async def make(self, change: Callable[[], Awaitable[None]]) -> None:
-        """Makes a change, and raises what it raises."""
+        """Makes a change, and raises the errors of the change."""
 
         async def alone() -> None:
             async with self.lock:
@@ -28,20 +28,20 @@ class SerialChanges:
         await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Gives up the change that is being made and those that wait for their turn."""
+        """Cancels the current change and those that are waiting."""
         await cancel(*self._running)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # if its request is gone, nobody else retrieves it, and asyncio would log the full traceback
+            task.exception()  # retrieve the exception in case the request is gone, or asyncio logs the full traceback
 
 
 async def cancel(*tasks: asyncio.Task[None] | None) -> None:
     """Cancels tasks and waits until all of them have ended. An exception that a task raises stays in the task.
 
     Raises:
-        asyncio.CancelledError: the caller itself was cancelled while it waited; the tasks go on ending.
+        asyncio.CancelledError: the caller itself was cancelled while it waited; the tasks still end.
     """
     # Awaiting a task would raise its `CancelledError`, which the caller could not tell from its own.
     ending = [task for task in tasks if task is not None]

@@ -1,4 +1,4 @@
-"""`ServedModel`: one checkpoint, its engine behind queues, and the notes by its vectors."""
+"""`ServedModel`: one checkpoint, its engine behind queues, and the index with its vectors."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,10 +17,10 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that can answer. During a migration there are two, over the same notes.
+    """A model that can answer. During a migration there are two, which share the same notes.
 
     Attributes:
-        hashtags: in its vocabulary; 0 if the model writes hashtags freely.
+        hashtags: number of hashtags in its vocabulary; 0 if the model writes hashtags freely.
     """
 
     checkpoint: Checkpoint
@@ -31,7 +31,7 @@ class ServedModel:
     hashtags: int
 
     def with_dual_writes(self, other: "ServedModel") -> "ServedModel":
-        """The same model during a migration: what it stores gets the other model's vectors as well."""
+        """Returns the same model for a migration: it stores notes with the other model's vectors as well."""
         return replace(self, notes=self.notes.with_dual_writes(other.notes))
 
 
@@ -39,9 +39,9 @@ class ModelOpener:
     """Opens models with the service's settings.
 
     Args:
-        settings: of the service.
-        rules: say which hashtags are not suggested.
-        metrics: count for all models together.
+        settings: the settings of the service.
+        rules: decide which hashtags may be suggested.
+        metrics: shared by all models.
     """
 
     def __init__(self, settings: Settings, rules: HashtagRules, metrics: Metrics) -> None:
@@ -54,22 +54,22 @@ class ModelOpener:
         """Opens a checkpoint and verifies it as the settings say.
 
         Raises:
-            CheckpointError: it is not usable.
+            CheckpointError: the checkpoint is not usable.
         """
         return Checkpoint.open(path, verify=self._settings.verify_checkpoint)
 
     @asynccontextmanager
     async def open(self, checkpoint: Checkpoint, index: NoteIndex, *, at_home: bool) -> AsyncIterator[ServedModel]:
-        """Loads a model and starts its queues; on leaving, finishes accepted work.
+        """Loads a model and starts its queues. On exit, finishes accepted work.
 
         Args:
-            checkpoint: of the model.
-            index: by its vectors.
-            at_home: whether the checkpoint is that of the settings. A remote server generates only with that model; another one
+            checkpoint: the model's checkpoint.
+            index: the index with the model's vectors.
+            at_home: whether it is the checkpoint in the settings. A remote server generates only with that model; any other model
                 runs in this process.
 
         Raises:
-            CheckpointError, StartupError: it cannot be loaded.
+            CheckpointError, StartupError: the model cannot be loaded.
         """
         settings = self._settings
         if settings.remote_url and not at_home:

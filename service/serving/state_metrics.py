@@ -1,4 +1,4 @@
-"""`StateCollector`: metrics of what the engine and the index are at the moment of a scrape, where nothing happens to be counted."""
+"""`StateCollector`: metrics that are read from the engine and the index at each scrape, instead of being counted."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,10 +10,10 @@ from service.index import NoteIndex
 
 
 class StateCollector(Collector):
-    """Asks nobody but this process and its file system, so that a scrape is answered while a server is away.
+    """Asks only this process and its file system, so that a scrape is answered even if a server is down.
 
-    A metric that does not apply (the disk of an index on a server) has its name and no value. The engine is that of the model that
-    answers at the time.
+    A metric that does not apply, such as the disk of an index on a server, has no value. The engine is that of the model that answers
+    at the time of the scrape.
     """
 
     def __init__(self, engine: Callable[[], Engine], index: NoteIndex) -> None:
@@ -21,20 +21,22 @@ class StateCollector(Collector):
         self._index = index
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads."""
+        """Returns the metrics for Prometheus."""
         running = self._engine()
         engine, index = running.state(), self._index.state()
         yield GaugeMetricFamily("notellm_engine_up", "1 while the engine runs.", value=running.failure() is None)
         yield GaugeMetricFamily(
-            "notellm_index_free_disk_bytes", "Free on the disk of the embedded index.", value=index.free_bytes
+            "notellm_index_free_disk_bytes", "Free bytes on the disk of the embedded index.", value=index.free_bytes
         )
         yield GaugeMetricFamily(
             "notellm_index_reserved_disk_bytes",
-            "With less free, the embedded index takes no writes.",
+            "If fewer bytes are free, the embedded index refuses writes.",
             value=index.reserved_bytes,
         )
         breakers = GaugeMetricFamily(
-            "notellm_breaker_open", "1 while a server is left alone after failures.", labels=["server"]
+            "notellm_breaker_open",
+            "1 while calls to a server are refused at once, after it has failed repeatedly.",
+            labels=["server"],
         )
         for server, left_alone in (*index.left_alone.items(), *engine.left_alone.items()):
             breakers.add_metric([server], left_alone)

@@ -1,9 +1,9 @@
-"""The states of serving: which models are loaded, which one answers, and which ones are filled in.
+"""The states of serving: which models are loaded, which one answers, and which ones have their missing vectors added (filled in).
 
     state     loaded                     answers          filled in        when
-    Serving   one model                  it               none             there is no migration
-    Prepared  it, and the target         it               none             the index does not name the target yet
-    Waiting   one of two models          it               it               the other one is being loaded, or cannot be
+    Serving   one model                  this model       none             there is no migration
+    Prepared  one model and the target   the first        none             the index does not name the target yet
+    Waiting   one of two models          this model       this model       the other model is being loaded, or cannot be loaded
     Moving    both                       either of them   both             a migration is under way
     Unfit     as in the state before     as before        as before        another model should answer, and cannot be loaded
 
@@ -24,10 +24,10 @@ from service.serving.served import ServedModel
 
 @dataclass(frozen=True)
 class State:
-    """What all states have in common. `alone` makes the first one, and `following` those after it.
+    """The common part of all states. `alone` makes the first state, and `following` makes the later ones.
 
     Attributes:
-        description: what the index says, as far as this process follows it.
+        description: the description in the index that this process follows.
         answering: the model that answers.
     """
 
@@ -36,7 +36,7 @@ class State:
 
     @property
     def loaded(self) -> tuple[LoadedModel, ...]:
-        """All models in this process, the one that answers first."""
+        """All models in this process; the first one answers."""
         return (self.answering,)
 
     @property
@@ -46,12 +46,12 @@ class State:
 
     @property
     def served(self) -> ServedModel:
-        """The model that answers. A request takes it once and keeps it to its end."""
+        """The model that answers. A request reads it once and keeps it to the end."""
         return self.answering.served
 
     @property
     def phase(self) -> Phase:
-        """Where the migration stands, apart from a target that is being loaded."""
+        """The phase of the migration. A target that is still being loaded is not considered."""
         move = self.description.migration
         if move is None:
             return "none"
@@ -62,30 +62,30 @@ class State:
 
     @property
     def error(self) -> str | None:
-        """Why this process does not do all that the index says."""
+        """Why this process cannot do everything that the index says; None if it can."""
         return None
 
     @property
     def incomplete(self) -> bool:
-        """Whether something is left to do: a model to load, or vectors to drop."""
+        """Whether there is still a model to load, or vectors to drop."""
         return self.description.dropping is not None or not all(map(self.find, self.description.models))
 
     def find(self, model: ModelVectors) -> LoadedModel | None:
-        """A model, if it is loaded."""
+        """Returns a loaded model; None if it is not loaded."""
         return next((loaded for loaded in self.loaded if loaded.vector_name == model.vector), None)
 
     def following(self, description: Description, answering: LoadedModel) -> "State":
-        """The state after this one, with the models that are loaded.
+        """Returns the next state, with the models that are loaded.
 
         Args:
-            description: what the index says now.
-            answering: the model that answers according to it.
+            description: the description that is now in the index.
+            answering: the model that answers according to the description.
         """
         other = self.find(description.other) if description.other else None
         return Moving(description, answering, other) if other else alone(description, answering)
 
     def unfit(self, reason: str) -> "Unfit":
-        """The state after this one when the model that should answer cannot be loaded."""
+        """Returns the next state if the model that should answer cannot be loaded."""
         return Unfit(self.description, self.answering, self, reason)
 
 
@@ -109,17 +109,17 @@ class Prepared(State):
         return self.answering, self.target
 
     def abandoned(self) -> Serving:
-        """Without the target."""
+        """Returns the state without the target."""
         return Serving(self.description, self.answering)
 
     def following(self, description: Description, answering: LoadedModel) -> State:
-        """Keeps the target until the index names a migration, or lets the target itself answer."""
+        """Keeps the target until the index names a migration, or until the target itself answers."""
         if description.other is None and answering is not self.target:
             return Prepared(description, answering, self.target)
         return super().following(description, answering)
 
     def unfit(self, reason: str) -> "Unfit":
-        """Without the target."""
+        """See `State.unfit`; the target is dropped."""
         return self.abandoned().unfit(reason)
 
 
@@ -145,11 +145,11 @@ class Waiting(State):
         return self.reason
 
     def with_missing(self, model: LoadedModel) -> "Moving":
-        """The state after this one when the missing model has been loaded."""
+        """Returns the next state when the missing model has been loaded."""
         return Moving(self.description, self.answering, model)
 
     def following(self, description: Description, answering: LoadedModel) -> State:
-        """Keeps the reason while the same model is missing, so that it can be read during the next attempt, too."""
+        """Keeps the reason while the same model is missing, so that it stays visible during the next attempt."""
         state = super().following(description, answering)
         return replace(state, reason=self.reason) if isinstance(state, Waiting) and state.missing == self.missing else state
 
@@ -177,10 +177,10 @@ class Moving(State):
 
 @dataclass(frozen=True)
 class Unfit(State):
-    """Another model should answer, and cannot be loaded here: this process must get no new requests.
+    """Another model should answer but cannot be loaded here, so this process must not get new requests.
 
     Attributes:
-        before: the state that goes on, for requests that come all the same.
+        before: the previous state, which still answers requests that arrive anyway.
         reason: why the other model cannot be loaded.
     """
 
@@ -189,12 +189,12 @@ class Unfit(State):
 
     @property
     def loaded(self) -> tuple[LoadedModel, ...]:
-        """As before."""
+        """The models of the previous state."""
         return self.before.loaded
 
     @property
     def served(self) -> ServedModel:
-        """As before."""
+        """The served model of the previous state."""
         return self.before.served
 
     @property
@@ -203,14 +203,14 @@ class Unfit(State):
         return self.reason
 
     def following(self, description: Description, answering: LoadedModel) -> State:
-        """What follows the state before."""
+        """Returns the state that follows the previous state."""
         return self.before.following(description, answering)
 
     def unfit(self, reason: str) -> "Unfit":
-        """With a new reason."""
+        """Returns this state with a new reason."""
         return replace(self, reason=reason)
 
 
 def alone(description: Description, answering: LoadedModel) -> Serving | Waiting:
-    """The state in which only the model that answers is loaded."""
+    """Returns the state in which only the model that answers is loaded."""
     return Waiting(description, answering) if description.other else Serving(description, answering)

@@ -1,4 +1,4 @@
-"""`Durability`: what an embedded index has been told is on the disk before anybody hears that it is stored."""
+"""`Durability`: brings writes of an embedded index to the disk before any client is told that they are stored."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ class Durability:
     """Writes a shard and its ledger.
 
     Args:
-        shard: that is open.
-        ledger: of its notes.
+        shard: the open shard.
+        ledger: counts the shard's notes.
     """
 
     def __init__(self, shard: edge.EdgeShard, ledger: Ledger) -> None:
@@ -21,26 +21,26 @@ class Durability:
         self._behind = False
 
     def write(self, operations: "Sequence[edge.UpdateOperation]") -> None:
-        """Does them, and returns when they are on the disk."""
+        """Applies operations, and returns when they are on the disk."""
         self._behind = True
         for operation in operations:
             self._shard.update(operation)
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Brings to the disk what was written and could not be brought there, if there is anything."""
+        """Brings earlier writes to the disk if that failed before."""
         if self._behind:
             self._shard.flush()  # the write-ahead log alone is not synced to disk
             self._ledger.write(count(self._shard))
             self._behind = False
 
     def retrieve(self, points: "list[edge.PointId]", *, with_vectors: bool = False) -> "list[edge.Record]":
-        """Those of the points that there are. Who finds a note here may tell a client that it is stored: `catch_up` comes first."""
+        """Returns the points that exist. Calls `catch_up` first, because the caller may tell a client that a note is stored."""
         self.catch_up()
         return self._shard.retrieve(points, True, with_vectors)
 
     def expect_fewer(self, notes: int) -> None:
-        """Before so many notes are deleted: a ledger that is killed afterwards must not count them."""
+        """Lowers the ledger before notes are deleted, so that it is not too high if the process is killed afterwards."""
         self._ledger.write(max(0, count(self._shard) - notes))
 
     def close(self) -> None:

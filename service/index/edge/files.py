@@ -1,4 +1,4 @@
-"""The directory of an embedded index: opening its shard, and the description beside it."""
+"""The directory of an embedded index: opens its shard, and reads and writes the description next to it."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from service.index.base import DELETED
 from service.index.description import Description, check_served
 from service.index.edge.integrity import failed
 
-# Without them a filter reads the payload of every note, which takes forty times as long as the scan.
+# Without payload indexes, a filter reads the payload of every note, which takes forty times as long as the vector scan.
 _PAYLOAD_INDEXES = {
     "category": edge.PayloadSchemaType.Keyword,
     "hashtag_keys": edge.PayloadSchemaType.Keyword,
@@ -24,7 +24,7 @@ _PAYLOAD_INDEXES = {
 
 @contextmanager
 def refused(path: Path) -> Iterator[None]:
-    """Turns what the library raises into a `StartupError`."""
+    """Turns the library's errors into `StartupError`."""
     try:
         yield
     except StartupError:
@@ -41,11 +41,11 @@ def refused(path: Path) -> Iterator[None]:
 
 
 def load_shard(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
-    """The shard of a directory; a new one has vectors of this name.
+    """Opens the shard in a directory, or makes a new one with vectors of this name.
 
     Raises:
-        StartupError: it cannot be opened.
-        OSError: it cannot be made.
+        StartupError: the shard cannot be opened.
+        OSError: the shard cannot be made.
     """
     if not path.exists():
         config = edge.EdgeConfig(
@@ -72,20 +72,20 @@ def _with_payload_indexes(shard: edge.EdgeShard) -> edge.EdgeShard:
 
 
 class DescriptionFile:
-    """The `Description` of an embedded index, beside its shard. It is replaced whole or not at all.
+    """The file with the `Description` of an embedded index, next to its shard. It is replaced atomically.
 
     Args:
-        path: of the file.
+        path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def admit(self, vector_name: str, dimensions: int) -> Description:
-        """What the index holds; a new index gets the model's vectors.
+        """Returns the description of an index that holds the model's vectors. A new index gets a description with them.
 
         Raises:
-            StartupError: those of another model, or the file is damaged.
+            StartupError: the index holds another model's vectors, or the file is damaged.
         """
         if not self._path.exists():
             self.write(Description(vector=vector_name, dimensions=dimensions))
@@ -97,9 +97,9 @@ class DescriptionFile:
         return description
 
     def read(self) -> Description:
-        """What stands there."""
+        """Reads the description."""
         return Description.read(self._path.read_bytes(), str(self._path))
 
     def write(self, description: Description) -> None:
-        """Notes down whose vectors the index holds, durably."""
+        """Writes the description, durably."""
         replace_durably(self._path, description.write() + "\n")

@@ -1,4 +1,4 @@
-"""What Qdrant Edge is asked for: filters of searches and of pages."""
+"""Qdrant Edge filters for searches and pages."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from service.index.points import point_id
 
 
 def matching(where: NoteFilter) -> edge.Filter:
-    """The filter of a search."""
+    """Returns the filter for a search."""
     must: list[edge.ConditionType] = []
     if where.category is not None:
         must.append(edge.FieldCondition("category", match=edge.MatchValue(where.category)))
@@ -22,17 +22,17 @@ def matching(where: NoteFilter) -> edge.Filter:
 
 
 def tombstones() -> edge.Filter:
-    """What is left of deleted notes."""
+    """Selects the tombstones of deleted notes."""
     return edge.Filter(must=[_deleted()])
 
 
 def lacking_vector(vector_name: str) -> edge.Filter:
-    """Notes that have no vector of a model."""
+    """Selects notes that have no vector of a model."""
     return edge.Filter(must_not=[edge.HasVectorCondition(vector_name), _deleted()])
 
 
 def without_vector(vector_name: str) -> edge.Filter:
-    """Points that have no vector of a model: notes, and all tombstones. By itself, the library knows their number."""
+    """Selects points that have no vector of a model: notes, and all tombstones. The library knows their number without counting."""
     return edge.Filter(must_not=[edge.HasVectorCondition(vector_name)])
 
 

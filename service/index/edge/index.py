@@ -1,4 +1,4 @@
-"""`EdgeIndex`: Qdrant Edge, the server's own core in this process. The embedded default: an exact scan, or a graph (`optimize_index`)."""
+"""`EdgeIndex`: the default index, Qdrant Edge in this process. It scans all vectors, or uses a graph that `optimize_index` built."""
 
 import asyncio
 import copy
@@ -42,10 +42,10 @@ Result = TypeVar("Result")
 
 
 class EdgeIndex:
-    """The index in a directory. One process writes it; every write is flushed to disk before it counts as done.
+    """An index in a directory that one process has open. Every write is flushed to disk before it returns.
 
-    Make one with `EdgeIndex.open`. Calls run in one thread of their own: the library holds the interpreter lock, so they are
-    short (an exact scan), and never two at a time.
+    Make an instance with `EdgeIndex.open`. All calls run one at a time in a separate thread. The library holds the interpreter lock
+    during a call, so calls must be short; an exact scan is.
     """
 
     name = "qdrant-edge"
@@ -62,13 +62,13 @@ class EdgeIndex:
 
     @classmethod
     def open(cls, directory: Path, *, vector_name: str, dimensions: int, min_free_bytes: int = 0) -> "EdgeIndex":
-        """Opens the index of a directory, or makes it.
+        """Opens the index in a directory, or makes it.
 
         Args:
-            directory: its place.
-            vector_name: names the model.
-            dimensions: of its vectors.
-            min_free_bytes: of the disk; with less, writes raise `StorageFull`.
+            directory: the directory of the index.
+            vector_name: name of the model's vectors.
+            dimensions: dimensions of these vectors.
+            min_free_bytes: if less disk space is free, writes raise `StorageFull`.
 
         Raises:
             StartupError: another process has it open, it holds another model's vectors, it has lost notes, or it cannot be read or
@@ -95,7 +95,7 @@ class EdgeIndex:
 
     @property
     def indexed(self) -> int:
-        """Notes that are in a graph: searches do not scan them."""
+        """Number of notes in the graph, which searches do not scan."""
         return self._vectors.indexed
 
     def of_model(self, vector_name: str) -> "EdgeIndex":
@@ -105,7 +105,7 @@ class EdgeIndex:
         return view
 
     async def upsert(self, notes: Sequence[IndexedNote], *, seen: Mapping[str, Entry] | None = None) -> list[Upserted]:
-        """See `NoteIndex.upsert`. What was seen before does not matter: it is looked at again, in the same step as the write."""
+        """See `NoteIndex.upsert`. It ignores `seen` and looks again, in the same step as the write."""
         return await self._call(lambda: self._writer.upsert(notes, self.vector_name))
 
     async def look(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Entry]:
@@ -190,20 +190,20 @@ class EdgeIndex:
         """See `NoteIndex.state`."""
         try:
             free = self._reserve.free_bytes()
-        except OSError:  # writes say so; metrics go on
+        except OSError:  # writes report it; metrics must still work
             free = None
         return IndexState(free_bytes=free, reserved_bytes=self._reserve.least_bytes)
 
     def size_warning(self, count: int, limit: int) -> str | None:
-        """See `NoteIndex.size_warning`. Without a graph each search scans every vector and holds the interpreter up meanwhile."""
+        """See `NoteIndex.size_warning`. Without a graph, each search scans every vector and blocks the interpreter meanwhile."""
         scanned = count - self.indexed
         if scanned <= limit:
             return None
         where = " outside its graph" if self.indexed else ""
         return (
             f"the embedded index holds {scanned:,} notes{where}, more than NOTELLM_EMBEDDED_INDEX_NOTES={limit:,}: each search scans all "
-            "of them and holds other requests up meanwhile. Stop the service and run notellm-serve optimize, or run a Qdrant server, set "
-            "NOTELLM_QDRANT_URL, and move the notes there by notellm-serve export and import"
+            "of them and blocks other requests meanwhile. Stop the service and run notellm-serve optimize, or run a Qdrant server, set "
+            "NOTELLM_QDRANT_URL, and move the notes there with notellm-serve export and import"
         )
 
     async def close(self) -> None:
@@ -234,7 +234,7 @@ class EdgeIndex:
         return max(0, without - self._tombstones.value())
 
     def _count_tombstones(self) -> int:
-        """An exact count looks at each point that it counts, and nothing else in the process runs meanwhile."""
+        """Counts the tombstones exactly. This reads every tombstone and blocks the whole process meanwhile."""
         return self._shard.count(edge.CountRequest(exact=True, filter=tombstones()))
 
     def _scored(self, point: edge.ScoredPoint) -> ScoredNote:

@@ -1,6 +1,6 @@
-"""`Ledger` and `check_integrity`: whether an embedded index still holds what was acknowledged.
+"""`Ledger` and `check_integrity`: check that an embedded index still holds the acknowledged notes.
 
-Qdrant Edge opens a shard whose files were cut off, without an error and without the notes that stood there.
+If the files of a shard were truncated, Qdrant Edge opens it without an error, and the notes in the missing part are gone.
 """
 
 import os
@@ -20,12 +20,12 @@ _REMEDY = "Restore it from a backup, or move it away and embed the notes again"
 
 
 class Ledger:
-    """How many notes and tombstones an index holds at least, on disk: noted down behind each write, and before a delete.
+    """A file with the lowest number of notes and tombstones that an index must hold. It is written after each write and before a delete.
 
     A process that is killed in between leaves a number that is too low, never one that is too high.
 
     Args:
-        path: of its file, which is made if missing.
+        path: the path of the file; it is made if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,15 +35,15 @@ class Ledger:
             sync(path.parent)
 
     def least(self) -> int:
-        """The number; 0 in a new ledger.
+        """Returns the number; 0 for a new ledger.
 
         Raises:
-            ValueError: there is none in it.
+            ValueError: the file does not hold a number.
         """
         return int(os.pread(self._file, 32, 0) or b"0")
 
     def write(self, notes: int) -> None:
-        """Replaces the number, durably: its digits lie within one sector of the disk."""
+        """Replaces the number, durably. The write is atomic, because the digits lie within one disk sector."""
         os.pwrite(self._file, b"%020d\n" % notes, 0)
         os.fdatasync(self._file)
 
@@ -53,20 +53,20 @@ class Ledger:
 
 
 def failed(error: BaseException) -> bool:
-    """Whether the library raised it: it has no exception type of its own, and its panics are no `Exception`."""
+    """Says whether an error may come from the library. It has no exception type of its own, and its panics are not `Exception`s."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def count(shard: edge.EdgeShard) -> int:
-    """Points, tombstones of deleted notes included, as the segments know it: an exact count would hold up all else in the process."""
+    """Returns the segments' own count of points, including tombstones. An exact count would block everything else in the process."""
     return shard.count(edge.CountRequest(exact=False))
 
 
 def check_integrity(shard: edge.EdgeShard, path: Path, ledger: Ledger) -> None:
-    """Compares a shard that was opened with its ledger, and looks at a few of its notes.
+    """Compares an open shard with its ledger, and checks a few of its notes.
 
     Raises:
-        StartupError: notes are missing, or one is not whole.
+        StartupError: notes are missing, or a note is damaged.
     """
     try:
         least = ledger.least()
@@ -81,7 +81,7 @@ def check_integrity(shard: edge.EdgeShard, path: Path, ledger: Ledger) -> None:
 
 
 def _whole(record: edge.Record) -> bool:
-    """Whether a point has its note's id and a unit vector of at least one model; what is left of a deleted note has only the id."""
+    """Says whether a point has its note's id and at least one unit vector; a tombstone needs only the id."""
     payload = record.payload or {}
     note_id = payload.get("id")
     if not isinstance(note_id, str) or point_id(note_id) != str(record.id):

@@ -1,7 +1,7 @@
-"""`optimize_index`: gives an embedded index a graph, so that a search does not scan every vector any more.
+"""`optimize_index`: builds a graph for an embedded index, so that a search no longer scans every vector.
 
-Qdrant Edge builds it in one call that holds the interpreter up for as long as it takes, and does not say what a kill in between leaves. So
-it works on a copy, which takes the index's place when it is whole.
+Qdrant Edge builds the graph in one call that blocks the interpreter until it is done, and does not document what a kill during the call
+leaves. So the graph is built on a copy, which replaces the index when it is complete.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from service.index.edge.swap import OPTIMIZING, SHARD, replace
 from service.index.edge.vectors import notes_in_graph
 from service.settings import MIB
 
-# The copy, and twice as much again while the library rewrites it: it refuses to begin with less.
+# Space for the copy, and twice as much for the library while it rewrites the copy: it refuses to begin with less.
 COPIES = 3
 _PAGE = 10_000
 _UNLIMITED_KB = 2**40
@@ -39,14 +39,14 @@ _UNCHANGED = "The index is as it was"
 
 @dataclass(frozen=True)
 class Graph:
-    """How a graph (HNSW: Malkov and Yashunin, 2016) is built. docs/results/reliability.md has the recall of the defaults.
+    """Parameters for building a graph (HNSW: Malkov and Yashunin, 2016). docs/results/reliability.md has the recall of the defaults.
 
     Attributes:
-        m: edges of a note on each level; on the lowest twice as many.
-        ef_construct: candidates among which they are chosen.
-        threads: that build it; 0 for one a processor.
-        full_scan_kib: where the vectors that count, all or those that a filter leaves, are fewer than fit into this, they are
-            scanned: that is as fast, and exact.
+        m: edges per note on each level; on the lowest level twice as many.
+        ef_construct: number of candidates from which the edges are chosen.
+        threads: number of threads that build the graph; 0 for one per processor.
+        full_scan_kib: if the vectors to search (all, or those that a filter leaves) take less space than this, they are scanned. For so
+            few vectors, a scan is as fast, and it is exact.
     """
 
     m: int = 16
@@ -55,9 +55,9 @@ class Graph:
     full_scan_kib: int = 10_000
 
     def config(self, shard: Path) -> edge.EdgeConfig:
-        """As Qdrant Edge wants it for a shard, whose vectors stay as they are.
+        """Returns Qdrant Edge's configuration for a shard, whose vectors do not change.
 
-        One graph for all notes: each more would be asked for the same number of candidates.
+        There is one graph for all notes, because a search would ask every further graph for the same number of candidates.
         """
         kept = json.loads((shard / "edge_config.json").read_text(encoding="utf-8"))["vectors"]
         cosine = edge.Distance.Cosine
@@ -77,7 +77,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Optimized:
-    """What became of an index: its notes, those of them that are in the graph, and how long it took."""
+    """The result: the number of notes, how many of them are in the graph, and the seconds it took."""
 
     notes: int
     indexed: int
@@ -87,18 +87,18 @@ class Optimized:
 def optimize_index(
     directory: Path, *, vector_name: str, dimensions: int, graph: Graph | None = None, min_free_bytes: int = 0
 ) -> Optimized:
-    """Builds the graph of an index that no process has open. Interrupted at any point, the index is as it was, or optimised.
+    """Builds the graph of an index that no process has open. If interrupted at any point, the index is either unchanged or optimised.
 
     Args:
-        directory: of the index.
+        directory: the directory of the index.
         vector_name: see `EdgeIndex.open`.
-        dimensions: see there.
-        graph: how it is built.
-        min_free_bytes: of the disk that are left in any case.
+        dimensions: see `EdgeIndex.open`.
+        graph: parameters of the graph; None for the defaults.
+        min_free_bytes: disk space that must stay free.
 
     Raises:
-        StartupError: see `EdgeIndex.open`; a service that has the index open is told in this way.
-        CommandError: too little disk is free, or it did not work out; the index is as it was.
+        StartupError: see `EdgeIndex.open`; also if a service has the index open.
+        CommandError: too little disk space is free, or the graph could not be built; the index is unchanged.
     """
     start = time.perf_counter()
     index = EdgeIndex.open(directory, vector_name=vector_name, dimensions=dimensions)
@@ -123,7 +123,7 @@ def optimize_index(
 
 @contextmanager
 def _explained(directory: Path) -> Iterator[None]:
-    """Turns what the library and the system raise into a `CommandError`."""
+    """Turns errors of the library and the operating system into `CommandError`."""
     try:
         yield
     except CommandError:
@@ -149,7 +149,7 @@ def _opened(path: Path, config: edge.EdgeConfig | None = None) -> Iterator[edge.
 
 @contextmanager
 def _locked(shard: Path) -> Iterator[None]:
-    """Holds the lock by which Qdrant Edge keeps a second process out, without the library: an open shard is not to be renamed."""
+    """Holds the lock with which Qdrant Edge keeps out a second process. It does not open the shard, which is about to be renamed."""
     log = os.open(shard / "wal", os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,7 +169,7 @@ def _check_space(directory: Path, min_free_bytes: int) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The files are mostly holes, which Python's own copy would fill."""
+    """Copies a shard with `cp`. Its files are mostly holes, which Python's own copy would fill."""
     command = ["cp", "--archive", "--sparse=always", "--reflink=auto", str(source), str(target)]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if outcome.returncode:
@@ -177,7 +177,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
-    """Whether the copy holds the same notes, and of each page the first one whole. Returns how many, and how many in the graph."""
+    """Checks that the copy has the same ids and, on each page, the same first note. Returns the number of notes, total and in the graph."""
     with _opened(directory / OPTIMIZING) as copy:
         points = 0
         for before, after in zip_longest(_pages(served), _pages(copy)):
@@ -185,7 +185,7 @@ def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
                 raise CommandError(f"the graph of {directory} does not hold the notes that the index holds. {_UNCHANGED}")
             points += len(before)
         ledger = Ledger(directory / "notes.ledger")
-        if count(copy) < ledger.least():  # two copies of a note, of which one was counted, too, have become one
+        if count(copy) < ledger.least():  # the index counted a note twice, which had two copies
             ledger.write(count(copy))
         ledger.close()
         deleted = copy.count(edge.CountRequest(exact=True, filter=tombstones()))
@@ -193,7 +193,7 @@ def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
 
 
 def _pages(shard: edge.EdgeShard) -> "Iterator[list[edge.PointId]]":
-    """All ids, in their order."""
+    """Yields all ids, page by page, in order."""
     following: edge.PointId | None = None
     while True:
         request = edge.ScrollRequest(offset=following, limit=_PAGE, with_payload=False, with_vector=False)
@@ -204,7 +204,7 @@ def _pages(shard: edge.EdgeShard) -> "Iterator[list[edge.PointId]]":
 
 
 def _same(served: edge.EdgeShard, copy: edge.EdgeShard, ids: "list[edge.PointId]") -> bool:
-    """Whether both hold the same of some notes, payloads and vectors."""
+    """Says whether both shards hold the same payloads and vectors for some ids."""
     for before, after in zip(served.retrieve(ids, True, True), copy.retrieve(ids, True, True), strict=True):
         old, new = _vectors(before), _vectors(after)
         same_vectors = old.keys() == new.keys() and all(np.allclose(old[name], new[name], atol=1e-6) for name in old)

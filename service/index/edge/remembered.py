@@ -1,19 +1,19 @@
-"""`Remembered`: a number that may be costly to count."""
+"""`Remembered`: caches a number that may be slow to count."""
 
 import time
 from collections.abc import Callable
 
-# Of the time, at most, for counting what is asked for again and again.
+# Counting may take at most this share of the time.
 SHARE = 0.01
 CHEAP_SECONDS = 0.001
 
 
 class Remembered:
-    """Counts anew each time as long as that is quick; else not more often than a hundredth of the time allows.
+    """Counts every time as long as counting is quick. If it is slow, counts so rarely that it takes a hundredth of the time.
 
     Args:
-        count: counts.
-        clock: seconds, monotonic.
+        count: counts and returns the number.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, count: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,7 +23,7 @@ class Remembered:
         self._until = -float("inf")
 
     def value(self) -> int:
-        """The number, or what it was a little while ago."""
+        """Returns the number, which may be slightly out of date."""
         start = self._clock()
         if start >= self._until:
             self._value = self._count()

@@ -1,20 +1,20 @@
-"""How an embedded index is searched: by a graph, by a scan, or round what a filter leaves out."""
+"""Chooses how an embedded index is searched: with a graph, with a scan, or with a graph search made for strict filters (ACORN)."""
 
 import qdrant_edge as edge
 
-# Candidates of a search in a graph that `optimize_index` has built. What is in no graph is scanned.
+# Number of candidates when searching a graph that `optimize_index` has built. Notes outside the graph are scanned.
 _CANDIDATES = 640
-# So few notes are scanned faster than a way to them is found in a graph.
+# Up to this many notes, a scan is faster than a graph search.
 _FEW_NOTES = 50_000
-# In a graph of fewer notes, where a filter leaves less than that share of them, a search goes round those that it leaves out (ACORN): else
-# it finds too few. In a larger graph there are edges enough, and the way round takes too long.
+# In a graph of fewer notes than this, if a filter leaves less than this share of them, the search uses ACORN, which explores the graph
+# past filtered-out notes: otherwise it finds too few. A larger graph has enough edges, and ACORN would take too long.
 _SPARSE_NOTES, _SPARSE_SHARE = 400_000, 0.4
 
 
 def search_params(shard: edge.EdgeShard, wanted: edge.Filter, indexed: int) -> edge.SearchParams:
-    """For the notes that a filter leaves, of an index that has so many in its graph.
+    """Returns the search parameters for a filter, when `indexed` notes are in the graph.
 
-    A filter by what payload indexes hold tells about how many notes it leaves; one by ids alone leaves nearly all.
+    The payload indexes estimate how many notes a filter leaves. A filter that only excludes ids leaves nearly all notes.
     """
     if indexed and wanted.must and shard.count(edge.CountRequest(exact=False, filter=wanted)) <= _FEW_NOTES:
         return edge.SearchParams(exact=True)

@@ -1,9 +1,9 @@
-"""`replace`, `recover` and `tidy`: another shard takes the place of an embedded index's, whole or not at all.
+"""`replace`, `recover` and `tidy`: replace the shard of an embedded index by another one, completely or not at all.
 
 index/
-├── shard/              what is served
-├── shard.optimizing/   what `notellm-serve optimize` makes
-└── shard.replaced/     what was served before: between two renames, and until it is removed
+├── shard/              the served shard
+├── shard.optimizing/   the new shard that `notellm-serve optimize` is building
+└── shard.replaced/     the old shard: exists between the two renames, and until it is removed
 """
 
 import shutil
@@ -17,12 +17,12 @@ REPLACED = "shard.replaced"
 
 
 def replace(directory: Path) -> None:
-    """Puts the shard that is being made in the place of the one that is served, which no process may have open.
+    """Replaces the served shard by the new one. No process may have the served shard open.
 
-    A process that ends in between leaves one of the two, whole: `recover` finds it.
+    If the process is killed in between, one of the two shards is left complete, and `recover` finds it.
 
     Raises:
-        OSError: another process has come between.
+        OSError: another process has interfered.
     """
     sync_tree(directory / OPTIMIZING)
     (directory / SHARD).rename(directory / REPLACED)
@@ -32,12 +32,12 @@ def replace(directory: Path) -> None:
 
 
 def recover(directory: Path) -> None:
-    """Before a shard is opened: puts back what a process that ended between the two renames had put aside."""
+    """Puts back the old shard if a process was killed between the two renames. Call it before opening a shard."""
     if not (directory / SHARD).exists() and (directory / REPLACED).exists():
         (directory / REPLACED).rename(directory / SHARD)
 
 
 def tidy(directory: Path) -> None:
-    """Removes what an interrupted process has left. For who has the shard open: nobody else is at work then."""
+    """Removes what an interrupted process has left. Call it only while the shard is open: then no other process is replacing it."""
     for left in (OPTIMIZING, REPLACED):
         shutil.rmtree(directory / left, ignore_errors=True)

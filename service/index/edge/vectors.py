@@ -1,4 +1,4 @@
-"""`EdgeVectors`: whose vectors an embedded index holds, in the shard and in the description beside it."""
+"""`EdgeVectors`: keeps the vectors in the shard of an embedded index in step with the description next to it."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -13,17 +13,17 @@ from service.index.edge.integrity import failed
 
 
 class EdgeVectors:
-    """Adds and drops named vectors. Those that the file names are added when it is made: a start may follow a kill at any point.
+    """Adds and drops named vectors. On creation, it adds the vectors that the file names and the shard lacks, e.g. after a kill.
 
     Args:
-        shard: that is open.
-        file: of its description.
-        description: that stands in the file.
+        shard: the open shard.
+        file: the file with the description.
+        description: the description in the file.
 
     Attributes:
-        shard: that is open.
-        description: that stands in the file.
-        indexed: notes that are in a graph, for all models the same number: the library tells the sum over the models only.
+        shard: the open shard.
+        description: the description in the file.
+        indexed: number of notes in the graph. It is the same for all models, because the library only tells their sum.
     """
 
     def __init__(self, shard: edge.EdgeShard, file: DescriptionFile, description: Description) -> None:
@@ -35,15 +35,15 @@ class EdgeVectors:
         self._look()
 
     def held(self, vectors: Mapping[str, Vector]) -> dict[str, list[float]]:
-        """Those of the vectors whose names the shard still has.
+        """Selects the vectors whose names are still in use.
 
         Raises:
-            IndexUnavailable: none: the model was dropped while the request was under way.
+            IndexUnavailable: no vector is left, because the model was dropped during the request.
         """
         names = {model.vector for model in self.description.models}
         kept = {name: vector.tolist() for name, vector in vectors.items() if name in names}
         if not kept:
-            raise IndexUnavailable("another model is served since this request began: send it again", 1)
+            raise IndexUnavailable("the served model has changed since this request began: send it again", 1)
         return kept
 
     def describe_as(self, description: Description) -> None:
@@ -72,7 +72,7 @@ class EdgeVectors:
 
 
 def notes_in_graph(shard: edge.EdgeShard, description: Description) -> int:
-    """For each model the library counts a note once, and for one whose vectors are on their way out, too."""
+    """Returns the number of notes in the graph. The library counts a note once per model, including a model that is being dropped."""
     held = len(description.models)
     if description.dropping is not None and _has(shard, description.dropping):
         held += 1
@@ -80,7 +80,7 @@ def notes_in_graph(shard: edge.EdgeShard, description: Description) -> int:
 
 
 def _has(shard: edge.EdgeShard, vector_name: str) -> bool:
-    """The library lists a shard's vectors nowhere, but refuses to be asked for one that is not there."""
+    """Says whether a shard has vectors of this name. The library cannot list them, but refuses a query for a name that it lacks."""
     nobody: set[edge.PointId] = {UUID(int=0)}
     condition = edge.Filter(must=[edge.HasIdCondition(nobody), edge.HasVectorCondition(vector_name)])
     request = edge.QueryRequest(

@@ -1,4 +1,4 @@
-"""`EdgeWriter`: what is written to an embedded index, and what became of it."""
+"""`EdgeWriter`: writes to an embedded index, and returns the outcomes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +15,12 @@ from service.index.points import entries, point_id
 
 
 class EdgeWriter:
-    """Looks, decides and writes in one call in the index's thread. Nobody else writes in between, so that no write needs a condition.
+    """Reads, decides and writes in one call on the index's thread. Nobody else can write in between, so writes need no condition.
 
     Args:
-        vectors: whose vectors the shard holds.
-        durable: brings them to the disk.
-        reserve: of the disk.
+        vectors: the vectors in the shard.
+        durable: brings writes to the disk.
+        reserve: refuses writes when the disk is nearly full.
 
     Attributes:
         durable: brings writes to the disk.
@@ -52,7 +52,7 @@ class EdgeWriter:
         return outcomes
 
     def delete(self, ids: Sequence[str]) -> list[Deleted]:
-        """See `NoteIndex.delete`. A tombstone takes the place of its note in one step: a kill leaves one of the two."""
+        """See `NoteIndex.delete`. A tombstone replaces its note in one step: a kill leaves either the note or the tombstone."""
         notes = {entry.id: entry.version for entry in self._stored(ids).values() if isinstance(entry, IndexedNote)}
         if notes:
             self._reserve.check()
@@ -84,7 +84,7 @@ class EdgeWriter:
         operations = []
         if left := [Tombstone(note_id, version) for note_id, version in notes.items() if version is not None]:
             operations.append(_burial(left))
-        # A client that does not number its notes may store them anew, so that no tombstone stays of these.
+        # Notes without a version leave no tombstone, because their client may store them again.
         if gone := [UUID(point_id(note_id)) for note_id, version in notes.items() if version is None]:
             self.durable.expect_fewer(len(gone))
             operations.append(edge.UpdateOperation.delete_points(list(gone)))

@@ -1,4 +1,4 @@
-"""`ServerCalls`: how a Qdrant server is asked: patiently, for a limited time, and not at all while it is away."""
+"""`ServerCalls`: calls to a Qdrant server, with retries, a time limit and a circuit breaker."""
 
 import asyncio
 import logging
@@ -20,26 +20,26 @@ Call = Callable[[], Awaitable[Result]]
 
 ATTEMPTS = 3
 LONGEST_PAUSE_SECONDS = 1.0
-# Failures in a row after which the server is left alone, and for how long.
+# After this many failures in a row, calls are refused for this many seconds.
 FAILURES, REST_SECONDS = 5, 2.0
-# The server is away, too busy or failing, and another try may be answered. With any other code it has understood and refuses.
+# The server is down, overloaded or failing, and a retry may succeed. Any other code means that the server refuses the call.
 _PASSING = {
     grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN, grpc.StatusCode.RESOURCE_EXHAUSTED,
 }  # fmt: skip
-# What is said with these is about the network, or about keys. With others the server may quote what it was sent: a note.
+# Messages with these codes are about the network or keys. With other codes, the message may quote the call, which contains notes.
 _QUOTES_NOTHING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 class NoAnswer(IndexUnavailable):
-    """The server did not answer, or failed: another try may be answered. Refusals are plain `IndexUnavailable`."""
+    """The server did not answer, or failed: a retry may succeed. If the server refuses a call, the error is a plain `IndexUnavailable`."""
 
 
 class ServerCalls:
-    """All calls share a circuit breaker; each has so many seconds for all of its attempts.
+    """Makes calls. All calls share a circuit breaker.
 
     Args:
-        timeout_seconds: longest wait for an answer.
+        timeout_seconds: the time limit of a call, for all of its attempts together.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
@@ -47,7 +47,7 @@ class ServerCalls:
         self._breaker = CircuitBreaker("the Qdrant server", NoAnswer, failures=FAILURES, pause_seconds=REST_SECONDS, clock=_now)
 
     async def repeatable(self, call: Call[Result]) -> Result:
-        """Asks up to three times, with random pauses, as far as they fit into the time of the request.
+        """Makes a call up to three times, with random pauses, as long as the request's time allows.
 
         Raises:
             IndexUnavailable: the server does not answer, or refuses.
@@ -62,7 +62,7 @@ class ServerCalls:
         return await self._bounded(lambda: attempts(_translated, call))
 
     async def once(self, call: Call[Result]) -> Result:
-        """Asks once: for calls that may have been done although no answer came, and must not be done a second time.
+        """Makes a call once. For calls that must not be repeated: the server may have done them even if no answer came.
 
         Raises:
             IndexUnavailable: the server does not answer, or refuses.
@@ -71,7 +71,7 @@ class ServerCalls:
 
     @property
     def left_alone(self) -> bool:
-        """Whether calls are refused at once after failures; it stays so until one is answered."""
+        """Whether calls are refused at once because of earlier failures. This ends when a call succeeds."""
         return self._breaker.open
 
     async def _bounded(self, call: Call[Result]) -> Result:
@@ -84,18 +84,18 @@ class ServerCalls:
 
 
 def _now() -> float:
-    """Seconds by the clock of the event loop, by which calls are limited too."""
+    """Returns the seconds of the event loop's clock, which also limits the calls."""
     return asyncio.get_running_loop().time()
 
 
 async def _translated(call: Call[Result]) -> Result:
-    """Turns what the client raises when the server is away or refuses into `IndexUnavailable`."""
+    """Makes a call, and turns the client's errors into `IndexUnavailable`."""
     try:
         return await call()
-    except ResourceExhaustedResponse as error:  # a limit of its strict mode: it is well, and says when to come back
+    except ResourceExhaustedResponse as error:  # a rate limit of strict mode: the server is healthy, and says when to retry
         raise IndexUnavailable("the Qdrant server limits how often it is asked", error.retry_after_s) from error
     except grpc.aio.AioRpcError as error:
-        # Addresses and the like are for the log, not for clients.
+        # Addresses and other details go to the log, not to clients.
         logger.warning("the Qdrant server failed", extra={"code": error.code().name, "reason": _without_quotes(error)})
         if error.code() in _PASSING:
             raise NoAnswer(f"the Qdrant server does not answer ({error.code().name})") from error
@@ -103,11 +103,11 @@ async def _translated(call: Call[Result]) -> Result:
 
 
 def reason(error: BaseException | None) -> str:
-    """What a server or the network has said, in one line; nothing where they have not."""
+    """Returns the message of the server or the network in one line; an empty text if there is none."""
     text = error.details() if isinstance(error, grpc.aio.AioRpcError) else ""
     return " ".join((text or "").split())[:300]
 
 
 def _without_quotes(error: grpc.aio.AioRpcError) -> str:
-    """The kind of an error, as far as nothing that was sent can stand in it: `Wrong input`, of `Wrong input: cannot read "…"`."""
+    """Returns the start of an error message that cannot contain a note: for `Wrong input: cannot read "…"`, it is `Wrong input`."""
     return reason(error) if error.code() in _QUOTES_NOTHING else re.split(r"[:;,\"'`(\[{]", reason(error), maxsplit=1)[0][:60]

@@ -1,4 +1,4 @@
-"""`Collection`: the collection of a Qdrant server, made once and checked at every start, and whose vectors it holds."""
+"""`Collection`: makes the collection on a Qdrant server, checks it at every start, and keeps its description."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from service.index.base import DELETED
 from service.index.description import Description, ModelVectors, check_served
 from service.index.server.calls import ServerCalls
 
-# An older server ignores the condition of a write without a word, and a replay would overwrite what is newer.
+# An older server silently ignores the condition of a write, so that a late write would overwrite newer data.
 OLDEST_SERVER = (1, 16)
 _PAYLOAD_INDEXES: Mapping[str, models.PayloadSchemaType] = {
     "category": models.PayloadSchemaType.KEYWORD,
@@ -22,7 +22,7 @@ _PAYLOAD_INDEXES: Mapping[str, models.PayloadSchemaType] = {
     "version": models.PayloadSchemaType.INTEGER,
     DELETED: models.PayloadSchemaType.INTEGER,
 }
-# In the collection's metadata. As text, since servers and clients merge nested values in ways of their own.
+# Key in the collection's metadata. The value is text, because servers and clients merge nested values in different ways.
 _DESCRIPTION = "notellm"
 _INT8 = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
@@ -31,15 +31,15 @@ _INT8 = models.ScalarQuantization(
 
 @dataclass(frozen=True)
 class CollectionSettings:
-    """How a new collection is made; one that exists stays as it is.
+    """Settings for a new collection; an existing collection is not changed.
 
     Attributes:
-        quantization: `int8` keeps a copy of the vectors of a byte a component in memory, for a first selection.
+        quantization: `int8` keeps a copy of the vectors in memory, with one byte per component, for a first selection.
         vectors_on_disk: whether the vectors themselves are read from disk when they are needed.
-        payload_on_disk: the same for the notes' texts; what filters need is in memory in any case.
-        replication: copies of each shard.
-        write_consistency: copies that must have a write before it counts as done.
-        shards: parts of the collection; as many as the server has nodes if None.
+        payload_on_disk: whether the notes' texts are read from disk when they are needed; filters always use indexes in memory.
+        replication: number of copies of each shard.
+        write_consistency: number of copies that must confirm a write before it is done.
+        shards: number of shards; None for one per server node.
     """
 
     quantization: Literal["none", "int8"] = "none"
@@ -51,13 +51,13 @@ class CollectionSettings:
 
 
 class Collection:
-    """The collection.
+    """A collection on a server.
 
     Args:
-        client: of the server.
-        calls: how it is asked.
-        name: of the collection.
-        settings: of a new collection, and of vectors that are added.
+        client: the client of the server.
+        calls: makes the calls.
+        name: name of the collection.
+        settings: settings for a new collection, and for vectors that are added.
     """
 
     def __init__(self, client: AsyncQdrantClient, calls: ServerCalls, name: str, settings: CollectionSettings) -> None:
@@ -67,7 +67,7 @@ class Collection:
         self._settings = settings
 
     async def prepare(self, vector_name: str, dimensions: int) -> None:
-        """Makes the collection where it is missing, and its payload indexes, before there is anything in it.
+        """Makes the collection and its payload indexes if they are missing.
 
         Raises:
             StartupError: the server is too old, or the collection holds another model's vectors.
@@ -84,11 +84,11 @@ class Collection:
         )  # fmt: skip
         info = await self._info()
         for field, schema in _PAYLOAD_INDEXES.items():
-            if field not in info.payload_schema:  # the start that made the collection may have ended half-way
+            if field not in info.payload_schema:  # the start that made the collection may have been interrupted
                 await ask(partial(self._client.create_payload_index, self.name, field, schema))
 
     async def read(self, vector_name: str) -> Description:
-        """Whose vectors it holds; where nobody has noted it down, since there was no migration yet, `vector_name`'s if it has some."""
+        """Reads the description. Before the first migration there is none: `vector_name` answers if its vectors exist."""
         return self._described(await self._info(), vector_name)
 
     async def write(self, description: Description) -> None:
@@ -103,8 +103,8 @@ class Collection:
     async def drop(self, vector_name: str) -> None:
         """See `NoteIndex.drop`.
 
-        Several replicas may do it at the same time, and one of them may be told to start a migration as soon as it is done. The
-        server deletes a name twice without an error; the description is read again, because the others may have changed it.
+        Several replicas may drop vectors at the same time, and one of them may start a migration right after. The server accepts that a
+        name is deleted twice. The description is read again, because other replicas may have changed it.
         """
         info = await self._info()
         description = self._described(info, vector_name)
@@ -117,7 +117,7 @@ class Collection:
         if latest.dropping == vector_name:
             await self.write(latest.model_copy(update={"dropping": None}))
         elif vector_name in {model.vector for model in latest.models}:
-            await self.write(latest)  # a migration back to this model has begun: its vectors get their place again
+            await self.write(latest)  # a migration back to this model has begun: create its vectors again
 
     def _described(self, info: models.CollectionInfo, vector_name: str) -> Description:
         if text := (info.config.metadata or {}).get(_DESCRIPTION):
@@ -127,7 +127,7 @@ class Collection:
         return Description(vector=served, dimensions=vectors.get(served, 0))
 
     async def _add(self, model: ModelVectors) -> None:
-        """As the first ones are: this call sets what cannot be changed, and the next the rest."""
+        """Adds vectors with the settings of the first ones. One call sets what cannot be changed later, a second call sets the rest."""
         config = models.DenseVectorNameConfig(
             dense=models.DenseVectorConfig(size=model.dimensions, distance=models.Distance.COSINE)
         )
@@ -147,7 +147,7 @@ class Collection:
             quantization_config=_INT8 if settings.quantization == "int8" else None,
         )
         try:
-            await self._calls.once(  # a second time it would be refused: the collection exists
+            await self._calls.once(  # a retry would be refused, because the collection exists
                 lambda: self._client.create_collection(
                     self.name,
                     vectors_config={vector_name: params},
@@ -158,7 +158,7 @@ class Collection:
                 )
             )
         except IndexUnavailable:
-            if not await self._exists():  # or another replica was faster
+            if not await self._exists():  # if it exists, another replica was faster
                 raise
 
     async def _exists(self) -> bool:
@@ -178,6 +178,6 @@ def _check_version(version: str) -> None:
 
 
 def _vectors(info: models.CollectionInfo) -> dict[str, int]:
-    """The dimensions of the named vectors."""
+    """Returns the dimensions of the vectors, by name."""
     found = info.config.params.vectors
     return {name: params.size for name, params in found.items()} if isinstance(found, dict) else {}

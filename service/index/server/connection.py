@@ -1,4 +1,4 @@
-"""`connect`: the client of a Qdrant server, by gRPC, with TLS where the address says https."""
+"""`connect`: makes the client of a Qdrant server. It uses gRPC, with TLS if the address is https."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from qdrant_client import AsyncQdrantClient
 
 from service.errors import StartupError
 
-# A server that is back is found within seconds, and a connection that leads nowhere (a lost node, a forgetful router) is given up:
-# left to themselves, gRPC waits two minutes for the one and the kernel a quarter of an hour for the other. Pings go between calls, too,
-# and any ping counts: a keepalive ping is not sent, nor its time counted, while one of gRPC's own is under way.
+# These options notice within seconds that a server is back, and that a connection is dead (a lost node, a router that forgot it). By
+# default, gRPC takes up to two minutes for the former, and the kernel a quarter of an hour for the latter. Pings are also sent between
+# calls. `ping_timeout` is needed as well, because gRPC sends no keepalive ping, and does not time one, while a ping of its own is pending.
 _CHANNEL = {
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.min_reconnect_backoff_ms": 3_000,
@@ -25,13 +25,13 @@ _CHANNEL = {
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where a server is and how to speak to it.
+    """The address of a server, and how to connect to it.
 
     Attributes:
         url: `http://host:6333`, or https for TLS.
-        grpc_port: all calls go there.
-        api_key: sent with every call.
-        ca_file: certificates (PEM) to trust instead of those of public authorities, which gRPC brings along.
+        grpc_port: the port for all calls.
+        api_key: sent with every call; None if the server needs no key.
+        ca_file: certificates (PEM) to trust instead of the public authorities that gRPC trusts by default.
     """
 
     url: str
@@ -41,7 +41,7 @@ class ServerAddress:
 
 
 def connect(address: ServerAddress, timeout_seconds: int) -> AsyncQdrantClient:
-    """A client; it connects when it is first used.
+    """Returns a client, which connects when it is first used.
 
     Raises:
         StartupError: the certificates cannot be read.
@@ -53,7 +53,7 @@ def connect(address: ServerAddress, timeout_seconds: int) -> AsyncQdrantClient:
         except OSError as error:
             raise StartupError(f"NOTELLM_QDRANT_CA_FILE: {address.ca_file} cannot be read: {error}") from error
     with warnings.catch_warnings():
-        # `Settings` has decided about keys without TLS, and refuses where it should.
+        # `Settings` has already checked keys without TLS, and refuses them where they are unsafe.
         warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
         return AsyncQdrantClient(
             url=address.url,
@@ -62,5 +62,5 @@ def connect(address: ServerAddress, timeout_seconds: int) -> AsyncQdrantClient:
             grpc_port=address.grpc_port,
             grpc_options=options,
             timeout=timeout_seconds,
-            check_compatibility=False,  # by REST, in a thread; `prepare` checks what matters
+            check_compatibility=False,  # the check uses REST in a thread; `prepare` checks the version instead
         )

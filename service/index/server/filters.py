@@ -1,4 +1,4 @@
-"""What a Qdrant server is asked for: filters of searches, of conditional writes, of pages."""
+"""Qdrant server filters for searches, conditional writes and pages."""
 
 from qdrant_client import models
 
@@ -7,7 +7,7 @@ from service.index.points import point_id
 
 
 def matching(where: NoteFilter) -> models.Filter:
-    """The filter of a search."""
+    """Returns the filter for a search."""
     must: list[models.Condition] = []
     if where.category is not None:
         must.append(models.FieldCondition(key="category", match=models.MatchValue(value=where.category)))
@@ -20,7 +20,7 @@ def matching(where: NoteFilter) -> models.Filter:
 
 
 def not_newer_than(version: int | None) -> models.Filter | None:
-    """What a write of this version replaces: neither a newer note, nor a deletion that it comes too late for."""
+    """Selects the points that a write of this version may replace: all but newer notes and deletions of this or a newer version."""
     if version is None:
         return None
     newer = models.FieldCondition(key="version", range=models.Range(gt=float(version)))
@@ -29,7 +29,7 @@ def not_newer_than(version: int | None) -> models.Filter | None:
 
 
 def older_than(version: int | None) -> models.Filter:
-    """Versions start at 0: of an unversioned note nothing that is stored is known to be older."""
+    """Selects points with a lower version. It selects none for a note without a version: versions start at 0."""
     before = models.Range(lt=float(version or 0))
     return models.Filter(
         should=[models.FieldCondition(key="version", range=before), models.FieldCondition(key=DELETED, range=before)]
@@ -37,7 +37,7 @@ def older_than(version: int | None) -> models.Filter:
 
 
 def buried_by(version: int) -> models.Filter:
-    """What a tombstone of this version replaces."""
+    """Selects the points that a tombstone of this version replaces."""
     return models.Filter(
         should=[
             models.FieldCondition(key="version", range=models.Range(lte=float(version))),
@@ -47,28 +47,28 @@ def buried_by(version: int) -> models.Filter:
 
 
 def unnumbered(points: list[models.ExtendedPointId]) -> models.Filter:
-    """Those of the points that are notes without a version."""
+    """Selects those of the points that are notes without a version."""
     numbered = models.FieldCondition(key="version", range=models.Range(gte=0.0))
     return models.Filter(must=[models.HasIdCondition(has_id=points)], must_not=[numbered, _deleted()])
 
 
 def of_text(content_hash: str) -> models.Filter:
-    """A note that has this text."""
+    """Selects notes with this text."""
     return models.Filter(must=[models.FieldCondition(key="content_hash", match=models.MatchValue(value=content_hash))])
 
 
 def tombstones() -> models.Filter:
-    """What is left of deleted notes."""
+    """Selects the tombstones of deleted notes."""
     return models.Filter(must=[_deleted()])
 
 
 def lacking_vector(vector_name: str) -> models.Filter:
-    """Notes that have no vector of a model."""
+    """Selects notes that have no vector of a model."""
     return models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name), _deleted()])
 
 
 def without_vector(vector_name: str) -> models.Filter:
-    """Points that have no vector of a model: notes, and all tombstones. By itself, the server knows their number."""
+    """Selects points that have no vector of a model: notes, and all tombstones. The server knows their number without counting."""
     return models.Filter(must_not=[models.HasVectorCondition(has_vector=vector_name)])
 
 

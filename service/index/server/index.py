@@ -27,22 +27,22 @@ from service.index.server.filters import lacking_vector, matching, tombstones, w
 from service.index.server.writes import ServerWriter
 
 TIMEOUT_SECONDS = 10
-# Where vectors are quantised, twice as many as asked for are selected by the copy and ranked by the vectors themselves.
+# If vectors are quantised, the quantised copy selects twice as many notes as requested, and the vectors themselves rank them.
 _SEARCH = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0))
 
 
 class ServerIndex:
-    """A collection with one named vector a model. Make one with `ServerIndex.open`.
+    """A collection with one named vector per model. Make an instance with `ServerIndex.open`.
 
-    Only reads are tried again. A write may have been done although its answer was lost; by the time of another try, someone may have
-    seen it, and have deleted the note or written it anew, and been told so. Done again, it would bring the note back, or the older
-    text of two without versions. So a write that fails is told to the client, who knows whether it is still wanted.
+    Only reads are retried. A write may have been done even if its answer was lost. Before a retry, another client may have seen the note,
+    and successfully deleted or replaced it. The retry would then bring back the deleted note, or the older text of a note without a
+    version. So a failed write is reported to the client, which knows whether it still wants the write.
 
     Args:
-        client: by gRPC, or in local mode.
-        calls: how it is asked.
-        collection: its place on the server.
-        vector_name: of the model's vectors.
+        client: uses gRPC or local mode.
+        calls: makes the calls.
+        collection: the collection on the server.
+        vector_name: name of the model's vectors.
     """
 
     name = "qdrant-server"
@@ -152,7 +152,7 @@ class ServerIndex:
         return await self._writer.bury(tombstones)
 
     async def count(self, *, lacking: bool = False) -> int:
-        """See `NoteIndex.count`. The server's estimate, off by little while it optimises: to be exact it would list every id."""
+        """See `NoteIndex.count`. It is the server's estimate, slightly wrong while it optimises; an exact count would list every id."""
         counted = without_vector(self.vector_name) if lacking else None
         return max(0, await self._count(counted) - await self._count(tombstones()))
 

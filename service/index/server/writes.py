@@ -1,12 +1,12 @@
-"""`ServerWriter`: what is written to a Qdrant server, and what became of it.
+"""`ServerWriter`: writes to a Qdrant server, and returns the outcomes.
 
-A Qdrant server does not say which points a conditional write has skipped. A look after the write could not say it either: by then,
-another client may have written again. So the index is looked at *before* the write, `outcomes` decides by what was seen, and the
-condition goes along with the write in case another client comes in between. What was decided stays true then, too. Say that version 4
-is to be written and nothing newer was seen; another client stores version 5, or deletes version 4; the server skips our write. Now the
-index is as if our write had been done just before the other client's, which would have replaced it: nobody can tell the difference.
+A Qdrant server does not say which points a conditional write has skipped. Reading the points after the write would not help: by then,
+another client may have written again. So the writer reads the points *before* the write, and `outcomes` decides based on them. The write
+also carries a condition, in case another client writes in between. Even then, the outcome stays true. An example: we write version 4 and
+have seen nothing newer; another client stores version 5, or deletes version 4; the server skips our write. The index is now the same as if
+our write had been done just before the other client's, which would have replaced it: nobody can tell the difference.
 
-There is one exception, imports beside imports, where only the first one counts: see `NoteIndex.restore` and `NoteIndex.bury`.
+There is one exception: of concurrent imports, only the first one counts. See `NoteIndex.restore` and `NoteIndex.bury`.
 `tests/service/index/test_races.py` tries the other pairs of writes.
 """
 
@@ -21,7 +21,7 @@ from service.index.server.calls import NoAnswer, ServerCalls
 from service.index.server.filters import buried_by, not_newer_than, of_text, older_than, unnumbered
 
 Condition = Callable[[int | None], models.Filter | None]
-# What tells a note from a tombstone, and its version.
+# The fields that distinguish a note from a tombstone, and hold the version.
 _VERSION = ["id", "version", DELETED]
 
 
@@ -29,9 +29,9 @@ class ServerWriter:
     """Writes to a collection.
 
     Args:
-        client: of the server.
-        calls: how it is asked.
-        collection: its name.
+        client: the client of the server.
+        calls: makes the calls.
+        collection: name of the collection.
     """
 
     def __init__(self, client: AsyncQdrantClient, calls: ServerCalls, collection: str) -> None:
@@ -40,7 +40,7 @@ class ServerWriter:
         self._collection = collection
 
     async def upsert(self, notes: Sequence[IndexedNote], vector_name: str, seen: Mapping[str, Entry] | None) -> list[Upserted]:
-        """See `NoteIndex.upsert`. All notes travel in one request."""
+        """See `NoteIndex.upsert`. All notes are sent in one request."""
         if seen is None:
             seen = await self._look([note.id for note in notes if note.version is not None], _VERSION)
         outcomes, writes = decide(notes, seen, upserted)
@@ -60,10 +60,10 @@ class ServerWriter:
         return outcomes
 
     async def delete(self, ids: Sequence[str]) -> list[Deleted]:
-        """See `NoteIndex.delete`. A note that someone else writes in between keeps what is newer than what was seen."""
+        """See `NoteIndex.delete`. If another client stores a newer version in between, that version is kept."""
         seen = await self._look(ids, _VERSION)
         notes = {entry.id: entry.version for entry in seen.values() if isinstance(entry, IndexedNote)}
-        # A client that does not number its notes may store them anew, so that no tombstone stays of these.
+        # Notes without a version leave no tombstone, because their client may store them again.
         gone: list[models.ExtendedPointId] = [point_id(note_id) for note_id, version in notes.items() if version is None]
         left = [Tombstone(note_id, version) for note_id, version in notes.items() if version is not None]
         operations: list[models.UpdateOperation] = [_burial(one, not_newer_than(one.version)) for one in left]
@@ -73,7 +73,7 @@ class ServerWriter:
         return ["deleted" if note_id in notes else "missing" for note_id in ids]
 
     async def fill(self, notes: Sequence[IndexedNote], vector_name: str) -> None:
-        """See `NoteIndex.fill`. The server refuses a note that is deleted meanwhile, and leaves the notes after it: fill again."""
+        """See `NoteIndex.fill`. If a note is deleted meanwhile, the server refuses it and skips the notes after it: fill again."""
         seen = await self._look([note.id for note in notes], ["content_hash", *_VERSION])
         await self._write(
             [
@@ -91,7 +91,7 @@ class ServerWriter:
         )
 
     async def _look(self, ids: Sequence[str], fields: list[str] | None = None) -> dict[str, Entry]:
-        """What is stored, without vectors; only some fields of the payload, or all of them."""
+        """Returns the stored entries without vectors, with the named fields of the payload or, if None, with all fields."""
         points = [point_id(note_id) for note_id in ids]
         if not points:
             return {}
@@ -118,9 +118,9 @@ class ServerWriter:
 
     async def _write_once(self, operations: Sequence[models.UpdateOperation]) -> None:
         for result in await self._client.batch_update_points(self._collection, operations, wait=True):
-            # Without an error, the server may say that it has noted a write down and not done it yet.
+            # The server may report without an error that it has accepted a write but not done it yet.
             if result.status is not models.UpdateStatus.COMPLETED:
-                raise NoAnswer(f"the Qdrant server has not done the write in time ({result.status})")
+                raise NoAnswer(f"the Qdrant server did not finish the write in time ({result.status})")
 
 
 def _point(note: IndexedNote, vector_name: str) -> models.PointStruct:

@@ -121,7 +121,7 @@ async def test_bad_lines_are_rejected_and_the_others_stored(
     assert list(rejects) == [4, 71, 72, 73, 74, 75, 76, 77]
     assert rejects[4] == rejects[71] == "vector: must be finite and of length 1"
     assert rejects[72] == rejects[73] == f"vector: must be the base64 of {size} little-endian float32 numbers"
-    assert rejects[74] == "content_hash: the vector is of another text: embed the note again instead"
+    assert rejects[74] == "content_hash: the vector belongs to another text: embed the note again instead"
     assert (await other.get("/model"))["notes"] == 241
 
 
@@ -212,7 +212,7 @@ async def test_admin_refuses_another_models_vectors_and_ids_that_stand_twice(ser
     with pytest.raises(Refused, match="the index holds vectors of") as refused:
         await service.post("/admin/notes", {"vector_name": "other", "notes": page["notes"]})
     assert refused.value.status == 422
-    with pytest.raises(Refused, match="is the id of an earlier note too"):
+    with pytest.raises(Refused, match="is also the id of an earlier note"):
         await service.post("/admin/notes", {"vector_name": page["vector_name"], "notes": [page["notes"][0]] * 2})
     with pytest.raises(Refused, match=r"query\.start"):
         await service.get("/admin/notes", start="n1")

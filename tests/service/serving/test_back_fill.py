@@ -115,7 +115,7 @@ async def test_a_pass_that_fails_is_told_and_the_next_one_goes_on(
         patch.setattr(EdgeIndex, "scroll", scroll)
         assert await fill.step() == 0
     assert (fill.error, fill.unfinished, fill.complete) == (told, told, False)
-    assert caplog.messages == ["back-filling has stopped for now"]
+    assert caplog.messages == ["back-filling has stopped and will be tried again"]
     await fill.fill_all()
     assert (fill.error, fill.complete) == (None, True)
 

@@ -104,7 +104,7 @@ async def test_what_the_state_does_not_allow_is_refused(
     await reach(client, "filled")
     await change(client, "switch")
     await change(client, "switch")
-    await refused("/cancel", "answers already")
+    await refused("/cancel", "already answers")
 
 
 async def _never_ready(_self: NoteService, _notes: object) -> Any:
@@ -134,7 +134,7 @@ async def test_notes_are_stored_also_where_the_other_model_fails(
         assert forced.status_code == 200
         missing = await client.get("/notes/a1/similar")
         assert missing.status_code == 404
-        assert "there is no vector of the served model yet" in missing.json()["detail"]
+        assert "these notes have no vector of the served model yet" in missing.json()["detail"]
     _, by_target = runtime.migration.views()
 
     async def complete() -> bool:

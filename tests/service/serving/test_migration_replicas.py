@@ -136,7 +136,7 @@ async def test_a_model_is_tried_ever_more_seldom(
     with caplog.at_level(logging.WARNING, "service.serving.model_manager"):
         async with serving(settings), asyncio.timeout(PATIENCE_SECONDS):
             await time.over.wait()
-    tried = [record for record in caplog.records if record.message == "the migration does not go on here"]
+    tried = [record for record in caplog.records if record.message == "this process cannot continue the migration"]
     # At the start, and after 1, 2, 4, 8, 16 and 32 seconds; without growing pauses it would be every second.
     assert len(tried) == 7
 

@@ -159,7 +159,7 @@ async def test_a_missing_model_is_waited_for(
     with caplog.at_level(logging.WARNING, model_manager.__name__):
         await manager.follow(moving(source, late))
     assert isinstance(manager.state, Waiting)
-    assert caplog.messages == ["the migration does not go on here"]
+    assert caplog.messages == ["this process cannot continue the migration"]
     assert manager.state.error is not None
     assert manager.state.error.startswith(f"{late.vector} cannot be loaded: ")
     assert "no such directory" in manager.state.error
@@ -288,6 +288,8 @@ async def test_a_start_without_the_checkpoint_of_the_model_that_answers_says_wha
 ) -> None:
     await edge.describe_as(moving(source, late).answering(late))
     take_away(late)
-    with pytest.raises(StartupError, match=rf"{late.vector} answers from this index, .*Set NOTELLM_CHECKPOINT to where it is"):
+    with pytest.raises(
+        StartupError, match=rf"{late.vector} answers from this index, .*Set NOTELLM_CHECKPOINT to its directory"
+    ):
         async with ModelManager.open(opener, edge, tiny, metrics):
             pass

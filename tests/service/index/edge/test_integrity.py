@@ -130,7 +130,7 @@ async def test_a_disk_that_is_nearly_full_takes_no_writes(tmp_path: Path) -> Non
     free = shutil.disk_usage(tmp_path).free
     index = open_index(tmp_path, min_free_bytes=2 * free)
     for write in (index.upsert(indexed_notes(30)[20:]), index.delete([stored[0].id])):
-        with pytest.raises(StorageFull, match=r"MiB free and \d+ are kept back: nothing was written\. Free space"):
+        with pytest.raises(StorageFull, match=r"MiB free, and \d+ must stay free: nothing was written\. Free space"):
             await write
     assert 2 * free > MIB
     assert stored[0].vector is not None

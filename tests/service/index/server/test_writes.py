@@ -53,7 +53,7 @@ async def test_a_write_that_is_not_done_is_not_acknowledged(
 ) -> None:
     stand_in.status = status
     for write in (index.upsert(NOTES), index.delete(["n1"])):
-        with pytest.raises(IndexUnavailable, match="has not done the write in time"):
+        with pytest.raises(IndexUnavailable, match="did not finish the write in time"):
             await write
 
 
