@@ -83,8 +83,63 @@ def test_root_has_the_variables_that_the_script_reads() -> None:
     assert "GITHUB_ACTIONS" in read_by_script
     last = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["tests"]["steps"][-1]["run"]
     (kept,) = re.findall(r"--preserve-env=(\S+)", last)
-    # The others are make's, and what tests take a promise by: that nothing is missing.
-    assert set(kept.split(",")) == read_by_script | {"CI", "TORCH_INDEX"}
+    # make and what it starts read the others.
+    assert set(kept.split(",")) == read_by_script | {"CI", "PYTHON", "TORCH_INDEX"}
+
+
+def test_every_python_that_is_supported_is_tested() -> None:
+    """With the unit tests, and by `make` from that one on, which the job sets up."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    workflow = read(ROOT / ".github" / "workflows" / "ci.yml")
+    assert workflow["env"]["PYTHON"] == "python3"
+    assert workflow["jobs"]["python"]["strategy"]["matrix"]["python"] == named
+    assert project["requires-python"] == f">={named[0]}"
+    taken = re.search(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert taken
+    assert taken[1].split() == [*(f"python{release}" for release in reversed(named)), "python3"]
+
+
+def test_the_script_types_the_commands_of_the_readme_before_it_installs_anything_else() -> None:
+    """But make, which the README names."""
+    script = (ROOT / ".ci" / "run").read_text().partition("git clone")[2]
+    readme = (ROOT / "README.md").read_text()
+    first = script.index("make demo ARGS=")
+    second = script.index("make test\n")
+    assert first < second < min(script.index(word) for word in ("need ", "make install", "make test-rest"))
+    for command in ("make demo", "make test"):
+        assert re.search(rf"^{command}\b", readme, re.MULTILINE), command
+
+
+def make_python(folder: Path, **variables: str) -> str:
+    """The Python that make takes with these stand-ins for interpreters, and what it says."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", f"VENV={folder}/none", "--dry-run", f"{folder}/none/bin/pip"], cwd=ROOT,
+        env={"PATH": f"{folder}:/usr/bin:/bin"} | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (command,) = re.findall(r"^(.*) -m venv ", done.stdout, re.MULTILINE)
+    return str(command)
+
+
+@pytest.mark.parametrize(
+    ("works", "broken", "taken"),
+    [
+        (["python3.13", "python3.12", "python3"], [], "python3.13"),
+        (["python3.11"], ["python3.13", "python3.12"], "python3.11"),
+        (["python3"], ["python3.13", "python3.12", "python3.11"], "python3"),
+    ],
+    ids=["the newest", "the newest that works", "no other"],
+)
+def test_make_takes_the_newest_python_that_works(works: list[str], broken: list[str], taken: str, tmp_path: Path) -> None:
+    """A version manager puts commands on the PATH that only say which versions there are."""
+    for name in works:
+        (tmp_path / name).write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for name in broken:
+        (tmp_path / name).write_text("#!/bin/sh\nexit 127\n")
+    for command in tmp_path.iterdir():
+        command.chmod(0o755)
+    assert make_python(tmp_path) == str(tmp_path / taken)
+    assert make_python(tmp_path, PYTHON="python3.99") == "python3.99"
 
 
 def test_the_index_is_tested_with_the_server_that_is_shipped() -> None:
