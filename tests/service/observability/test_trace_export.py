@@ -60,13 +60,20 @@ def test_without_a_collector_requests_are_answered_and_the_process_ends(tiny_pat
 
 def test_a_collector_that_is_silent_holds_up_neither_requests_nor_the_end(tiny_path: Path, tmp_path: Path) -> None:
     """The exporter would wait an hour for it."""
-    with running_collector(silent=True) as collector:
-        hour = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
-        with running_service(tiny_path, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **hour) as service:
-            ask_once(service)
-            until_now(collector.asked.is_set)
-            ask_once(service)
-            assert service.stop() == 0
+    with (
+        running_collector(silent=True) as collector,
+        running_service(
+            tiny_path,
+            tmp_path,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_EXPORTER_OTLP_TIMEOUT="3600",
+            OTEL_BSP_SCHEDULE_DELAY="50",
+        ) as service,
+    ):
+        ask_once(service)
+        until_now(collector.asked.is_set)
+        ask_once(service)
+        assert service.stop() == 0
 
 
 async def test_the_last_spans_are_given_up_where_the_collector_is_silent(
