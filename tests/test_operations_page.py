@@ -111,7 +111,7 @@ class Operator:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._service.poll() is None:
             try:
-                if httpx.get(f"{self.url}/health/ready", timeout=5, trust_env=False).status_code == 200:
+                if httpx.get(f"{self.url}/health/ready", timeout=60, trust_env=False).status_code == 200:
                     return
             except httpx.TransportError:
                 time.sleep(0.1)
@@ -123,11 +123,11 @@ class Operator:
         if service is None:
             return None
         service.send_signal(signal.SIGTERM)
-        return service.wait(60)
+        return service.wait(300)
 
     def model(self) -> tuple[str, int]:
         """Returns the name of the model that answers and the number of stored notes."""
-        found = httpx.get(f"{self.url}/model", trust_env=False).json()
+        found = httpx.get(f"{self.url}/model", timeout=60, trust_env=False).json()
         return found["name"], found["notes"]
 
 

@@ -60,10 +60,16 @@ def test_without_a_collector_requests_are_answered_and_the_process_ends(tiny_pat
 
 def test_a_collector_that_is_silent_holds_up_neither_requests_nor_the_end(tiny_path: Path, tmp_path: Path) -> None:
     """The exporter would wait an hour for it."""
-    with running_collector(silent=True) as collector, running_service(
-        tiny_path, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50",
-        OTEL_EXPORTER_OTLP_TIMEOUT="3600",
-    ) as service:  # fmt: skip
+    with (
+        running_collector(silent=True) as collector,
+        running_service(
+            tiny_path,
+            tmp_path,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_EXPORTER_OTLP_TIMEOUT="3600",
+            OTEL_BSP_SCHEDULE_DELAY="50",
+        ) as service,
+    ):
         ask_once(service)
         until_now(collector.asked.is_set)
         ask_once(service)
