@@ -75,7 +75,7 @@ def test_cleaning_a_hashtag_twice_is_cleaning_it_once(text: str) -> None:
 def test_markup_of_any_kind_is_read_back_as_it_was_stored(title: str, content: str, hashtags: list[str]) -> None:
     note = Note(id="a", title=f"t {title}", content=content, hashtags=tuple(hashtags), category=f"k{title}")
     payload = note.payload()
-    assert Note.model_validate({name: payload[name] for name in Note.model_fields}).payload() == payload
+    assert Note.model_validate({name: payload[name] for name in Note.model_fields if name in payload}).payload() == payload
     assert not inline_hashtags(note.plain_title)
     assert not inline_hashtags(note.plain_content)
 
@@ -146,7 +146,7 @@ def test_payload_can_be_read_back_as_the_same_note() -> None:
     note = Note(id="a", title="t #inline", hashtags=("King Glory",), created_at=datetime(2026, 1, 1, tzinfo=UTC), version=2)
     payload = note.payload()
     assert payload["hashtag_keys"] == ["kingglory", "inline"]
-    again = Note.model_validate({name: payload[name] for name in Note.model_fields})
+    again = Note.model_validate({name: payload[name] for name in Note.model_fields if name in payload})
     assert again.payload() == payload
 
 
@@ -166,7 +166,7 @@ def test_anything_at_all_is_a_note_or_a_validation_error(fields: dict[str, objec
     except ValidationError:  # nothing else may be raised
         return
     payload = note.payload()
-    assert Note.model_validate({name: payload[name] for name in Note.model_fields}).payload() == payload
+    assert Note.model_validate({name: payload[name] for name in Note.model_fields if name in payload}).payload() == payload
 
 
 _characters = st.text(st.characters(), max_size=300)  # lone surrogates, too
