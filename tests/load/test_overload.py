@@ -27,8 +27,9 @@ NOTES = [
 
 @pytest.fixture(scope="module")
 def service(slow_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    limits = {"NOTELLM_MAX_BATCH_TOKENS": MAX_TOKENS, "NOTELLM_MAX_QUEUE_TOKENS": MAX_TOKENS}
-    with running_service(slow_path, tmp_path_factory.mktemp("data"), **limits) as running:
+    with running_service(
+        slow_path, tmp_path_factory.mktemp("data"), NOTELLM_MAX_BATCH_TOKENS=MAX_TOKENS, NOTELLM_MAX_QUEUE_TOKENS=MAX_TOKENS
+    ) as running:
         yield running
 
 
