@@ -9,9 +9,9 @@ Nothing in the picture is written by hand: the embedding, the neighbours and the
 import argparse
 import textwrap
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import httpx
 
@@ -77,7 +77,7 @@ def draw(answers: Answers) -> str:
 
 def _text(x: int, y: int, text: str, color: str = _INK, **attributes: object) -> str:
     more = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
-    return f'<text x="{x}" y="{y}" fill="{color}"{more}>{escape(text)}</text>'
+    return f'<text x="{x}" y="{y}" fill="{color}"{more}>{escape(text, quote=False)}</text>'
 
 
 def _frame(x: int, y: int, width: int, height: int) -> str:
