@@ -76,8 +76,8 @@ class ServiceError(Exception):
 
     @classmethod
     def description(cls) -> str:
-        """What OpenAPI says of it."""
-        return inspect.getdoc(cls) or ""
+        """The text for OpenAPI: the first paragraph of the class's docstring."""
+        return (inspect.getdoc(cls) or "").split("\n\n", 1)[0]
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -207,7 +207,7 @@ class ModelFailed(ServiceError):
 
 
 class Unexpected(ServiceError):
-    """An error that should not happen; the log has it under the request id."""
+    """An unexpected error; the log has the traceback under the request id."""
 
     status, kind, title = HTTPStatus.INTERNAL_SERVER_ERROR, "unexpected", "Unexpected error"
 
