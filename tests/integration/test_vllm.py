@@ -40,9 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, bpe_tokenizer: PreTrainedToke
 
 
 @pytest.fixture(scope="module")
-def exported(
-    base: Path, run_config: Callable[..., TrainingConfig], tmp_path_factory: pytest.TempPathFactory, vllm_installed: None
-) -> Checkpoint:
+def exported(base: Path, run_config: Callable[..., TrainingConfig], tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """What a LoRA run leaves behind. With this α some answers end with the end-of-sequence token and some are cut."""
     config = run_config(
         model__base=str(base), method={"kind": "lora", "rank": 4}, examples__epochs=3, optimizer__learning_rate=1e-2,
