@@ -30,7 +30,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 # What a service that is well, with an embedded index and the local engine, has nothing of.
 NOTHING = {
     ("Up, ready, alerts", "B"), ("Up, ready, alerts", "C"), ("Failed operations, and the breaker (1 is open)", "B"),
-    ("Engine up, and the breaker of a remote one (1 is open)", "B"),
+    ("Engine up, and the breaker of a remote engine (1 is open)", "B"),
 }  # fmt: skip
 VARIABLES = {"$job": ".*", "$instance": ".*", "$__rate_interval": "1m"}
 # Prometheus makes these itself.
