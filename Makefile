@@ -38,11 +38,11 @@ help:  ## this list
 demo: $(VENV)/.demo  ## serve real notes on 127.0.0.1:8000; ARGS=--check asks, checks the answers and stops
 	@$(BIN)/python -m demo.run $(ARGS)
 
-test: lint test-quick  ## what every change must pass, in at most 10 minutes; needs nothing but Python and make
+test: lint test-quick  ## what every change must pass; needs nothing but Python and make
 
 # Here a test fails when what it needs is missing. With NOTELLM_TEST_REQUIRE_ALL= (empty) it is skipped.
 test-all: export NOTELLM_TEST_REQUIRE_ALL ?= 1
-test-all: install-vllm install-infinity install-load lint test-quick test-slow  ## everything, in at most 40 minutes; needs root, strace, promtool, Compose
+test-all: install-vllm install-infinity install-load lint test-quick test-slow  ## everything; needs root, strace, promtool, Compose
 	@if docker info >/dev/null 2>&1; then $(MAKE) test-stack; else echo "no Docker engine answers: make test-stack did not run"; fi
 
 # mypy takes as long as all the others, so it runs beside them.
