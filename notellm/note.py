@@ -4,12 +4,13 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Annotated, Any
 
 import regex
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from notellm.errors import NoteError
 
@@ -30,6 +31,9 @@ _INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cs}\u00ad\u200b\u2060\ufeff]--[\n\t]]", 
 # Keyboards write the same emoji with or without a variation selector (U+FE0E/F).
 _NOT_IN_KEY = regex.compile(r"[[\p{White_Space}\p{C}\p{P}\ufe0e\ufe0f]--[#]]", regex.V1)
 _BLANK = regex.compile(r"[\p{White_Space}\p{C}\u115f\u1160\u2800\u3164]*")
+_DATE = regex.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
+# An address with an unescaped `+` arrives with a space.
+_LOST_PLUS = regex.compile(r"[0-9]:[0-9]{2}(?:[.,][0-9]+)? [0-9]{2}:?[0-9]{2}$")
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -82,6 +86,15 @@ def _utc(moment: datetime) -> datetime:
     return moment
 
 
+def _iso_8601(value: object) -> object:
+    """Pydantic also takes numbers, and text of digits, for seconds since 1970: 20240131 would become a day in 1970."""
+    if isinstance(value, str) and _LOST_PLUS.search(value):
+        raise PydanticCustomError("datetime_parsing", "has a space before its time zone: in an address, write + as %2B")
+    if isinstance(value, datetime | date) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise PydanticCustomError("datetime_parsing", "must be ISO 8601 with a time zone, such as 2026-01-31T08:00:00Z")
+
+
 def _not_blank(text: str) -> str:
     if _BLANK.fullmatch(text):
         raise NoteError("is blank: leave the field out instead")
@@ -90,12 +103,13 @@ def _not_blank(text: str) -> str:
 
 CleanText = AfterValidator(clean_text)
 HashtagText = Annotated[str, Field(max_length=MAX_HASHTAG_CHARS)]
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
+UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_utc)]
 NoteId = Annotated[
     str,
     Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@-]{0,127}$",
-        description="The platform's own id: a letter or digit, then up to 127 letters, digits or characters of `. _ : ~ @ -`.",
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._:~@-]{0,127}$",
+        description="The platform's own id: up to 128 letters, digits or characters of `. _ : ~ @ -`. `.`, `:`, `~` and `@` cannot be "
+        "the first.",
         examples=["coffee-1024"],
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from service.bulk.row import Row
+from notellm.note_files import Row
 
 # Small enough that little work is lost when the command is killed, large enough to fill forward passes, and far below the limit
 # of a request body.

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from notellm.note import Note
+from notellm.note_files import Row, read_note
 from service.bulk.client import Refused, ServiceClient
-from service.bulk.row import Row
 
 HASHTAG_NOTES = 16
 
@@ -25,8 +25,7 @@ class IngestJob:
 
     def parse(self, row: Row) -> Note:
         """Reads a note from a row of fields or from a JSON object."""
-        content = row.content
-        return Note.model_validate(content) if isinstance(content, dict) else Note.model_validate_json(content)
+        return read_note(row)
 
     async def send(self, items: Sequence[Note]) -> list[str]:
         """Embeds and stores notes; see `Job.send`."""

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from notellm.note import Note
+from notellm.note_files import Row
 from service.bulk.backup import is_frame
 from service.bulk.batches import Item
 from service.bulk.client import Json, Refused, ServiceClient
-from service.bulk.row import Row
 from service.errors import CommandError
 from service.notes import ArchivedNote, Deletion
 

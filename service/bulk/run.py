@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Generic, Protocol
 
 import typer
 
+from notellm.errors import NoteFileError
+from notellm.note_files import Row, RowFile, open_rows
 from service.bulk.batches import Batch, ItemT, Reject, batches
 from service.bulk.client import Refused
 from service.bulk.progress import Progress, State
 from service.bulk.report import Report
-from service.bulk.row import Row, RowFile
-from service.bulk.rows import open_rows
 from service.errors import CommandError
 
 # The service computes one batch while the answer to the other travels.
@@ -85,7 +85,7 @@ class BulkRun(Generic[ItemT]):
 
     async def _can_continue(self) -> bool:
         """Sends the last acknowledged batch again; returns whether the index still has it. It may have been emptied since."""
-        with closing(open_rows(self._path)) as rows:
+        with _opened(self._path) as rows:
             batch = await asyncio.to_thread(next, self._batches(rows), None)
             if batch is None or not batch.items:
                 return True
@@ -95,7 +95,7 @@ class BulkRun(Generic[ItemT]):
     async def _all_rows(self) -> None:
         progress, sending = self._progress, deque[Sending[ItemT]]()
         progress.restart(progress.state)
-        with closing(open_rows(self._path)) as rows, Report(self._job.name, progress.state.rows) as report:
+        with _opened(self._path) as rows, Report(self._job.name, progress.state.rows) as report:
             reading = self._batches(rows)
             try:
                 while batch := await asyncio.to_thread(next, reading, None):
@@ -165,3 +165,17 @@ class BulkRun(Generic[ItemT]):
                     "command again to continue"
                 ) from refusal
         return Outcome(rejects=[Reject(row, str(refusal))])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[RowFile]:
+    """Opens a file of notes; raises `CommandError` if it cannot be read, here or later."""
+    try:
+        file = open_rows(path)
+    except NoteFileError as error:
+        raise CommandError(str(error)) from error
+    with closing(file):
+        try:
+            yield file
+        except NoteFileError as error:
+            raise CommandError(f"{error}. The rows before that are stored") from error

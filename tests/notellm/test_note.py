@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -93,6 +94,14 @@ def test_a_note_without_text_is_refused(empty: str) -> None:
         NoteText(title=empty, content=empty, hashtags=("#", empty))
 
 
+# Numbers and texts of digits that are no ISO 8601, although Pydantic takes most of them for seconds since 1970.
+NO_TIMES = [
+    0, 1767225600, 1767225600000, 3.5, 20240131, 10**30, True,
+    "20240131", "2024", "1767225600", " 1767225600 ", "1767225600.5", "1e9", "-1", "+1767225600", "1_767_225_600", "2024-1-31T08:00Z",
+    "20240131T080000Z", "08:00Z", "yesterday", "", "2026-11-01T00:00:00 08:00",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
@@ -111,7 +120,7 @@ def test_a_note_without_text_is_refused(empty: str) -> None:
         ("created_at", "2026-01-01T00:00:00", "timezone_aware"),
         ("created_at", "0001-01-01T00:00:00+14:00", "value_error"),
         ("created_at", "2200-01-01T00:00:00Z", "value_error"),
-        ("created_at", 10**30, "datetime_parsing"),
+        *[("created_at", value, "datetime_parsing") for value in NO_TIMES],
         ("id", "", "string_pattern_mismatch"),
         ("id", "a/b", "string_pattern_mismatch"),
         ("id", "..", "string_pattern_mismatch"),
@@ -183,3 +192,39 @@ def test_any_text_is_a_note_or_a_validation_error(title: str, content: str, hash
     assert not inline_hashtags(note.plain_title)
     assert NoteText.model_validate_json(note.model_dump_json()) == note
     assert len(note.content_hash) == 64
+
+
+@pytest.mark.parametrize(
+    "note_id", ["_x", "-x", "-", "_", "7", "V1StGXR8_Z5jdHi6B-myT", "-9bZkp7q19f", "a.b:c~d@e-f_g", "x" * 128]
+)
+def test_ids_as_platforms_make_them(note_id: str) -> None:
+    """Those of nanoid and YouTube may begin with `-` and `_`."""
+    assert Note(id=note_id, title="t").id == note_id
+
+
+@pytest.mark.parametrize("note_id", [".x", ":x", "~x", "@x", "ä", "a b", "a/b"])
+def test_ids_that_are_refused(note_id: str) -> None:
+    with pytest.raises(ValidationError, match="string_pattern_mismatch"):
+        Note(id=note_id, title="t")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-01T08:30Z",
+        "2026-11-01T08:30:00.123456789Z",
+        "2026-11-01 08:30:00+0000",
+        "2026-11-01T08:30:00,5Z",
+        "2026-11-01t16:30:00+08:00",
+    ],
+)
+def test_times_as_platforms_write_them(text: str) -> None:
+    note = Note.model_validate({"id": "a", "title": "t", "created_at": text})
+    assert note.created_at is not None
+    assert note.created_at.replace(microsecond=0) == datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
+
+
+def test_a_time_without_its_zone_or_its_plus_says_so() -> None:
+    for text, message in (("2026-11-01", "timezone info"), ("2026-11-01T00:00:00 08:00", "in an address, write + as %2B")):
+        with pytest.raises(ValidationError, match=re.escape(message)):
+            Note.model_validate({"id": "a", "title": "t", "created_at": text})

@@ -84,7 +84,10 @@ def pairs(
     min_users: Annotated[int, typer.Option(help="Pairs of fewer users are dropped.")] = 1,
     min_score: Annotated[float, typer.Option(help="l: pairs with a lower score are dropped.")] = 0.01,
     max_score: Annotated[float, typer.Option(help="u: pairs with a higher score are dropped.")] = 30.0,
-    successors: Annotated[int, typer.Option(help="A click counts if it is among this many next events of the user.")] = 10,
+    successors: Annotated[
+        int,
+        typer.Option(min=0, help="A click counts if it is on one of this many notes that the user visits next; 0: no limit."),
+    ] = 10,
     window_hours: Annotated[float | None, typer.Option(help="Longest time from the view to the click.")] = None,
     view_event: Annotated[list[str] | None, typer.Option(help="Event type that is a view; repeat the option.")] = None,
     click_event: Annotated[list[str] | None, typer.Option(help="Event type that is a click; repeat the option.")] = None,
@@ -93,7 +96,7 @@ def pairs(
     """Finds the related pairs of a whole log. The log may be larger than memory."""
     try:
         settings = PairSettings(
-            per_note=per_note, min_users=min_users, min_score=min_score, max_score=max_score, successors=successors,
+            per_note=per_note, min_users=min_users, min_score=min_score, max_score=max_score, successors=successors or None,
             window_hours=window_hours, view_events=tuple(view_event) if view_event else None,
             click_events=tuple(click_event) if click_event else None,
         )  # fmt: skip
@@ -111,7 +114,7 @@ def pairs(
     count = select_pairs(log.connection, read, settings)
     if not count:
         raise DataError(f"the {log.count():,} events of {events} give no related pair: lower --min-users or --min-score")
-    log.connection.execute("copy (select * from pairs order by score desc, source, target) to ?", [str(output)])
+    log.connection.execute("copy (select * from pairs order by score desc, source, target) to ?", [str(output.absolute())])
     typer.echo(f"{output}: {count:,} related pairs from {log.count():,} events of {log.users():,} users")
 
 

@@ -4,8 +4,6 @@ Columns of the file (parquet, csv or jsonl, also with .gz): `user`, `note`, opti
 `time` (ISO 8601 or Unix seconds), or `position` (whole numbers, larger is later) if the log knows only the order.
 """
 
-import csv
-import gzip
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -16,24 +14,28 @@ from uuid import uuid4
 
 import duckdb
 
+from training.data.event_files import COLUMNS, EventSource, open_source
+from training.data.event_times import LATEST, moment_of, number_of, odd, time_problem
 from training.errors import DataError
 
-EXAMPLES = 3
-_READERS = {
-    "parquet": "read_parquet({path}, file_row_number = true)",
-    "csv": "read_csv({path}, columns = {columns}, header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"')",
-    "jsonl": "read_json({path}, columns = {columns}, format = 'newline_delimited')",
-}
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 # The first problem of each row; null if it has none.
-_PROBLEM = """
+_PROBLEM = f"""
 case
+    when not readable then 'not a JSON object'
     when coalesce(trim(user_id), '') = '' then 'no user'
     when coalesce(trim(note_id), '') = '' then 'no note'
-    when moment is null then 'no readable time (1970 to 2200) or position'
+    when moment is null then {time_problem("odd")}
     when known.id is null then 'unknown note'
 end
 """
+# What DuckDB calls the rows of a CSV file that it cannot read.
+_REJECTED = {
+    "TOO MANY COLUMNS": "more cells than the header",
+    "INVALID ENCODING": "text that is not UTF-8",
+    "UNQUOTED VALUE": "a quotation mark that is not closed or not doubled",
+    "LINE SIZE OVER MAXIMUM": "a line of more than 2 MB",
+}
+_JSON_ROWS_LOOKED_AT = 100_000
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,13 @@ def open_events(
     spill = (scratch or Path(tempfile.gettempdir())) / f"notellm-events-{uuid4().hex}"
     connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(spill)})
     connection.execute(f"set enable_progress_bar = {sys.stdout.isatty()}")
-    try:
-        columns = _read(connection, path)
-    except duckdb.Error as error:
-        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
-    has_times = _normalize(connection, path, columns)
+    connection.execute("set timezone = 'UTC'")
+    has_times = _read(connection, path, scratch)
+    rejected = _rejected(connection, path, drop_invalid=drop_invalid)
     connection.execute("set preserve_insertion_order = false")  # the row numbers are stored by now
     connection.execute("create temp table known (id varchar)")
     connection.execute("insert into known select unnest(?::varchar[])", [list(notes)])
-    dropped = _problems(connection, path, drop_invalid=drop_invalid)
+    dropped = rejected | _problems(connection, path, drop_invalid=drop_invalid)
     kept = f"select user_id, note_id, event_type, moment from normal left join known on note_id = known.id where {_PROBLEM} is null"  # noqa: S608
     connection.execute(f"create temp table events as {kept}")
     connection.execute("drop table normal")
@@ -118,68 +118,99 @@ def open_events(
     return log
 
 
-def _read(connection: duckdb.DuckDBPyConnection, path: Path) -> set[str]:
-    kind = next((part for part in reversed(path.suffixes) if part != ".gz"), "").lstrip(".")
-    if kind not in _READERS:
-        raise DataError(f"{path}: events must be in a .parquet, .csv or .jsonl file (also with .gz)")
-    if not path.is_file():
-        raise DataError(f"{path} is missing")
-    if not path.stat().st_size:
-        raise DataError(f"{path} is empty")
-    columns = _csv_header(path) if kind == "csv" else _json_keys(connection, path) if kind == "jsonl" else []
-    # Read all columns as text. With a type guessed from the first rows, a later row that breaks it would fail the whole file
-    # instead of being counted as invalid.
-    texts = "{" + ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns) + "}"
-    connection.execute(f"create view raw as select * from {_READERS[kind].format(path=_quoted(path), columns=texts)}")  # noqa: S608
-    return {str(row[0]) for row in connection.execute("describe raw").fetchall()}
+def _read(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path | None) -> bool:
+    """Makes the table `normal` (row, readable, user_id, note_id, event_type, moment, odd), and returns whether the log has times.
 
-
-def _csv_header(path: Path) -> list[str]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            first = stream.readline().decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return next(csv.reader([first]), [])
-
-
-def _json_keys(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    described = connection.execute(
-        f"describe select * from read_json({_quoted(path)}, format = 'newline_delimited')"  # noqa: S608
-    ).fetchall()
-    return sorted({"event"} | {str(row[0]) for row in described})  # an event type may come late in the file
-
-
-def _quoted(text: object) -> str:
-    return "'" + str(text).replace("'", "''") + "'"
+    DuckDB's parallel reader does not take every file that a table may be saved as: mixed line ends, or missing cells beside quoted
+    line breaks. What it refuses is read once more, carefully.
+    """
+    for careful in (False, True):
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="notellm-events-", dir=scratch) as copies,
+                open_source(path, careful=careful, scratch=Path(copies)) as source,
+            ):
+                return _normalize(connection, path, source)
+        except duckdb.Error as error:
+            if careful:
+                raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+            connection.execute("drop table if exists reject_errors; drop table if exists reject_scans")
+    raise AssertionError("unreachable")
 
 
 def _reason(error: duckdb.Error) -> str:
-    """The first lines of the message. Advice on DuckDB's own options follows them."""
-    return "; ".join(line for line in str(error).splitlines()[:3] if line)
+    """The first line of the message, without the kind of the error. What follows is about SQL."""
+    first = str(error).splitlines()[0]
+    return first.split("Error: ", 1)[-1]
 
 
-def _normalize(connection: duckdb.DuckDBPyConnection, path: Path, columns: set[str]) -> bool:
-    """Makes the table `normal` (row, user_id, note_id, event_type, moment), and returns whether the log has times."""
+def _normalize(connection: duckdb.DuckDBPyConnection, path: Path, source: EventSource) -> bool:
+    columns = source.columns if source.named else _json_columns(connection, source)
     missing = [name for name in ("user", "note") if name not in columns]
-    if missing or not columns & {"time", "position"}:
-        wanted = ", ".join([*missing, *([] if columns & {"time", "position"} else ["time or position"])])
-        raise DataError(f"{path} lacks the column {wanted}: it has {', '.join(sorted(columns - {'file_row_number'}))}")
+    if missing or not columns.keys() & {"time", "position"}:
+        wanted = ", ".join([*missing, *([] if columns.keys() & {"time", "position"} else ["time or position"])])
+        held = source.held if source.named else _json_keys(connection, source)
+        hint = ". Its columns must be separated by commas" if len(held) == 1 and {";", "\t"} & {*held[0]} else ""
+        raise DataError(f"{path} lacks the column {wanted}: it has {', '.join(sorted(held)[:20]) or 'none'}{hint}")
     has_times = "time" in columns
-    row = "file_row_number + 1" if "file_row_number" in columns else "row_number() over ()"
-    seconds = "coalesce(try_cast(time as double), epoch(try_cast(time as timestamptz)))"
-    number = seconds if has_times else "try_cast(position as double)"
-    at = f"case when {number} between {f'0 and {_LATEST}' if has_times else '-1e18 and 1e18'} then {number} end"
-    event = '"event"::varchar' if "event" in columns else "null::varchar"
-    connection.execute("set timezone = 'UTC'")
-    try:
-        connection.execute(
-            f'create temp table normal as select {row} as row, "user"::varchar as user_id, note::varchar as note_id, '  # noqa: S608
-            f"{event} as event_type, {at} as moment from raw"
-        )
-    except duckdb.Error as error:
-        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+    at = columns["time" if has_times else "position"]
+    kind = connection.execute(f"select typeof({at}) from {source.table} limit 1").fetchone() or ("VARCHAR",)  # noqa: S608
+    event = f"{columns['event']}::varchar" if "event" in columns else "null::varchar"
+    if has_times:
+        code, limits = odd("number"), f"0 and {LATEST}"
+        moment = f"case when {code} is null then coalesce(number, {moment_of('stamp', kind[0])}) end"
+    else:
+        code, limits, moment = "null::utinyint", "-1e18 and 1e18", "number"
+    texts = f"{columns['user']}::varchar as user_id, {columns['note']}::varchar as note_id, {event} as event_type"
+    connection.execute(
+        f"create or replace temp table normal as select row, readable, user_id, note_id, event_type, "  # noqa: S608
+        f"case when {moment} between {limits} then {moment} end as moment, {code} as odd "
+        f"from (select *, {number_of('stamp', kind[0])} as number from ("
+        f"select {source.row} as row, {source.readable} as readable, {texts}, {at} as stamp from {source.table} where {source.kept}))"
+    )
     return has_times
+
+
+def _json_columns(connection: duckdb.DuckDBPyConnection, source: EventSource) -> dict[str, str]:
+    """The columns of which some row has a value. A key may come late in the file, so that the whole file is read if one is missing."""
+    counted = ", ".join(f"count({source.columns[name]})" for name in COLUMNS)
+    for rows in (f"(select * from {source.table} limit {_JSON_ROWS_LOOKED_AT})", source.table):  # noqa: S608
+        counts = dict(zip(COLUMNS, connection.execute(f"select {counted} from {rows}").fetchall()[0], strict=True))  # noqa: S608
+        if all(counts[name] for name in ("user", "note", "time")):
+            return {name: source.columns[name] for name in COLUMNS if counts[name] or name == "event"}
+    return {name: source.columns[name] for name in COLUMNS if counts[name] or name == "event"}
+
+
+def _json_keys(connection: duckdb.DuckDBPyConnection, source: EventSource) -> list[str]:
+    keys = connection.execute(
+        f"select distinct unnest(json_keys(json)) from (select json from {source.table} limit 100) where json_type(json) = 'OBJECT'"  # noqa: S608
+    )
+    return [str(row[0]) for row in keys.fetchall()]
+
+
+def _rejected(connection: duckdb.DuckDBPyConnection, path: Path, *, drop_invalid: bool) -> dict[str, int]:
+    """The number of rows that are no rows of a CSV file, by problem."""
+    if not connection.execute("select 1 from duckdb_tables() where table_name = 'reject_errors'").fetchall():
+        return {}
+    rows = connection.execute(
+        "select error_type::varchar, count(distinct line), min(line), "
+        "bool_or(error_type = 'UNQUOTED VALUE' and trim(csv_line, chr(10) || chr(13)) like '%' || chr(10) || '%') "
+        "from reject_errors group by 1 order by 1"
+    ).fetchall()
+    counts = {_REJECTED.get(kind, f"cannot be read ({kind.lower()})"): int(count) for kind, count, _, _ in rows}
+    # Nobody knows where a row with an open quotation mark ends: the rows after it may be part of it.
+    if rows and (not drop_invalid or any(swallows for *_, swallows in rows)):
+        first = "; ".join(
+            f"{problem} in {count:,} rows, first in line {row[2]}"
+            for (problem, count), row in zip(counts.items(), rows, strict=True)
+        )
+        advice = (
+            "Close or double the quotation mark"
+            if any(swallows for *_, swallows in rows)
+            else "Fix them, or drop them with --drop-invalid"
+        )
+        raise DataError(f"{path}: {first}. {advice}")
+    return counts
 
 
 def _problems(connection: duckdb.DuckDBPyConnection, path: Path, *, drop_invalid: bool) -> dict[str, int]:
@@ -190,7 +221,8 @@ def _problems(connection: duckdb.DuckDBPyConnection, path: Path, *, drop_invalid
     counts = {problem: int(count) for problem, count, _, _ in rows}
     if counts and not drop_invalid:
         first = "; ".join(
-            f"{problem} in {count:,} rows, first in row {row} (note {note!r})" for problem, count, row, note in rows
+            f"{problem} in {count:,} rows, first in row {row}" + (f" (note {note!r})" if note else "")
+            for problem, count, row, note in rows
         )
         raise DataError(f"{path}: {first}. Fix them, or drop them with --drop-invalid")
     return counts

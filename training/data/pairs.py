@@ -35,7 +35,12 @@ class PairSettings(BaseModel):
     min_users: int = Field(
         default=1, ge=1, description="Pairs of fewer users are dropped. In small logs, pairs of one user are mostly chance."
     )
-    successors: int = Field(default=10, ge=1, description="A click counts if it is among this many next events of the user.")
+    successors: int | None = Field(
+        default=10,
+        ge=1,
+        description="A click counts if it is on one of this many notes that the user visits next; null: on any later one (paper). "
+        "Consecutive events of a user on one note are one visit.",
+    )
     window_hours: float | None = Field(
         default=None, gt=0, description="Longest time from the view to the click (the paper's log: a week). Needs times."
     )

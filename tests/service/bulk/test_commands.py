@@ -165,7 +165,7 @@ def test_what_is_wrong_is_one_line(run_command: Run, running: RunningService, ti
     for arguments, environment, message in (
         (["ingest", path, "--url", nobody], {}, f"nothing answers at {nobody}"),
         (["ingest", path], {"NOTELLM_PORT": nobody.rpartition(":")[2]}, "NOTELLM_CHECKPOINT: Field required"),
-        (["ingest", tmp_path / "none.jsonl", "--url", running.url], {}, "none.jsonl cannot be read"),
+        (["ingest", tmp_path / "none.jsonl", "--url", running.url], {}, "none.jsonl is missing"),
         (["import", backup, "--url", running.url], {}, "add --embed to embed the notes again"),
         (["import", path, "--url", running.url], {}, "is not a backup that this release can read"),
     ):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from notellm.note_files import Row
 from service.bulk.batches import Reject
 from service.bulk.progress import Progress
-from service.bulk.row import Row
 from service.errors import CommandError
 from tests.service.bulk.files import note, read_lines, write_lines
 from tests.service.disk_log import log_disk

@@ -106,8 +106,8 @@ def test_notes_files_are_read_back_and_the_same_bytes(tmp_path: Path) -> None:
     [
         ('{"id": "a", "title": "t"}\n{"id": "b", "title": 1}', "line 2, title: Input should be a valid string"),
         ('{"id": "a", "title": "t"}\n{"id": "a", "title": "u"}', "line 2: id a is already in line 1"),
-        ('{"id": "a"}', "line 1, note: Value error, a note needs"),
-        ("not json", "line 1, note: Invalid JSON"),
+        ('{"id": "a"}', "line 1, note: a note needs"),
+        ("not json", "line 1: Invalid JSON: expected ident at column 2"),
     ],
 )
 def test_a_wrong_line_is_named(content: str, message: str, tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_a_wrong_line_is_named(content: str, message: str, tmp_path: Path) -> No
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"id": "a", "title": "t"}\n')[:-9])
-    for name in ("cut.jsonl.gz", "missing.jsonl"):
-        with pytest.raises(DataError, match="cannot be read"):
+    for name, message in (("cut.jsonl.gz", "cannot be read"), ("missing.jsonl", "is missing")):
+        with pytest.raises(DataError, match=message):
             list(read_notes(tmp_path / name))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"notes\.xlsx: notes must be in a \.parquet, \.csv or \.jsonl"):
+    with pytest.raises(DataError, match=r"notes\.xlsx is not a file of notes: its name must end in \.jsonl, \.csv"):
         list(read_notes(tmp_path / "notes.xlsx"))

@@ -111,7 +111,14 @@ BAD = [
     ("no readable time (1970 to 2200) or position", "u,a,2026-13-01"),
     ("no readable time (1970 to 2200) or position", "u,a,nan"),
     ("no readable time (1970 to 2200) or position", "u,a,-1"),
-    ("no readable time (1970 to 2200) or position", "u,a,1767225600000"),  # milliseconds
+    ("no readable time (1970 to 2200) or position", "u,a,epoch"),
+    ("time in milliseconds (write Unix seconds or ISO 8601)", "u,a,1767225600000"),
+    ("time in microseconds (write Unix seconds or ISO 8601)", "u,a,1767225600000000"),
+    ("time in nanoseconds (write Unix seconds or ISO 8601)", "u,a,1767225600000000000"),
+    ("time is a date without separators (write 2026-01-31)", "u,a,20260131"),
+    ("time is a date without separators (write 2026-01-31)", "u,a,20260131.0"),
+    ("time is a date without separators (write 2026-01-31)", "u,a,202601310830"),
+    ("time is a date without separators (write 2026-01-31)", "u,a,20260131083059"),
 ]
 
 
@@ -125,7 +132,7 @@ def test_an_invalid_row_is_named_or_dropped(problem: str, row: str, suffix: str,
         open_events(path, NOTES)
     note = rows[1]["note"]
     assert str(error.value) == (
-        f"{path}: {problem} in 2 rows, first in row 2 (note {note!r}). Fix them, or drop them with --drop-invalid"
+        f"{path}: {problem} in 2 rows, first in row 2{f' (note {note!r})' if note else ''}. Fix them, or drop them with --drop-invalid"
     )
     log = open_events(path, NOTES, drop_invalid=True)
     assert content(log) == [("u", "a", "", 1), ("u", "b", "", 2)]
@@ -155,15 +162,22 @@ def test_a_type_that_changes_late_in_the_file_is_one_invalid_row(tmp_path: Path)
     [
         ("events.csv", "user,item,time\nu,a,1\n", "lacks the column note: it has item, time, user"),
         ("events.csv", "user,note\nu,a\n", "lacks the column time or position: it has note, user"),
-        ("events.csv", "User;Note\nu;a\n", "lacks the column user, note, time or position: it has User;Note"),
-        ("events.jsonl", '{"user": "u", "time": 1}\n', "lacks the column note: it has event, time, user"),
+        (
+            "events.csv",
+            "User;Note\nu;a\n",
+            "lacks the column user, note, time or position: it has User;Note. .* separated by commas",
+        ),
+        ("events.jsonl", '{"user": "u", "time": 1}\n', "lacks the column note: it has time, user"),
         ("events.csv", "", "is empty"),
         ("events.jsonl", "", "is empty"),
         ("events.parquet", "", "is empty"),
         ("events.csv", "user,note,time\n", "contains no usable event: 0 rows were dropped and none is left"),
-        ("events.csv", "user,note,time\nu,a,1\nu,b\n", "cannot be read: .*Line: 3"),
-        ("events.csv", "user,note,time\nu,a,1\nu,b,1,2\n", "cannot be read: .*Line: 3"),
-        ("events.jsonl", '{"user": "u", "note": "a", "time": 1}\n{"user"\n', "cannot be read: .*Malformed JSON .* line"),
+        ("events.csv", "user,note,time\nu,a,1\nu,b\n", r"no readable time .* in 1 rows, first in row 2 \(note 'b'\)"),
+        ("events.csv", "user,note,time\nu,a,1\nu,b,1,2\n", "more cells than the header in 1 rows, first in line 3"),
+        ("events.csv", 'user,note,time\nu,a,1\nu,"b,1\nu,c,2\n', "a quotation mark that is not closed .* first in line 3"),
+        ("events.csv", "user,note,time,time\nu,a,1,2\n", "has the column time twice"),
+        ("events.jsonl", '{"user": "u", "note": "a", "time": 1}\n{"user"\n', "not a JSON object in 1 rows, first in row 2"),
+        ("events.jsonl", '{"user": "u", "note": "a", "time": 1}\n[1]\n', "not a JSON object in 1 rows, first in row 2"),
         ("events.parquet", "no parquet at all", "cannot be read: .*arquet"),
         ("events.txt", "user,note,time\n", r"events must be in a .parquet, .csv or .jsonl file"),
     ],

@@ -87,12 +87,16 @@ BAD = [
     (
         "b,,,",
         "note: value_error",
-        "line 3, note: Value error, a note needs a title, a content or a hashtag: all three are empty",
+        "line 3, note: a note needs a title, a content or a hashtag: all three are empty",
     ),
-    ("b,t,yesterday,", "created_at: datetime_from_date_parsing", "line 3, created_at: Input should be a valid datetime"),
+    ("b,t,yesterday,", "created_at: datetime_parsing", "line 3, created_at: must be ISO 8601 with a time zone"),
     ("b,t,2026-01-01T00:00:00,", "created_at: timezone_aware", "line 3, created_at: Input should have timezone info"),
     ("b,t,,new", "version: int_type", "line 3, version: Input should be a valid integer"),
-    ("b,t,,1,more", "cell without a column: extra_forbidden", "line 3, cell without a column: Extra inputs are not permitted"),
+    (
+        "b,t,,1,more",
+        "cannot be read",
+        "line 3: has 5 cells, and the header has 4: put text that contains commas into double quotes",
+    ),
 ]
 
 
@@ -118,7 +122,12 @@ def test_many_invalid_rows_are_counted_and_three_are_shown(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("column", "message"), [("likes", "row 1, likes: Extra inputs"), ("name", "row 1, name: Extra inputs")]
+    ("column", "message"),
+    [
+        ("likes", "not fields of a note: 'likes'"),
+        ("hashtag", "'hashtag'. Did you mean hashtags"),
+        ("Title_", "'Title_'. Did you mean title"),
+    ],
 )
 def test_columns_of_parquet_are_checked_too(column: str, message: str, tmp_path: Path) -> None:
     duckdb.connect().execute(f"copy (select 'a' as id, 't' as title, 'x' as {column}) to '{tmp_path / 'notes.parquet'}'")
@@ -129,14 +138,14 @@ def test_columns_of_parquet_are_checked_too(column: str, message: str, tmp_path:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("notes.csv", "", "contains no valid note"),
+        ("notes.csv", "", "has no column id"),
         ("notes.jsonl", "", "contains no valid note"),
-        ("notes.parquet", "", "cannot be read: "),
-        ("notes.parquet", "no parquet at all", "cannot be read: "),
+        ("notes.parquet", "", "is not a readable parquet file: "),
+        ("notes.parquet", "no parquet at all", "is not a readable parquet file: "),
         ("notes.csv", "id,title\n", "contains no valid note"),
-        ("notes.csv", "note,title\na,t\n", "1 invalid rows. line 2, id: Field required"),
-        ("notes.csv", "id;title\na;t\n", "1 invalid rows. line 2, id: Field required"),
-        ("notes.csv", 'id,title\na,"t\n', "is not a readable CSV file: unexpected end of data"),
+        ("notes.csv", "note,title\na,t\n", "has columns that are not fields of a note: 'note'"),
+        ("notes.csv", "id;title\na;t\n", "must have commas between its columns, not ';'"),
+        ("notes.csv", 'id,title\na,"t\n', "1 invalid rows. line 2: unexpected end of data"),
     ],
 )
 def test_files_that_cannot_be_read(name: str, text: str, message: str, tmp_path: Path) -> None:
@@ -144,11 +153,9 @@ def test_files_that_cannot_be_read(name: str, text: str, message: str, tmp_path:
         read_valid_notes(put(tmp_path / name, text))
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("notes.csv", "cannot be read: .*No such file"), ("notes.parquet", "is missing")]
-)
-def test_a_missing_file_is_named(name: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{name} {message}"):
+@pytest.mark.parametrize("name", ["notes.csv", "notes.jsonl.gz", "notes.parquet"])
+def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{name} is missing"):
         read_valid_notes(tmp_path / name)
 
 

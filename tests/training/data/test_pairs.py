@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -33,6 +34,11 @@ def found(events: Iterable[Event], allowed: Iterable[str] = "abcdefgh", period: 
         return list(related_pairs(connection, allowed, chosen, period))
 
 
+def visits(history: list[Any]) -> int:
+    """How many places the events after the first one take: the first of consecutive events on one note takes one, the others none."""
+    return sum(one[1] != two[1] for one, two in pairwise(history))
+
+
 def brute_force(
     events: Iterable[Event], allowed: Iterable[str], chosen: PairSettings, period: Period
 ) -> dict[tuple[str, str], Fraction]:
@@ -47,8 +53,9 @@ def brute_force(
         followed = {
             (a[1], b[1])
             for place, a in enumerate(history)
-            for b in history[place + 1 : place + 1 + chosen.successors]
+            for later, b in enumerate(history[place + 1 :], start=place + 1)
             if a[1] != b[1] and b[1] in clicked
+            and (chosen.successors is None or visits(history[place : later + 1]) <= chosen.successors)
             and (chosen.window_hours is None or b[0] - a[0] <= chosen.window_hours * HOUR)
             and (chosen.view_events is None or a[3] in chosen.view_events)
             and (chosen.click_events is None or b[3] in chosen.click_events)
@@ -80,7 +87,7 @@ choices = st.fixed_dictionaries(
         "min_score": st.sampled_from([0.0, 0.01, 0.25, 0.5]),
         "max_score": st.sampled_from([0.75, 1.0, 2.0, 30.0]),
         "min_users": st.integers(1, 2),
-        "successors": st.sampled_from([1, 2, 3, 100]),
+        "successors": st.sampled_from([1, 2, 3, 100, None]),
         "window_hours": st.none() | st.integers(1, 5),
         "view_events": types,
         "click_events": types,
@@ -89,7 +96,7 @@ choices = st.fixed_dictionaries(
 borders = st.none() | st.integers(0, 6).map(lambda hours: hours * HOUR)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(events, st.sets(st.sampled_from("abcde")), choices, st.builds(Period, borders, borders))
 def test_pairs_are_those_of_brute_force(
     events: list[Event], allowed: set[str], changes: dict[str, Any], period: Period
@@ -137,6 +144,33 @@ def test_both_bounds_of_the_score_are_kept() -> None:
 def test_a_user_counts_once_for_a_pair() -> None:
     repeated = [("u", note, None, float(place)) for place, note in enumerate("abababab")]
     assert found(repeated) == [Pair("a", "b", 0.5), Pair("b", "a", 0.5)]
+
+
+def test_repeated_events_on_one_note_take_one_place() -> None:
+    """Progress events of a video would otherwise use up the places of the notes that follow."""
+    once = [("u", note, None, float(60 * place)) for place, note in enumerate("abcdef")]
+    beats: list[Event] = [("u", note, None, at + 5 * beat) for _, note, _, at in once for beat in range(12)]
+    assert found(beats, successors=5) == found(once, successors=5)
+    assert len(found(beats, successors=5)) == 15
+    assert found(beats, successors=1) == found(once, successors=1)
+
+
+def test_the_first_click_after_the_last_view_is_the_closest() -> None:
+    visits: list[Event] = [("u", "a", "view", 0), ("u", "a", "view", 100), ("u", "b", "view", 110), ("u", "b", "click", 120)]
+    chosen: dict[str, Any] = {"view_events": ["view"], "click_events": ["click"], "successors": 1}
+    assert [pair.target for pair in found(visits, **chosen, window_hours=20 / HOUR)] == ["b"]
+    assert found(visits, **chosen, window_hours=19 / HOUR) == []
+
+
+def test_without_a_cap_every_later_click_counts() -> None:
+    """As in the paper: a view, twelve other views, and then a click."""
+    notes = [f"n{place:02}" for place in range(14)]
+    views: list[Event] = [("u", note, "view", float(place)) for place, note in enumerate(notes[:-1])]
+    visits: list[Event] = [*views, ("u", notes[-1], "click", 13.0)]
+    chosen: dict[str, Any] = {"view_events": ["view"], "click_events": ["click"]}
+    assert len(found(visits, notes, **chosen, successors=None)) == 13
+    assert len(found(visits, notes, **chosen, successors=10)) == 10
+    assert len(found(visits, notes, **chosen, successors=None, window_hours=5 / HOUR)) == 5
 
 
 def test_events_at_one_moment_follow_each_other_in_the_order_of_their_notes() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from notellm.table_rows import tidy
+from notellm.note_files.cells import tidy
 
 DEEP = "[" * 100_000
 

@@ -12,13 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from notellm.errors import NoteFileError
 from notellm.note import Note
-from service.bulk import rows as module
+from notellm.note_files import open_rows, text as module
 from service.bulk.batches import MAX_ITEMS, Batch, Reject, batches
 from service.bulk.client import ServiceClient
 from service.bulk.ingest import IngestJob
-from service.bulk.rows import open_rows
-from service.errors import CommandError
 from tests.service.bulk.files import note, write_lines
 
 parse = IngestJob(ServiceClient(httpx.AsyncClient(), patience=0)).parse
@@ -127,16 +126,16 @@ def test_times_without_a_zone_are_refused(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("notes.txt", b"", "is not a file of notes: its name must end in .jsonl"),
-        ("missing.jsonl", None, "cannot be read"),
+        ("missing.jsonl", None, "is missing"),
         ("notes.parquet", b"PAR1", "not a readable parquet file"),
         ("notes.csv", b"", "has no column id"),
-        ("notes.csv", b"id,colour\nn1,red\n", "columns that are not fields of a note: colour"),
+        ("notes.csv", b"id,colour\nn1,red\n", "columns that are not fields of a note: 'colour'"),
     ],
 )
 def test_files_that_are_none(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(NoteFileError, match=message):
         open_rows(tmp_path / name)
 
 
@@ -144,7 +143,7 @@ def test_what_comes_before_a_break_is_read(tmp_path: Path) -> None:
     path = tmp_path / "notes.jsonl.gz"
     path.write_bytes(gzip.compress("".join(json.dumps(note(number)) + "\n" for number in range(20_000)).encode())[:-3000])
     found: list[Batch[Note]] = []
-    with closing(open_rows(path)) as file, pytest.raises(CommandError, match="cannot be read to its end"):
+    with closing(open_rows(path)) as file, pytest.raises(NoteFileError, match="cannot be read to its end"):
         found.extend(batches(file, parse))
     assert len(found) > 100
 
