@@ -17,6 +17,7 @@ from training.batches import ExampleSettings
 from training.data import DataSettings
 from training.errors import ConfigError
 from training.precision import Precision
+from training.whole_files import write_whole
 
 
 class _Settings(BaseModel):
@@ -125,6 +126,12 @@ class ComputeSettings(_Settings):
     gradient_checkpointing: bool = Field(default=False, description="Compute activations twice instead of keeping them.")
     fsdp: bool = Field(default=False, description="Shard weights, gradients and optimiser over the processes (FSDP2).")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; by default torch's choice.")
+    timeout_minutes: float = Field(
+        default=120,
+        gt=0,
+        description="How long a process of a distributed run waits for the others, for example while the first one loads or writes a "
+        "large checkpoint. NCCL's own limit of ten minutes is too short for that.",
+    )
 
 
 class ValidationSettings(_Settings):
@@ -220,7 +227,7 @@ class TrainingConfig(_Settings):
 
     def save(self, path: Path) -> None:
         """Writes a YAML file that `load` can read, including all defaults."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_whole(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,6 +41,7 @@ from training.loop import (
 )
 from training.model import EMB_TOKEN, Built, base_name, build, shard
 from training.precision import on_this_machine
+from training.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     config = _with_resolved_precision(config)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
-    PartialState(cpu=not torch.cuda.is_available())
+    PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(minutes=config.compute.timeout_minutes))
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if config.examples.pairs_per_batch % ranks:
         raise ConfigError(
@@ -112,9 +114,12 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     if stop.requested:
         return None
     unsharded = _unsharded(config, built, trainer)
-    if unsharded is None:
-        return None
-    return export(unsharded, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
+    try:
+        if unsharded is None:
+            return None
+        return export(unsharded, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
+    finally:
+        PartialState().wait_for_everyone()  # a process that ends while the first one still writes could end the job
 
 
 def _start_state(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
@@ -172,9 +177,11 @@ def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directo
         chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),
     )  # fmt: skip
     pool = ValidationPool.of(dataset.pairs["validation"], sorted(dataset.split.validation), config.validation.notes)
-    directory.mkdir(parents=True, exist_ok=True)
-    config.save(directory / "config.yaml")
-    (directory / DATA).write_text(dataset.fingerprint, encoding="utf-8")
+    if PartialState().is_main_process:
+        directory.mkdir(parents=True, exist_ok=True)
+        config.save(directory / "config.yaml")
+        write_whole(directory / DATA, dataset.fingerprint)
+    PartialState().wait_for_everyone()
     model = shard(built.model, config) if config.compute.fsdp else built.model
     return NoteTrainer(model, config, PlannedBatches(plan, collator), pool, directory)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from transformers import GPT2Config, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
@@ -279,3 +280,16 @@ def test_the_checkpoint_remembers_how_it_was_made(run_config: Config, tmp_path: 
     compute = config.compute.model_copy(update={"precision": saved.compute.precision})
     assert saved == config.model_copy(update={"compute": compute})  # nothing else differs
     assert "small" in (checkpoint.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_only_the_first_process_writes_the_files_of_a_run(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run_config()
+    dataset = load_dataset(config.data)
+    built = build(config, [dataset.notes[note] for note in sorted(dataset.split.train)])
+    for first in (False, True):
+        monkeypatch.setattr(PartialState, "is_main_process", first)
+        make_trainer(config, dataset, built, tmp_path / "run")
+        assert (tmp_path / "run" / "config.yaml").exists() is first
+        assert (tmp_path / "run" / "data.txt").exists() is first

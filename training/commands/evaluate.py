@@ -28,6 +28,7 @@ from training.evaluation.pool import TestPool
 from training.evaluation.report import write_report
 from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
 from training.export import RECORD
+from training.loop import log_lines
 from training.model import InitialCheckpoint
 
 ZERO_SHOT_SAMPLE = 60
@@ -182,8 +183,7 @@ def _zero_shot(one: Baseline, settings: TrainingConfig, pool: TestPool) -> Itera
 
 def _curve(log: Path) -> list[CurvePoint]:
     points = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        content = json.loads(line)
+    for content in log_lines(log):
         for name in list(content):
             if name.startswith("validation_recall@"):
                 content["validation_recall"] = content[name]

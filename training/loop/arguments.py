@@ -1,5 +1,6 @@
 """The arguments of the stock trainer, and where it reports training curves in addition to log.jsonl."""
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from training.config import TrainingConfig
 from training.errors import ConfigError
 from training.precision import on_this_machine
 
+logger = logging.getLogger(__name__)
+
 
 def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, validate: bool) -> TrainingArguments:
     """The stock trainer's settings for a run of `steps` global batches."""
     every = min(config.validation.every_steps, steps)
     keep_best = validate and config.validation.keep_best
     save_every = every if validate else min(config.run.save_every_steps, steps)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(directory / "states"),
         use_cpu=not torch.cuda.is_available(),  # otherwise the library ignores the other processes of a run on CPUs
         max_steps=steps,
@@ -46,7 +49,17 @@ def training_arguments(config: TrainingConfig, steps: int, directory: Path, *, v
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
+        ddp_timeout=math.ceil(config.compute.timeout_minutes * 60),
     )
+    use_one_gpu(arguments)
+    return arguments
+
+
+def use_one_gpu(arguments: TrainingArguments) -> None:
+    """Makes the stock trainer use one GPU. With several, it would wrap the model in `DataParallel`, which cannot split packed batches."""
+    if (gpus := arguments.n_gpu) > 1:
+        logger.warning("%d GPUs are visible and one is used: to use all, start deploy/training/torchrun.sh CONFIG OUTPUT", gpus)
+        arguments._n_gpu = 1
 
 
 def reporters(config: TrainingConfig, directory: Path) -> list[TrainerCallback]:

@@ -12,6 +12,7 @@ from training.config import TrainingConfig
 from training.errors import ConfigError
 from training.loop.state import COMPLETE, latest_state, load_state
 from training.loop.trainer import NoteTrainer
+from training.whole_files import write_whole
 
 # File with the fingerprint of the data that a run was started with.
 DATA = "data.txt"
@@ -57,13 +58,28 @@ def refuse_other_data(directory: Path, fingerprint: str) -> None:
 
 
 def forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
-    """Removes log lines of steps after the state, because a resumed run repeats these steps and logs them again."""
+    """Removes log lines of steps after the state, because a resumed run repeats these steps and logs them again.
+
+    A line that cannot be read is removed, too: the run was killed while it was written.
+    """
     if trainer.args.process_index or not trainer.log_path.exists():
         return
     last = int(state.name.rpartition("-")[2]) if state else 0
-    lines = trainer.log_path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if json.loads(line)["step"] <= last] if state else []
-    trainer.log_path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    kept = [json.dumps(line) for line in log_lines(trainer.log_path) if line["step"] <= last] if state else []
+    write_whole(trainer.log_path, "".join(f"{line}\n" for line in kept))
+
+
+def log_lines(log: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log.jsonl, without lines that were cut off when the run was killed."""
+    lines = []
+    for text in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
+    return lines
 
 
 def early_stopping(patience: int, state: Path | None) -> EarlyStoppingCallback:

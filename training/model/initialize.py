@@ -194,18 +194,25 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 
 
 def add_tokens(causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Adds `[EMB]`, and `[PAD]` if the base has no pad token of its own. New rows of the tables are the mean row."""
+    """Adds `[EMB]`, and `[PAD]` if the base has no pad token of its own. Their rows of the tables become the mean row of the other tokens.
+
+    Many bases have more rows than tokens, for the sake of speed. A new token takes one of these rows, which may be zero.
+    """
+    before = set(tokenizer.get_vocab().values())
     tokenizer.add_tokens([EMB_TOKEN], special_tokens=True)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-    old = int(causal_lm.config.vocab_size)
-    if len(tokenizer) <= old:
-        return
-    causal_lm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    added = sorted(set(tokenizer.get_vocab().values()) - before)
+    rows = int(causal_lm.config.vocab_size)
+    if len(tokenizer) > rows:
+        causal_lm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    known = sorted(before - set(range(rows, len(tokenizer))))
+    # Rows that resizing has added for ids without a token, between those of the tokenizer.
+    added += sorted(set(range(rows, len(tokenizer))) - set(added))
     tables: Any = {causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings()}
     for table in tables:
-        rows = table.weight.data
-        rows[old:] = rows[:old].float().mean(0).to(rows.dtype)
+        weight = table.weight.data
+        weight[added] = weight[known].float().mean(0).to(weight.dtype)
 
 
 def _without_quantization(model: LlamaForCausalLM) -> LlamaForCausalLM:

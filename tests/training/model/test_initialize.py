@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,24 @@ def test_the_base_keeps_its_weights_and_gets_two_rows(tiny: Checkpoint, tiny_bas
     torch.testing.assert_close(after[len(before)], before.mean(0))
     assert torch.equal(made.model.layers[2].mlp.up_proj.weight, base.model.layers[2].mlp.up_proj.weight)
     assert made.get_output_embeddings().weight is made.get_input_embeddings().weight
+
+
+def test_a_base_with_more_rows_than_tokens(tiny: Checkpoint, tiny_base: Path, tmp_path: Path) -> None:
+    """Many bases have rows without a token, all zero. A new token that takes one of them gets a row like the others."""
+    shutil.copytree(tiny_base, tmp_path / "base")
+    model: Any = LlamaForCausalLM.from_pretrained(tiny_base)
+    tokens = model.config.vocab_size
+    model.resize_token_embeddings(tokens + 64, mean_resizing=False)
+    model.get_input_embeddings().weight.data[tokens:] = 0
+    model.save_pretrained(tmp_path / "base")
+    made = make(tmp_path / "base", tmp_path / "made")
+    rows = made.load_model().causal_lm.get_input_embeddings().weight
+    assert rows.shape[0] == tokens + 64
+    added = made.manifest.emb_token_id
+    assert added == tokens
+    torch.testing.assert_close(rows[added], rows[:tokens].mean(0))
+    assert not rows[tokens + 2 :].any()
+    np.testing.assert_allclose(embed(made), embed(tiny), atol=1e-5)
 
 
 def test_a_sample_of_notes_centres_the_vectors(tiny: Checkpoint, tiny_base: Path, tmp_path: Path) -> None:
