@@ -5,6 +5,7 @@ from fastapi import APIRouter, Depends
 from notellm.errors import NoteError
 from notellm.note import MAX_CONTENT_CHARS, NoteText
 from service.errors import InvalidRequest
+from service.http.openai_schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
 from service.http.problems import describe_problems
 from service.http.routes.common import (
     EVERY_CALL,
@@ -15,7 +16,6 @@ from service.http.routes.common import (
     check_caller,
     encode_vector,
 )
-from service.http.schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], dependencies=[Depends(check_caller)])
 
@@ -41,7 +41,7 @@ async def embeddings(body: OpenAIEmbeddingsRequest, served: ServedDep, settings:
     return OpenAIEmbeddingsResponse(
         model=manifest.name,
         data=[
-            OpenAIEmbedding(index=position, embedding=encode_vector(text.vector, body.encoding_format))
+            OpenAIEmbedding(index=position, embedding=encode_vector(text.vector, body.encoding_format or "float"))
             for position, text in enumerate(embedded)
         ],
         usage=OpenAIUsage(prompt_tokens=tokens, total_tokens=tokens),
