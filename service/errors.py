@@ -8,6 +8,7 @@ ServiceError
 ├── Unauthenticated
 ├── Forbidden
 ├── NoteNotFound
+├── ModelNotFound
 ├── MigrationConflict
 ├── ModelFailed
 ├── Unexpected
@@ -167,6 +168,18 @@ class NoteNotFound(ServiceError):
     """There is no note with this id."""
 
     status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note with this id"
+
+
+class ModelNotFound(ServiceError):
+    """No model of that name is served."""
+
+    status, kind, title = HTTPStatus.NOT_FOUND, "model-not-found", "No model of that name is served"
+
+    @classmethod
+    def of(cls, asked: str, served: str) -> "ModelNotFound":
+        """Returns the error that names the model that is served. OpenAI's clients know the rule as `code`."""
+        message = f"{served} is served, not {asked[:100]!r}"
+        return cls(message, [FieldError(field="path.model", rule="model_not_found", message=message)])
 
 
 class MigrationConflict(ServiceError):

@@ -39,6 +39,22 @@ class OpenAIEmbeddingsRequest(BaseModel):
         return given
 
 
+class OpenAIModel(_Answer):
+    """A model that is served."""
+
+    id: str = Field(examples=["smollm2-135m-stackexchange"])
+    object: Literal["model"] = "model"
+    created: int = Field(description="When its checkpoint was written, in seconds since 1970.", examples=[1796083200])
+    owned_by: str = "notellm"
+
+
+class OpenAIModels(_Answer):
+    """The models that are served: one."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel]
+
+
 class OpenAIEmbedding(_Answer):
     """One embedding."""
 

@@ -37,6 +37,8 @@ CALLS: list[tuple[str, str, Any, Scope | None]] = [
     ("POST", "/notes/similar", {"note": TEXT}, Scope.READ),
     ("POST", "/notes/hashtags", {"notes": [TEXT]}, Scope.READ),
     ("POST", "/v1/embeddings", {"input": "cold brew"}, Scope.READ),
+    ("GET", "/v1/models", None, Scope.READ),
+    ("GET", "/v1/models/tiny", None, Scope.READ),
     ("GET", "/model", None, Scope.READ),
     ("GET", "/metrics", None, Scope.METRICS),
     ("DELETE", "/notes/n1", None, Scope.WRITE),

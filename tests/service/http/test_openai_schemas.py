@@ -1,12 +1,16 @@
-"""What clients of OpenAI and of its imitators send: options that are `null`, and fields that only another service knows."""
+"""What clients of OpenAI and of its imitators send: options that are `null`, fields that only another service knows, models."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
+from notellm.checkpoint import MANIFEST
 from service.http.openai_schemas import OpenAIEmbeddingsRequest
 from service.http.schemas import EXAMPLE_NOTE, EXAMPLE_TEXT
+from tests.service.security.keyed import problem
 
 TEXT = "grind finer?"
 OPTIONAL = [name for name, field in OpenAIEmbeddingsRequest.model_fields.items() if not field.is_required()]
@@ -66,3 +70,23 @@ async def test_other_calls_refuse_unknown_fields(path: str, body: dict[str, Any]
     refused = await client.post(path, json={**body, "input_type": "query"})
     assert refused.status_code == 422
     assert [error["rule"] for error in refused.json()["errors"]] == ["extra_forbidden"]
+
+
+async def test_the_openai_client_lists_models(client: httpx.AsyncClient, tiny_path: Path) -> None:
+    speaking = openai.AsyncOpenAI(api_key="unused", base_url="http://test/v1", http_client=client, max_retries=0)  # type: ignore[arg-type]
+    (listed,) = [model async for model in await speaking.models.list()]
+    assert listed == await speaking.models.retrieve("tiny")
+    written = int((tiny_path / MANIFEST).stat().st_mtime)
+    assert listed.model_dump(exclude_none=True) == {"id": "tiny", "object": "model", "created": written, "owned_by": "notellm"}
+    assert (await client.get("/v1/models")).json() == {"object": "list", "data": [listed.model_dump(exclude_none=True)]}
+    with pytest.raises(openai.NotFoundError, match="tiny is served, not 'other'") as refused:
+        await speaking.models.retrieve("other")
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "path.model")
+
+
+@pytest.mark.parametrize("name", ["other", "Qwen/Qwen3-Embedding-0.6B", "Qwen%2FQwen3", "tiny/x", "tinY", "a b", "x" * 300])
+async def test_another_model_is_not_found(name: str, client: httpx.AsyncClient) -> None:
+    refused = await client.get(f"/v1/models/{name}")
+    assert (refused.status_code, problem(refused)) == (404, "model-not-found")
+    metrics = (await client.get("/metrics")).text
+    assert 'notellm_http_requests_total{method="GET",route="/v1/models/{model}",status="404"} 1.0' in metrics
