@@ -23,6 +23,8 @@ OPENAPI_URL, DOCS_URL, OAUTH2_REDIRECT_URL = "/openapi.json", "/docs", "/docs/oa
 DESCRIPTION = """One fine-tuned LLaMA reads a note (title, content, hashtags) and gives a vector for item-to-item recommendation,
 hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
 
+`HEAD` is answered wherever `GET` is, with the same status and headers.
+
 Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` names each broken rule and its field."""
 
 

@@ -13,6 +13,7 @@ from service.http.browsers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUES
 from service.http.draining import Drain, RefuseWhileDraining
 from service.http.gate import Gate
 from service.http.head_limit import HeadLimit
+from service.http.head_requests import HeadRequests
 from service.http.json_limits import JsonLimits
 from service.http.request_context import RequestContext
 from service.http.request_lifetime import RequestLifetime
@@ -47,6 +48,9 @@ def list_middleware(
         Middleware(RequestContext),
         # Outside everything that refuses or fails, so that those requests are counted and logged as well.
         Middleware(RequestRecord, metrics=runtime.metrics),
+        # Inside the record, which tells HEAD from GET. Outside the gate and the routes, which know GET, and outside everything that
+        # sends a body.
+        Middleware(HeadRequests),
         # Outside everything that may fail, and inside the headers, the request id and the log line, which a 500 needs as well.
         Middleware(UnexpectedErrors),
         # Outside the gate: a browser's preflight request has no key, and the page can read a refusal only with these headers.
