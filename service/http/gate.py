@@ -21,6 +21,7 @@ ACCESS: Mapping[str, KeyScope | None] = {
     "/health/ready": OPEN,
     "/docs": OPEN,
     "/docs/oauth2-redirect": OPEN,
+    "/docs/{name}": OPEN,
     "/openapi.json": OPEN,
     "/metrics": KeyScope.METRICS,
     "/model": KeyScope.READ,

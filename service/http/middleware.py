@@ -3,8 +3,6 @@
 A request passes the list from top to bottom, and the answer from bottom to top. Each middleware module has one effect.
 """
 
-from collections.abc import Mapping
-
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -17,6 +15,7 @@ from service.http.head_requests import HeadRequests
 from service.http.json_limits import JsonLimits
 from service.http.request_context import RequestContext
 from service.http.request_lifetime import RequestLifetime
+from service.http.request_path import RequestPath
 from service.http.request_record import RequestRecord
 from service.http.traced_requests import TracedRequests
 from service.http.unexpected_errors import UnexpectedErrors
@@ -26,9 +25,7 @@ from service.serving import Runtime
 from service.settings import Settings, read_origins
 
 
-def list_middleware(
-    runtime: Runtime, settings: Settings, drain: Drain, tracing: RequestTracing | None, page_policies: Mapping[str, str]
-) -> list[Middleware]:
+def list_middleware(runtime: Runtime, settings: Settings, drain: Drain, tracing: RequestTracing | None) -> list[Middleware]:
     """Returns the middleware of an application.
 
     Args:
@@ -36,12 +33,13 @@ def list_middleware(
         settings: the limits, and the origins whose pages may send requests.
         drain: shared with the server.
         tracing: makes the spans; None if nothing is traced.
-        page_policies: the `pages` of `SecurityHeaders`.
     """
     rates = Rates(settings.requests_per_second, settings.tokens_per_second)
     return [
-        # Outermost: every answer has these headers, whichever middleware gives it.
-        Middleware(SecurityHeaders, pages=page_policies),
+        # Outermost, and answers nothing itself: everything inside compares paths.
+        Middleware(RequestPath, root_path=settings.root_path),
+        # Outside everything that answers: every answer has these headers, whichever middleware gives it.
+        Middleware(SecurityHeaders),
         # Outside everything that logs: log lines name the trace.
         *_tracing(tracing),
         # Outside everything that logs or refuses: log lines and error documents name the request.
