@@ -42,7 +42,7 @@ test: lint test-quick  ## what every change must pass; needs nothing but Python 
 
 # Here a test fails when what it needs is missing. With NOTELLM_TEST_REQUIRE_ALL= (empty) it is skipped.
 test-all: export NOTELLM_TEST_REQUIRE_ALL ?= 1
-test-all: install-vllm install-infinity install-load lint test-quick test-slow  ## everything; needs root, strace, promtool, Compose
+test-all: install-vllm install-infinity install-load lint test-quick test-slow  ## everything; needs root, strace, promtool, nginx, Compose
 	@if docker info >/dev/null 2>&1; then $(MAKE) test-stack; else echo "no Docker engine answers: make test-stack did not run"; fi
 
 # mypy takes as long as all the others, so it runs beside them.

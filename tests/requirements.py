@@ -73,6 +73,7 @@ REQUIREMENTS = {
     "prometheus": _program("prometheus", "prometheus"),
     "promtool": _program("promtool", "prometheus"),
     "strace": _program("strace", "strace"),
+    "nginx": _program("nginx", "nginx-light"),
     "compose": Requirement(
         "Docker Compose is not installed",
         "apt-get install docker-compose",

@@ -116,6 +116,13 @@ class Settings(BaseSettings):
         description="Directory of files that each hold a secret, such as a container's `/run/secrets`: `notellm_qdrant_api_key` and "
         "`notellm_remote_api_key` replace the variables of these names. They are read at start.",
     )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        le=86_400,
+        description="How long a connection may be idle between requests, in seconds. A proxy must keep its idle connections for a shorter "
+        "time, or some of its requests meet a connection that is being closed (docs/operations.md).",
+    )
     shutdown_seconds: int = Field(
         default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM, in seconds."
     )
