@@ -4,6 +4,7 @@ ServiceError
 ├── InvalidRequest
 ├── UnreadableBody
 ├── BodyTooLarge
+├── UnsupportedEncoding
 ├── HeadTooLarge
 ├── Unauthenticated
 ├── Forbidden
@@ -107,15 +108,35 @@ class InvalidRequest(ServiceError):
 
 
 class UnreadableBody(ServiceError):
-    """The body is not JSON in UTF-8."""
+    """The body is not JSON in UTF-8, or it is damaged gzip."""
 
-    status, kind, title = HTTPStatus.BAD_REQUEST, "unreadable-body", "The body is not JSON in UTF-8"
+    status, kind, title = HTTPStatus.BAD_REQUEST, "unreadable-body", "The body cannot be read"
 
 
 class BodyTooLarge(ServiceError):
     """The body has more bytes than the limit."""
 
     status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is over the limit"
+
+
+class UnsupportedEncoding(ServiceError):
+    """The body is packed in a way that the service does not know; gzip is known."""
+
+    status, kind, title = (
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-encoding",
+        "The body's Content-Encoding is not supported",
+    )
+
+    @classmethod
+    def of(cls, codings: str) -> "UnsupportedEncoding":
+        """Returns the error for the value of `Content-Encoding`."""
+        return cls(f"Content-Encoding: {codings[:100]}: send the body as it is, or packed once with gzip")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is supported (RFC 9110, 12.5.3)."""
+        return {"Accept-Encoding": "gzip"}
 
 
 class Unauthenticated(ServiceError):

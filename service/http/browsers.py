@@ -16,7 +16,9 @@ HEADERS = {
 }
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 CORS_METHODS = ("GET", "HEAD", "POST", "DELETE")
-CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-Id", "X-Request-Timeout", "X-Priority")
+CORS_REQUEST_HEADERS = (
+    "Authorization", "Content-Encoding", "Content-Type", "X-API-Key", "X-Request-Id", "X-Request-Timeout", "X-Priority",
+)  # fmt: skip
 CORS_ANSWER_HEADERS = ("X-Request-Id", "API-Version", "Retry-After")
 
 

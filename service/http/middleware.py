@@ -6,6 +6,7 @@ A request passes the list from top to bottom, and the answer from bottom to top.
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from service.http.body_encoding import BodyEncoding
 from service.http.body_limit import BodyLimit
 from service.http.browsers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS, SecurityHeaders
 from service.http.draining import Drain, RefuseWhileDraining
@@ -61,6 +62,9 @@ def list_middleware(runtime: Runtime, settings: Settings, drain: Drain, tracing:
         Middleware(RefuseWhileDraining, drain=drain),
         # Inside the gate, which names the client. Outside everything that reads the body: reading counts towards the deadline.
         Middleware(RequestLifetime, timeout_seconds=settings.request_timeout_seconds, drain=drain),
+        # Inside the gate: strangers get nothing unpacked. Inside the lifetime: unpacking counts towards the deadline. Outside the body
+        # limit, which counts what is held in memory: the unpacked bytes.
+        Middleware(BodyEncoding, max_bytes=settings.max_body_bytes),
         # Outside the JSON limits, which read the whole body.
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         # Last before the routes, which parse the body.

@@ -19,11 +19,11 @@ from tests.service.security.keyed import bearer, problem, write_keys
 ORIGIN, LARGE = "https://shop.example", b"[" * 5000
 ALWAYS = [
     "RequestPath", "SecurityHeaders", "RequestContext", "RequestRecord", "HeadRequests", "UnexpectedErrors", "HeadLimit", "Gate",
-    "RefuseWhileDraining", "RequestLifetime", "BodyLimit", "JsonLimits",
+    "RefuseWhileDraining", "RequestLifetime", "BodyEncoding", "BodyLimit", "JsonLimits",
 ]  # fmt: skip
 EVERYTHING = [
     "RequestPath", "SecurityHeaders", "TracedRequests", "RequestContext", "RequestRecord", "HeadRequests", "UnexpectedErrors",
-    "CORSMiddleware", "HeadLimit", "Gate", "RefuseWhileDraining", "RequestLifetime", "BodyLimit", "JsonLimits",
+    "CORSMiddleware", "HeadLimit", "Gate", "RefuseWhileDraining", "RequestLifetime", "BodyEncoding", "BodyLimit", "JsonLimits",
 ]  # fmt: skip
 # Starlette's and FastAPI's own layers around and inside ours.
 FRAMEWORK = {"ServerErrorMiddleware", "ExceptionMiddleware", "AsyncExitStackMiddleware"}

@@ -73,7 +73,7 @@ async def test_what_limits_may_refuse_is_described(client: httpx.AsyncClient) ->
     for method, path, operation in operations(schema):
         if method == "post":
             # Also where a call takes no body: one that is sent all the same is read and measured.
-            assert {"400", "413", "429"} <= set(operation["responses"]), path
+            assert {"400", "413", "415", "429"} <= set(operation["responses"]), path
         if (method, path) in WRITES:
             assert "507" in operation["responses"], path
     assert {(method, path) for method, path, _ in operations(schema)} >= WRITES
