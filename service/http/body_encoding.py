@@ -46,7 +46,7 @@ class BodyEncoding:
 
                 await self._app(scope, unpacked, send)
 
-    async def _unpacked(self, receive: Receive) -> AsyncGenerator[Message]:
+    async def _unpacked(self, receive: Receive) -> AsyncGenerator[Message, None]:
         """The messages of a packed body, unpacked.
 
         Raises:
