@@ -21,6 +21,7 @@ PATHS = {
     "/notes/{note_id}/similar": "/notes/a1/similar?limit=2",
     "/notes/{note_id}": "/notes/a1?vector=true",
     "/v1/models/{model}": "/v1/models/tiny",
+    "/docs/{name}": "/docs/swagger-ui.css",
 }
 CHANGING = {"x-request-id", "content-length"}  # the length of /metrics changes with the numbers in it
 
