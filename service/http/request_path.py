@@ -5,6 +5,8 @@ import re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SLASHES = re.compile("//+")
+# A client that takes the service for its proxy sends the whole address, which servers must accept (RFC 9112, 3.2.2).
+_ORIGIN = re.compile("https?://[^/]*")
 
 
 class RequestPath:
@@ -32,6 +34,8 @@ class RequestPath:
 
 def route_path(path: str, root_path: str) -> str:
     """Returns the path by which a route is found: `/notellm/notes/embed/` is `/notes/embed` with the prefix `/notellm`."""
+    if absolute := _ORIGIN.match(path):
+        path = path[absolute.end() :]
     path = _SLASHES.sub("/", path)
     if path == root_path or path.startswith(f"{root_path}/"):
         path = path[len(root_path) :]

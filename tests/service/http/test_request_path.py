@@ -28,6 +28,10 @@ PREFIXES = ["", PREFIX]
         ("", "", "/"),
         ("//", "", "/"),
         ("*", "", "*"),
+        ("http://service:8000/notes/embed", "", "/notes/embed"),
+        ("https://shop.example/notellm/model/", "/notellm", "/model"),
+        ("http://service", "", "/"),
+        ("/http://service/model", "", "/http:/service/model"),
         ("/notellm/notes/embed/", "/notellm", "/notes/embed"),
         ("/notellm//notes/embed", "/notellm", "/notes/embed"),
         ("/notes/embed", "/notellm", "/notes/embed"),
@@ -122,3 +126,7 @@ def test_over_real_connections(behind: RunningService) -> None:
                 f"{prefix}/v1/embeddings/", json={"input": "grind finer?"}, headers={"Content-Type": "application/json"}
             )
             assert answer.status_code == 200, answer.text
+    with httpx.Client(proxy=behind.url, timeout=60, trust_env=False) as client:
+        assert client.get("http://service.example/model").json()["name"] == "tiny", (
+            "a client that takes the service for its proxy"
+        )
