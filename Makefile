@@ -30,7 +30,7 @@ SECONDS ?= 60
 REPORT ?= load.html
 
 .PHONY: demo bench load test test-all lint test-quick test-slow test-rest test-unit test-integration test-faults test-stack \
-	install install-dev install-vllm install-infinity install-load docs clean help
+	install install-dev install-vllm install-infinity install-load install-clients docs clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -42,7 +42,7 @@ test: lint test-quick  ## what every change must pass; needs nothing but Python 
 
 # Here a test fails when what it needs is missing. With NOTELLM_TEST_REQUIRE_ALL= (empty) it is skipped.
 test-all: export NOTELLM_TEST_REQUIRE_ALL ?= 1
-test-all: install-vllm install-infinity install-load lint test-quick test-slow  ## everything; needs root, strace, promtool, Compose
+test-all: install-vllm install-infinity install-load install-clients lint test-quick test-slow  ## everything; needs root, strace, promtool, nginx, Java, Compose
 	@if docker info >/dev/null 2>&1; then $(MAKE) test-stack; else echo "no Docker engine answers: make test-stack did not run"; fi
 
 # mypy takes as long as all the others, so it runs beside them.
@@ -87,6 +87,7 @@ install: $(VENV)/.demo  ## what the demo needs, into $(VENV)
 install-dev: $(VENV)/.dev  ## what the tests need too, into $(VENV); pre-commit hooks for a git checkout
 install-vllm: $(VENV)/.vllm  ## vLLM for CPUs, which tests/integration/test_vllm.py compares with
 install-infinity: .venv-infinity/.done  ## Infinity, which benchmarks compare with, in an environment of its own
+install-clients: .venv-clients/.done  ## the clients of docs/api.md, for their test, in an environment of its own
 install-load: .venv-load/.done  ## locust, for `make load` and its test, in an environment of its own
 
 checkpoints/demo: | $(VENV)/.demo
@@ -141,6 +142,14 @@ $(VENV)/.vllm: $(VENV)/.dev
 	@echo "installing into .venv-load"
 	@$(PYTHON) -m venv .venv-load
 	@.venv-load/bin/pip install --quiet --disable-pip-version-check -c constraints/load.txt locust
+	@touch $@
+
+# They ask for versions of packages that do not fit those of the service.
+.venv-clients/.done: constraints/clients.txt
+	@echo "installing into .venv-clients"
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/pip install --quiet --disable-pip-version-check -c constraints/clients.txt \
+		openai langchain-openai llama-index-embeddings-openai-like litellm haystack-ai
 	@touch $@
 
 clean:  ## remove what the demo and the tests made, but not $(VENV)

@@ -85,6 +85,7 @@ async def _serve(settings: Settings, tracing: "Tracing | None") -> None:
             ws="none",
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies,
+            timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
         # When uvicorn ends, it raises the signal again for the previous handler, which must not kill us before we have cleaned up.

@@ -4,10 +4,12 @@ ServiceError
 ├── InvalidRequest
 ├── UnreadableBody
 ├── BodyTooLarge
+├── UnsupportedEncoding
 ├── HeadTooLarge
 ├── Unauthenticated
 ├── Forbidden
 ├── NoteNotFound
+├── ModelNotFound
 ├── MigrationConflict
 ├── ModelFailed
 ├── Unexpected
@@ -106,15 +108,35 @@ class InvalidRequest(ServiceError):
 
 
 class UnreadableBody(ServiceError):
-    """The body is not JSON in UTF-8."""
+    """The body is not JSON in UTF-8, or it is damaged gzip."""
 
-    status, kind, title = HTTPStatus.BAD_REQUEST, "unreadable-body", "The body is not JSON in UTF-8"
+    status, kind, title = HTTPStatus.BAD_REQUEST, "unreadable-body", "The body cannot be read"
 
 
 class BodyTooLarge(ServiceError):
     """The body has more bytes than the limit."""
 
     status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is over the limit"
+
+
+class UnsupportedEncoding(ServiceError):
+    """The body is packed in a way that the service does not know; gzip is known."""
+
+    status, kind, title = (
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-encoding",
+        "The body's Content-Encoding is not supported",
+    )
+
+    @classmethod
+    def of(cls, codings: str) -> "UnsupportedEncoding":
+        """Returns the error for the value of `Content-Encoding`."""
+        return cls(f"Content-Encoding: {codings[:100]}: send the body as it is, or packed once with gzip")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is supported (RFC 9110, 12.5.3)."""
+        return {"Accept-Encoding": "gzip"}
 
 
 class Unauthenticated(ServiceError):
@@ -167,6 +189,18 @@ class NoteNotFound(ServiceError):
     """There is no note with this id."""
 
     status, kind, title = HTTPStatus.NOT_FOUND, "note-not-found", "There is no note with this id"
+
+
+class ModelNotFound(ServiceError):
+    """No model of that name is served."""
+
+    status, kind, title = HTTPStatus.NOT_FOUND, "model-not-found", "No model of that name is served"
+
+    @classmethod
+    def of(cls, asked: str, served: str) -> "ModelNotFound":
+        """Returns the error that names the model that is served. OpenAI's clients know the rule as `code`."""
+        message = f"{served} is served, not {asked[:100]!r}"
+        return cls(message, [FieldError(field="path.model", rule="model_not_found", message=message)])
 
 
 class MigrationConflict(ServiceError):

@@ -70,9 +70,15 @@ def _program(name: str, package: str) -> Requirement:
 REQUIREMENTS = {
     "vllm": Requirement("vLLM is not installed", "make install-vllm", lambda: importlib.util.find_spec("vllm") is not None),
     "locust": Requirement("locust is not installed", "make install-load", (ROOT / ".venv-load" / ".done").exists),
+    "clients": Requirement(
+        "the clients of docs/api.md are not installed", "make install-clients", (ROOT / ".venv-clients" / ".done").exists
+    ),
+    "curl": _program("curl", "curl"),
+    "java": _program("java", "openjdk-17-jdk-headless"),
     "prometheus": _program("prometheus", "prometheus"),
     "promtool": _program("promtool", "prometheus"),
     "strace": _program("strace", "strace"),
+    "nginx": _program("nginx", "nginx-light"),
     "compose": Requirement(
         "Docker Compose is not installed",
         "apt-get install docker-compose",

@@ -15,6 +15,7 @@ import pytest
 from harness.processes import ROOT
 from harness.service import START_SECONDS, free_port
 from notellm import Checkpoint, PromptSettings
+from service.settings import MIB, Settings
 from tests.service.bulk.files import note, write_lines
 from tests.service.notes.test_suggestions import make_knowing
 from tests.stack.test_keys import SCRIPT
@@ -72,6 +73,18 @@ def test_the_installation_is_that_of_the_image() -> None:
     assert f".venv/bin/pip install -c constraints/cpu.txt {install}" in commands()
     (gpu,) = re.findall(r"pip install -c constraints/gpu.txt ('.*')", dockerfile)
     assert f"# needs a GPU\n.venv/bin/pip install -c constraints/gpu.txt {gpu}\n" in PAGE
+
+
+def test_the_times_and_sizes_of_a_proxy_go_together() -> None:
+    """`tests/deploy/test_nginx.py` runs the block."""
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    kept = [int(seconds) for seconds in re.findall(r"^\| .* \| (\d+) s .*\| nothing", PAGE, re.MULTILINE)]
+    assert len(kept) == 3
+    assert max(kept) < defaults["keep_alive_seconds"]
+    (block,) = re.findall(r"^```nginx\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (waits,), (size,) = re.findall(r"proxy_read_timeout (\d+)s", block), re.findall(r"client_max_body_size (\d+)m", block)
+    assert int(waits) > defaults["request_timeout_seconds"]
+    assert int(size) * MIB == defaults["max_body_bytes"]
 
 
 class Operator:

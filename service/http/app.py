@@ -6,22 +6,22 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.errors import Problem
-from service.http.browsers import docs_policy
 from service.http.draining import Drain
 from service.http.error_handlers import handle_errors
 from service.http.gate import describe_access
 from service.http.middleware import list_middleware
 from service.http.request_context import API_VERSION
-from service.http.routes import admin, migration, notes, openai, operations
+from service.http.routes import admin, docs, migration, notes, openai, operations
 from service.notes import NoteArchive
 from service.observability.tracing import RequestTracing
 from service.serving import Runtime
 from service.settings import Settings
 
 TITLE = "NoteLLM"
-OPENAPI_URL, DOCS_URL, OAUTH2_REDIRECT_URL = "/openapi.json", "/docs", "/docs/oauth2-redirect"
 DESCRIPTION = """One fine-tuned LLaMA reads a note (title, content, hashtags) and gives a vector for item-to-item recommendation,
 hashtags and a category, after [NoteLLM](https://arxiv.org/abs/2403.01744).
+
+`HEAD` is answered wherever `GET` is, with the same status and headers.
 
 Errors are `application/problem+json` (RFC 9457): decide by `type`; `errors` names each broken rule and its field."""
 
@@ -31,17 +31,16 @@ def create_app(
 ) -> FastAPI:
     """Builds the ASGI application around a service that `open_service` made. Pass the `drain` of the server if it has one."""
     drain = drain or Drain()
-    policies = {DOCS_URL: docs_policy(OPENAPI_URL, f"{TITLE} - Swagger UI", OAUTH2_REDIRECT_URL)}
     app = FastAPI(
-        title=TITLE, version=API_VERSION, description=DESCRIPTION, openapi_url=OPENAPI_URL, docs_url=DOCS_URL, redoc_url=None,
-        swagger_ui_oauth2_redirect_url=OAUTH2_REDIRECT_URL,
-        middleware=list_middleware(runtime, settings, drain, tracing, policies),
+        title=TITLE, version=API_VERSION, description=DESCRIPTION, openapi_url=docs.OPENAPI_URL, docs_url=None, redoc_url=None,
+        redirect_slashes=False,  # `RequestPath` has removed them
+        middleware=list_middleware(runtime, settings, drain, tracing),
     )  # fmt: skip
     app.state.runtime = runtime
     app.state.settings = settings
     app.state.drain = drain
     app.state.archive = lambda: runtime.archive  # read each time: a migration replaces it
-    for routes in (notes, openai, operations, admin, migration):
+    for routes in (notes, openai, operations, docs, admin, migration):
         app.include_router(routes.router)
     handle_errors(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -68,6 +67,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         keyed, settings = app.state.runtime.keys is not None, app.state.settings
+        if settings.root_path:
+            schema["servers"] = [{"url": settings.root_path}]
         describe_access(schema, keyed=keyed, limited=keyed or bool(settings.requests_per_second or settings.tokens_per_second))
         app.openapi_schema = schema
     return app.openapi_schema

@@ -2,11 +2,9 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
 from hashlib import sha256
 from urllib.parse import urlsplit
 
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,8 +15,10 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-CORS_METHODS = ("GET", "POST", "DELETE")
-CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-Id", "X-Request-Timeout", "X-Priority")
+CORS_METHODS = ("GET", "HEAD", "POST", "DELETE")
+CORS_REQUEST_HEADERS = (
+    "Authorization", "Content-Encoding", "Content-Type", "X-API-Key", "X-Request-Id", "X-Request-Timeout", "X-Priority",
+)  # fmt: skip
 CORS_ANSWER_HEADERS = ("X-Request-Id", "API-Version", "Retry-After")
 
 
@@ -29,13 +29,11 @@ class SecurityHeaders:
     proxy sets it.
 
     Args:
-        app: the application inside.
-        pages: content security policies for the paths that return web pages instead of data.
+        app: the application inside. A page sets a content security policy of its own; everything else gets one that allows nothing.
     """
 
-    def __init__(self, app: ASGIApp, pages: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -47,7 +45,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                headers["Content-Security-Policy"] = self._pages.get(scope["path"], NOTHING)
+                headers.setdefault("Content-Security-Policy", NOTHING)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -73,12 +71,6 @@ def page_policy(html: str) -> str:
             "form-action 'none'",
         ]
     )
-
-
-def docs_policy(openapi_url: str, title: str, oauth2_redirect_url: str | None) -> str:
-    """Returns the policy for the interactive API documentation."""
-    page = get_swagger_ui_html(openapi_url=openapi_url, title=title, oauth2_redirect_url=oauth2_redirect_url)
-    return page_policy(bytes(page.body).decode())
 
 
 def _origin(url: str) -> str:

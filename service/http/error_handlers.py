@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, ServiceError, UnreadableBody, problem
 from service.http.problems import document_response, problem_response
@@ -59,7 +60,15 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         return problem_response(known[status], request.scope)
     kind = status.phrase.lower().replace(" ", "-")
     document = problem(status, kind, status.phrase, str(error.detail), request_id=request_id.get())
-    return document_response(document, request.scope, error.headers)
+    headers = {"Allow": _allowed(request)} if status is HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return document_response(document, request.scope, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Lists the methods of all routes with the request's path. The framework lists those of the first one."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _says_json(request: Request) -> bool:

@@ -21,6 +21,7 @@ ACCESS: Mapping[str, KeyScope | None] = {
     "/health/ready": OPEN,
     "/docs": OPEN,
     "/docs/oauth2-redirect": OPEN,
+    "/docs/{name}": OPEN,
     "/openapi.json": OPEN,
     "/metrics": KeyScope.METRICS,
     "/model": KeyScope.READ,
@@ -29,6 +30,8 @@ ACCESS: Mapping[str, KeyScope | None] = {
     "/notes/similar": KeyScope.READ,
     "/notes/hashtags": KeyScope.READ,
     "/v1/embeddings": KeyScope.READ,
+    "/v1/models": KeyScope.READ,
+    "/v1/models/{model}": KeyScope.READ,
     "/notes/embed": KeyScope.WRITE,
     "DELETE /notes/{note_id}": KeyScope.WRITE,
 }
@@ -88,7 +91,7 @@ class Gate:
     def _admit(self, scope: Scope) -> None:
         # Set first, so that metrics and logs name the route of a refused request.
         scope["route"] = route = _route(scope)
-        template = getattr(route, "path", None)
+        template = getattr(route, "path_format", None)
         needed = needed_scope(scope["method"], template) if template else None
         if template and needed is OPEN:
             return

@@ -13,7 +13,7 @@ from service.http.problems import problem_response
 # A request with 256 notes of 100 hashtags each has a depth of 4 and 28,000 values.
 MAX_DEPTH = 16
 MAX_VALUES = 100_000
-_METHODS = frozenset({"POST", "PUT", "PATCH"})
+METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _TEXT = bytes(set(range(256)) - set(b'"[]{},'))
 
 
@@ -62,7 +62,7 @@ class JsonLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        if scope["type"] != "http" or scope["method"] not in _METHODS:
+        if scope["type"] != "http" or scope["method"] not in METHODS_WITH_BODY:
             await self._app(scope, receive, send)
             return
         try:

@@ -1,8 +1,8 @@
-"""Requests and responses of the HTTP interface. A test sends the example of each request."""
+"""Requests and responses of the HTTP interface, except those under `/v1` (`openai_schemas.py`). A test sends each request's example."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
@@ -213,56 +213,6 @@ class HashtagsResponse(_Model):
 
     model: str
     notes: list[HashtaggedNote]
-
-
-# ---- POST /v1/embeddings (OpenAI's convention) -----------------------------------------------------------------------
-
-
-class OpenAIEmbeddingsRequest(BaseModel):
-    """OpenAI's embeddings request. Each text is read as a note's content."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_extra={"example": {"input": "How fine should I grind for espresso?"}}
-    )
-
-    input: str | list[str] = Field(description="A text, or 1 to 256 texts. Token ids are not accepted.")
-    model: str | None = Field(default=None, description="The served model's name; may be left out.")
-    encoding_format: Encoding = "float"
-    dimensions: StrictInt | None = Field(default=None, ge=1, description="Must be the model's own.")
-    user: str | None = Field(default=None, description="Accepted and not used.")
-
-    @field_validator("input", mode="before")
-    @classmethod
-    def _texts(cls, given: object) -> object:
-        """Reports one error, instead of one for each member of the union."""
-        texts = given if isinstance(given, list) else [given]
-        if not 1 <= len(texts) <= MAX_NOTES or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"must be a text or a list of 1 to {MAX_NOTES} texts; token ids are not accepted")
-        return given
-
-
-class OpenAIEmbedding(_Model):
-    """One embedding."""
-
-    object: Literal["embedding"] = "embedding"
-    index: int
-    embedding: Vector
-
-
-class OpenAIUsage(_Model):
-    """The tokens of all prompts together."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
-class OpenAIEmbeddingsResponse(_Model):
-    """OpenAI's embeddings response."""
-
-    object: Literal["list"] = "list"
-    model: str
-    data: list[OpenAIEmbedding]
-    usage: OpenAIUsage
 
 
 # ---- operations ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# uvicorn's own limit of five seconds is for connections that are idle between requests.
+# uvicorn's own limit, NOTELLM_KEEP_ALIVE_SECONDS, is for connections that are idle between requests.
 HEAD_SECONDS = 10.0
 # Time in which a client may read nothing of its answer.
 UNREAD_SECONDS = 30.0

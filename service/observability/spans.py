@@ -147,7 +147,7 @@ class RecordedSpan:
 def _describe(span: Span, scope: Scope, status: int) -> None:
     """Adds the outcome of a request to its span. It uses the route's template, not the URL, which may contain ids of notes."""
     span.set_attribute("http.response.status_code", status)
-    if route := getattr(scope.get("route"), "path", None):
+    if route := getattr(scope.get("route"), "path_format", None):
         span.set_attribute("http.route", route)
         if scope["method"] in METHODS:
             span.update_name(f"{scope['method']} {route}")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from notellm.checkpoint import Checkpoint
+from notellm.checkpoint import MANIFEST, Checkpoint
 from notellm.hashtags import HashtagRules
 from service.engines import Engine, open_engine
 from service.index import NoteIndex
@@ -20,6 +20,7 @@ class ServedModel:
     """A model that can answer. During a migration there are two, which share the same notes.
 
     Attributes:
+        created: when its checkpoint was written, in seconds since 1970.
         hashtags: number of hashtags in its vocabulary; 0 if the model writes hashtags freely.
     """
 
@@ -29,6 +30,7 @@ class ServedModel:
     archive: NoteArchive
     liveness: Liveness
     hashtags: int
+    created: int
 
     def with_dual_writes(self, other: "ServedModel") -> "ServedModel":
         """Returns the same model for a migration: it stores notes with the other model's vectors as well."""
@@ -74,6 +76,7 @@ class ModelOpener:
         settings = self._settings
         if settings.remote_url and not at_home:
             settings = settings.model_copy(update={"engine": "local", "remote_url": None})
+        written = (checkpoint.path / MANIFEST).stat().st_mtime
         prompt = await asyncio.to_thread(checkpoint.prompt)
         async with AsyncExitStack() as stack:
             running = await open_engine(settings, checkpoint, prompt, self._metrics.engine_restarts.inc)
@@ -89,4 +92,5 @@ class ModelOpener:
                 NoteArchive(index, checkpoint.manifest.dimensions, self._metrics),
                 queues.liveness,
                 suggestions.vocabulary_size,
+                int(written),
             )

@@ -10,11 +10,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.caller import MAX_TIMEOUT_SECONDS
 from service.settings.exposure import check_exposure, read_origins
+from service.settings.qdrant import check_qdrant
+from service.settings.root_path import clean_root_path
 
 PREFIX = "NOTELLM_"
 MAX_NOTES = 256
 MIB = 2**20
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class Settings(BaseSettings):
@@ -75,6 +76,12 @@ class Settings(BaseSettings):
         description="Address to listen on. An address that other machines can reach needs `api_keys_file` or `allow_anonymous`.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*/?$",
+        description="Path under which a proxy offers the service, such as `/notellm`. The proxy may remove it from requests or leave it: "
+        "each path works with it and without it. It may not begin like a path of the service itself, such as `/v1`.",
+    )
     trusted_proxies: str = Field(
         default="",
         description="Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` the service believes. Clients share "
@@ -108,6 +115,13 @@ class Settings(BaseSettings):
         default=None,
         description="Directory of files that each hold a secret, such as a container's `/run/secrets`: `notellm_qdrant_api_key` and "
         "`notellm_remote_api_key` replace the variables of these names. They are read at start.",
+    )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        le=86_400,
+        description="How long a connection may be idle between requests, in seconds. A proxy must keep its idle connections for a shorter "
+        "time, or some of its requests meet a connection that is being closed (docs/operations.md).",
     )
     shutdown_seconds: int = Field(
         default=30, ge=0, le=3600, description="How long accepted requests may take to finish after SIGTERM, in seconds."
@@ -256,6 +270,11 @@ class Settings(BaseSettings):
             raise ValueError("has a character that no HTTP header can carry: a line break at its end, a space?")
         return key
 
+    @field_validator("root_path")
+    @classmethod
+    def _can_be_told_from_a_path(cls, path: str) -> str:
+        return clean_root_path(path)
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, origins: str) -> str:
@@ -269,20 +288,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.qdrant_api_key and not self.qdrant_url:
-            raise ValueError("NOTELLM_QDRANT_API_KEY is set without NOTELLM_QDRANT_URL: set the address too, or drop the key")
-        if self.qdrant_api_key and not (self._safe_qdrant or self.qdrant_plain_api_key):
-            raise ValueError(
-                "NOTELLM_QDRANT_API_KEY would cross the network unencrypted: set an https:// address, or NOTELLM_QDRANT_PLAIN_API_KEY=true"
-            )
-        if self.qdrant_ca_file and not (self.qdrant_url or "").startswith("https://"):
-            raise ValueError(
-                "NOTELLM_QDRANT_CA_FILE is set without an https:// NOTELLM_QDRANT_URL: change the address, or drop it"
-            )
-        if self.qdrant_write_consistency > self.qdrant_replication:
-            raise ValueError(
-                "NOTELLM_QDRANT_WRITE_CONSISTENCY is above NOTELLM_QDRANT_REPLICATION: no write could be acknowledged"
-            )
+        check_qdrant(self)
         if (self.engine == "remote" and not self.remote_url) or (self.remote_url and self.engine not in {"auto", "remote"}):
             raise ValueError("NOTELLM_ENGINE=remote and NOTELLM_REMOTE_URL go together: set both, or neither")
         if self.embedding_int8 and self.engine == "vllm":
@@ -292,9 +298,3 @@ class Settings(BaseSettings):
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError("NOTELLM_MAX_QUEUE_TOKENS is below NOTELLM_MAX_BATCH_TOKENS: no batch could ever fill up")
         return self
-
-    @property
-    def _safe_qdrant(self) -> bool:
-        """Whether nobody else can read what is said to the Qdrant server."""
-        address = urlsplit(self.qdrant_url or "")
-        return address.scheme == "https" or address.hostname in _LOOPBACK

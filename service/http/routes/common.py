@@ -14,6 +14,7 @@ from service.errors import (
     QueueFull,
     ShuttingDown,
     UnreadableBody,
+    UnsupportedEncoding,
 )
 from service.http.schemas import Encoding
 from service.notes import Vector, vector_to_base64
@@ -22,7 +23,7 @@ from service.settings import Settings
 
 # The errors of calls, by what a call does. `describe_access` adds those of keys and rate limits.
 EVERY_CALL = (InvalidRequest, ShuttingDown, DeadlineExceeded)
-READS_BODY = (UnreadableBody, BodyTooLarge, QueueFull)
+READS_BODY = (UnreadableBody, BodyTooLarge, UnsupportedEncoding, QueueFull)
 RUNS_MODEL = (QueueFull, ModelFailed, EngineUnavailable)
 
 

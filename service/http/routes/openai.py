@@ -1,10 +1,20 @@
 """`/v1`: the part of OpenAI's interface that applies here, so that existing clients and tools work."""
 
-from fastapi import APIRouter, Depends
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
 
 from notellm.errors import NoteError
 from notellm.note import MAX_CONTENT_CHARS, NoteText
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, ModelNotFound
+from service.http.openai_schemas import (
+    OpenAIEmbedding,
+    OpenAIEmbeddingsRequest,
+    OpenAIEmbeddingsResponse,
+    OpenAIModel,
+    OpenAIModels,
+    OpenAIUsage,
+)
 from service.http.problems import describe_problems
 from service.http.routes.common import (
     EVERY_CALL,
@@ -15,7 +25,7 @@ from service.http.routes.common import (
     check_caller,
     encode_vector,
 )
-from service.http.schemas import OpenAIEmbedding, OpenAIEmbeddingsRequest, OpenAIEmbeddingsResponse, OpenAIUsage
+from service.serving import ServedModel
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], dependencies=[Depends(check_caller)])
 
@@ -41,11 +51,36 @@ async def embeddings(body: OpenAIEmbeddingsRequest, served: ServedDep, settings:
     return OpenAIEmbeddingsResponse(
         model=manifest.name,
         data=[
-            OpenAIEmbedding(index=position, embedding=encode_vector(text.vector, body.encoding_format))
+            OpenAIEmbedding(index=position, embedding=encode_vector(text.vector, body.encoding_format or "float"))
             for position, text in enumerate(embedded)
         ],
         usage=OpenAIUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
+
+
+@router.get("/models", responses=describe_problems(*EVERY_CALL))
+async def models(served: ServedDep) -> OpenAIModels:
+    """Lists the model that answers."""
+    return OpenAIModels(data=[_model(served)])
+
+
+# Other services have slashes in such names, so that a name with one is a model that is not found, not a path.
+@router.get("/models/{model:path}", responses=describe_problems(*EVERY_CALL, ModelNotFound))
+async def model(
+    model: Annotated[
+        str,
+        Path(description="The model's name.", openapi_examples={"served": {"value": "smollm2-135m-stackexchange"}}),
+    ],
+    served: ServedDep,
+) -> OpenAIModel:
+    """Describes the model that answers."""
+    if model != served.notes.manifest.name:
+        raise ModelNotFound.of(model, served.notes.manifest.name)
+    return _model(served)
+
+
+def _model(served: ServedModel) -> OpenAIModel:
+    return OpenAIModel(id=served.notes.manifest.name, created=served.created)
 
 
 def _note(text: str, position: int) -> NoteText:

@@ -19,9 +19,12 @@ OUT_OF_STEP = "another model should answer, and cannot be loaded here: `notellm-
 
 
 @router.get("/", include_in_schema=False)
-async def start_page() -> RedirectResponse:
-    """Sends a browser that opens the bare address to the API documentation. The relative URL works behind a proxy's path."""
-    return RedirectResponse("docs")
+async def start_page(settings: SettingsDep) -> RedirectResponse:
+    """Sends a browser that opens the bare address to the API documentation, without naming a scheme or a host.
+
+    Without a prefix in the settings the address is relative, which still works behind a proxy's path with a slash at its end.
+    """
+    return RedirectResponse(f"{settings.root_path}/docs" if settings.root_path else "docs")
 
 
 @router.get(

@@ -37,6 +37,8 @@ CALLS: list[tuple[str, str, Any, Scope | None]] = [
     ("POST", "/notes/similar", {"note": TEXT}, Scope.READ),
     ("POST", "/notes/hashtags", {"notes": [TEXT]}, Scope.READ),
     ("POST", "/v1/embeddings", {"input": "cold brew"}, Scope.READ),
+    ("GET", "/v1/models", None, Scope.READ),
+    ("GET", "/v1/models/tiny", None, Scope.READ),
     ("GET", "/model", None, Scope.READ),
     ("GET", "/metrics", None, Scope.METRICS),
     ("DELETE", "/notes/n1", None, Scope.WRITE),
@@ -44,6 +46,7 @@ CALLS: list[tuple[str, str, Any, Scope | None]] = [
     ("GET", "/health/ready", None, None),
     ("GET", "/openapi.json", None, None),
     ("GET", "/docs", None, None),
+    ("GET", "/docs/swagger-ui.css", None, None),
     ("GET", "/", None, None),
 ]
 
@@ -203,7 +206,7 @@ async def test_the_table_of_scopes_is_whole_and_documented(runtime: Runtime, set
     for entry in ACCESS:
         method, _, path = entry.rpartition(" ")
         assert any(path == known and method in {"", verb} for verb, known in described) or path in {
-            "/", "/docs", "/docs/oauth2-redirect", "/openapi.json",
+            "/", "/docs", "/docs/oauth2-redirect", "/docs/{name}", "/openapi.json",
         }, entry  # fmt: skip
     page = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
     for method, path in described:

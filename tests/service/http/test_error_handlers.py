@@ -92,7 +92,7 @@ async def test_under_v1_the_field_and_the_rule_are_where_openai_has_them(small: 
 async def test_paths_and_methods_that_do_not_exist(shared: httpx.AsyncClient) -> None:
     missing, wrong = await shared.get("/nope"), await shared.put("/notes/embed")
     assert (missing.status_code, problem(missing)) == (404, "not-found")
-    assert (wrong.status_code, problem(wrong), wrong.headers["Allow"]) == (405, "method-not-allowed", "POST")
+    assert (wrong.status_code, problem(wrong), wrong.headers["Allow"]) == (405, "method-not-allowed", "DELETE, GET, HEAD, POST")
 
 
 @on_shared_loop

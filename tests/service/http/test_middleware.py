@@ -18,12 +18,12 @@ from tests.service.security.keyed import bearer, problem, write_keys
 
 ORIGIN, LARGE = "https://shop.example", b"[" * 5000
 ALWAYS = [
-    "SecurityHeaders", "RequestContext", "RequestRecord", "UnexpectedErrors", "HeadLimit", "Gate", "RefuseWhileDraining",
-    "RequestLifetime", "BodyLimit", "JsonLimits",
+    "RequestPath", "SecurityHeaders", "RequestContext", "RequestRecord", "HeadRequests", "UnexpectedErrors", "HeadLimit", "Gate",
+    "RefuseWhileDraining", "RequestLifetime", "BodyEncoding", "BodyLimit", "JsonLimits",
 ]  # fmt: skip
 EVERYTHING = [
-    "SecurityHeaders", "TracedRequests", "RequestContext", "RequestRecord", "UnexpectedErrors", "CORSMiddleware", "HeadLimit",
-    "Gate", "RefuseWhileDraining", "RequestLifetime", "BodyLimit", "JsonLimits",
+    "RequestPath", "SecurityHeaders", "TracedRequests", "RequestContext", "RequestRecord", "HeadRequests", "UnexpectedErrors",
+    "CORSMiddleware", "HeadLimit", "Gate", "RefuseWhileDraining", "RequestLifetime", "BodyEncoding", "BodyLimit", "JsonLimits",
 ]  # fmt: skip
 # Starlette's and FastAPI's own layers around and inside ours.
 FRAMEWORK = {"ServerErrorMiddleware", "ExceptionMiddleware", "AsyncExitStackMiddleware"}

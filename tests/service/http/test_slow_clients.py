@@ -15,6 +15,7 @@ from service.http.slow_clients import SlowClientProtocol
 from tests.clock import PATIENCE_SECONDS, LoopTime, until
 
 LIMIT_SECONDS = 1000.0  # that only pass when a test lets them
+KEEP_ALIVE_SECONDS = 100 * int(LIMIT_SECONDS)
 MOST = 5
 LARGE = 20_000_000  # more than the system buffers
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
@@ -35,7 +36,7 @@ async def server(monkeypatch: pytest.MonkeyPatch, loop_time: LoopTime) -> AsyncI
     monkeypatch.setattr(slow_clients, "UNREAD_SECONDS", LIMIT_SECONDS)
     config = uvicorn.Config(
         answer, port=0, log_config=None, lifespan="off", http=SlowClientProtocol, limit_concurrency=MOST,
-        timeout_keep_alive=100 * int(LIMIT_SECONDS),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )  # fmt: skip
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -150,6 +151,19 @@ async def test_who_reads_slowly_gets_the_answer(port: int, loop_time: LoopTime) 
         await asyncio.sleep(0)
     assert received > LARGE
     assert loop_time() - start > LIMIT_SECONDS * 2
+    writer.close()
+
+
+async def test_an_idle_connection_is_kept_until_the_server_s_own_limit(port: int, loop_time: LoopTime) -> None:
+    """`NOTELLM_KEEP_ALIVE_SECONDS` of the service: the limits for slow clients do not count between two requests."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write(HEAD + b"\r\nbody")
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        loop_time.advance(KEEP_ALIVE_SECONDS - LIMIT_SECONDS)
+        await asyncio.sleep(0.02)
+    loop_time.advance(KEEP_ALIVE_SECONDS)
+    assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) == b"", "it is closed"
     writer.close()
 
 
