@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 from service.bulk.batches import Reject
 from service.durable_files import replace_durably
 from service.errors import CommandError
+from service.settings import MIB
 
-_ENDS_BYTES = 2**20
+_ENDS_BYTES = MIB
 
 
 class State(BaseModel):

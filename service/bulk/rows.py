@@ -11,9 +11,10 @@ from typing import IO, cast
 from notellm.table_rows import tidy
 from service.bulk.row import Row, RowFile, check_columns
 from service.errors import CommandError
+from service.settings import MIB
 
 # More than the longest valid note with every character escaped. The limit keeps a file without line breaks from filling the memory.
-MAX_LINE_BYTES = 4 * 2**20
+MAX_LINE_BYTES = 4 * MIB
 
 
 def open_rows(path: Path) -> RowFile:
