@@ -1,80 +1,22 @@
-"""What a run leaves on disk when something goes wrong, and how it goes on from there."""
+"""How a run goes on from what an earlier one has left on disk."""
 
 import resource
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import TrainerCallback, TrainerControl, TrainerState
 
 import training.export
 from notellm.errors import CheckpointError
-from tests.training.test_run import add_callback, log, losses
+from tests.training.loop.room import ROOM, LoseRoom, room_again
+from tests.training.test_run import add_callback, log
 from training.config import TrainingConfig
 from training.errors import ConfigError, SaveError
-from training.loop.state import latest_state
 from training.run import train
 
 Config = Callable[..., TrainingConfig]
-ROOM = 20_000
-
-
-class LoseRoom(TrainerCallback):
-    """After a step, no file may grow beyond some bytes: writing fails for real, as on a full disk."""
-
-    def __init__(self, step: int, room: int) -> None:
-        self.step, self.room = step, room
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.global_step == self.step:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, resource.RLIM_INFINITY))
-
-
-@contextmanager
-def room_again() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
-
-@pytest.mark.parametrize("room", [ROOM, 1500], ids=["weights", "trainer state"])
-def test_a_disk_without_room_leaves_the_last_state(
-    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
-) -> None:
-    config = run_config()
-    with monkeypatch.context() as patch, room_again():
-        add_callback(patch, LoseRoom(3, room))
-        with pytest.raises(SaveError, match=r"checkpoint-4 could not be written .*File too large.*continue with --resume"):
-            train(config, tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["checkpoint-2"]
-    assert train(config, tmp_path / "run", resume=True) is not None
-
-
-def test_a_state_that_was_cut_off_is_passed_over(run_config: Config, tmp_path: Path) -> None:
-    config = run_config(run__keep=9)
-    train(config, tmp_path / "run")
-    whole = sorted((tmp_path / "run" / "states").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
-    newest = whole[-1] / "trainer_state.json"
-    newest.write_bytes(newest.read_bytes()[:-100])
-    assert latest_state(tmp_path / "run" / "states") == whole[-2]
-    before = losses(tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "checkpoint")
-    assert train(config, tmp_path / "run", resume=True) is not None
-    assert losses(tmp_path / "run") == pytest.approx(before, rel=1e-6)
-
-
-def test_a_state_that_cannot_be_read_is_named(run_config: Config, tmp_path: Path) -> None:
-    config = run_config()
-    train(config, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "checkpoint")
-    for file in (tmp_path / "run" / "states").rglob("*.distcp"):
-        file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(SaveError, match=r"states/checkpoint-\d+ cannot be read .*remove it"):
-        train(config, tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("room", [ROOM, 1500], ids=["checkpoint", "adapter"])
@@ -110,7 +52,7 @@ def test_an_old_adapter_is_noticed_before_hours_of_training(run_config: Config, 
 
 def test_a_run_that_stopped_early_does_not_go_on(run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = iter((0.3, 0.2, 0.1, 0.1, 0.1))
-    monkeypatch.setattr("training.loop.trainer.recall", lambda *_: next(scripted))
+    monkeypatch.setattr("training.batches.validation_pool.recall", lambda *_: next(scripted))
     config = run_config(examples__epochs=4, validation__every_steps=2, validation__patience=2)
     train(config, tmp_path / "run")
     before = log(tmp_path / "run")
@@ -126,7 +68,7 @@ def test_a_resumed_run_has_the_patience_that_was_left(
     run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted = iter((0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2))
-    monkeypatch.setattr("training.loop.trainer.recall", lambda *_: next(scripted))
+    monkeypatch.setattr("training.batches.validation_pool.recall", lambda *_: next(scripted))
     config = run_config(examples__epochs=4, validation__every_steps=2, validation__patience=2)
     with monkeypatch.context() as patch, room_again():
         add_callback(patch, LoseRoom(5, ROOM))
