@@ -100,7 +100,7 @@ class BackFill:
             await asyncio.sleep(pause)
 
     async def _step(self) -> int:
-        caller.set(Caller(client="migration", priority=Priority.BULK, unasked=True))
+        caller.set(Caller(client="migration", priority=Priority.BULK, background=True))
         before, self.error = self.filled, None
         failed: list[str] = []
         try:

@@ -51,7 +51,7 @@ async def test_nobody_asks_for_the_vectors_of_the_other_model(
     await reach(client, "filled")
     await embed(client, NOTES)
     await until(lambda: len({seen.client for seen in asking}) == 2)  # the request's and the back-fill
-    assert all(seen.unasked for seen in asking)
+    assert all(seen.background for seen in asking)
 
 
 async def test_restarts_of_engines_are_counted_through_a_switch_and_back(
