@@ -51,7 +51,7 @@ class Progress:
 
     def __init__(self, source: Path, job: str, directory: Path) -> None:
         self._job = f"{job} {_fingerprint(source)}"
-        self.rejects = directory / f"{source.name}.rejects.jsonl"
+        self.rejects = rejects_path(source, directory)
         self._path = directory / f"{source.name}.progress.json"
         try:
             self._stream = self.rejects.open("ab")
@@ -104,6 +104,11 @@ class Progress:
             return State()
         whole = self._stream.tell() >= kept.state.reject_bytes
         return kept.state if kept.job == self._job and whole else State()
+
+
+def rejects_path(source: Path, directory: Path) -> Path:
+    """Returns the file of the rejected rows of a file of notes."""
+    return directory / f"{source.name}.rejects.jsonl"
 
 
 def _fingerprint(path: Path) -> str:

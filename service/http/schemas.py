@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, Strict
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_COUNT, MIN_COUNT
-from service.notes import CANDIDATES, NoteField
+from service.notes import CANDIDATES, NoteField, NoteStatus
 from service.settings import MAX_NOTES
 
 MAX_LIMIT = 100
@@ -64,7 +64,7 @@ class EmbeddedNote(_Model):
     """The result for one note."""
 
     id: str = Field(examples=["coffee-1024"])
-    status: Literal["stored", "unchanged", "stale", "embedded"] = Field(
+    status: NoteStatus = Field(
         description="`stored`: new or changed, now in the index. `unchanged`: already in the index. `stale`: not stored, because the "
         "index holds a higher `version`, or the note was deleted in this version or a higher one. `embedded`: not stored, as requested."
     )

@@ -59,7 +59,9 @@ async def test_restarts_of_engines_are_counted_through_a_switch_and_back(
 ) -> None:
     """By the model that answers they would fall to 0 and rise again, which looks like an engine that ends again and again."""
 
-    async def opening(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None]) -> Engine:
+    async def opening(
+        settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None], **_: bool
+    ) -> Engine:
         if checkpoint.path != next_path:
             for _ in range(3):
                 restarted()
