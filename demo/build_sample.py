@@ -6,25 +6,13 @@ Writes notes.jsonl.gz (the notes), events.csv.gz (user, note, event, time) and a
 this directory. The same dumps always give the same bytes.
 """
 
-import csv
-import gzip
-import io
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
+from training.commands.data import write_table
 from training.data import StackExchangeSite, write_notes
 
 HERE = Path(__file__).parent
-
-
-def write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -> None:
-    """Writes a gzipped CSV file; the same rows always give the same bytes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def main(source: Path) -> None:

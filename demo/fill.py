@@ -19,6 +19,7 @@ from notellm import Checkpoint
 from notellm.checkpoint import vector_name_of
 from notellm.errors import NoteLLMError
 from service.bulk.client import REQUEST_SECONDS, ServiceClient
+from service.bulk.commands import PATIENCE_SECONDS
 from service.bulk.restore import RestoreJob
 from service.errors import CommandError
 from service.index import IndexedNote
@@ -26,8 +27,6 @@ from service.notes import ArchivedNote, archived
 from service.settings import CLIENT_KEY
 from training.data import read_notes
 from training.errors import TrainingError
-
-PATIENCE_SECONDS = 600
 
 
 async def fill(checkpoint: Checkpoint, client: ServiceClient) -> Counter[str]:

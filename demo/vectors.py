@@ -14,6 +14,7 @@ import numpy as np
 
 from demo.checkpoint import NOTES, adapter_of
 from notellm import Checkpoint, Note, NoteEncoder
+from notellm.checkpoint import vector_name_of
 from notellm.errors import NoteLLMError
 from service.index import EdgeIndex, IndexedNote
 from training.data import fingerprint, read_notes
@@ -64,8 +65,7 @@ async def index_sample(checkpoint: Checkpoint, directory: Path) -> int:
     """Stores all sample notes in the service's index and returns its number of notes. The service must not be running."""
     notes = list(read_notes(NOTES))
     vectors = read_vectors(checkpoint, notes)
-    manifest = checkpoint.manifest
-    index = EdgeIndex.open(directory, vector_name=f"{manifest.name}-{checkpoint.fingerprint}", dimensions=manifest.dimensions)
+    index = EdgeIndex.open(directory, vector_name=vector_name_of(checkpoint), dimensions=checkpoint.manifest.dimensions)
     try:
         if await index.count() < len(notes):
             for start in range(0, len(notes), BATCH):

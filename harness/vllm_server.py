@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from harness.service import free_port
+from service.settings import MIB
 
 START_SECONDS = 600
 FLAGS = (
@@ -21,7 +22,7 @@ FLAGS = (
     "--structured-outputs-config", '{"backend":"guidance"}',
     # For a CPU, and for little memory.
     "--dtype", "float32", "--max-model-len", "512", "--max-num-seqs", "64", "--enforce-eager", "--block-size", "32",
-    "--kv-cache-memory-bytes", str(256 * 2**20),
+    "--kv-cache-memory-bytes", str(256 * MIB),
 )  # fmt: skip
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "2",

@@ -11,6 +11,8 @@ from notellm.note import clean_hashtag, hashtag_key
 
 MAX_WORDS = 4
 MAX_CHARS = 40
+# The published code allows 30 tokens for 5 hashtags; an untrained model quotes them and needs a few more.
+TOKENS_PER_HASHTAG = 8
 
 _WORD = r"[\p{L}\p{M}\p{N}+#&'’-]{1,24}"
 # Untrained models put quotes around hashtags, and number them if they may start with a digit.

@@ -20,7 +20,8 @@ from notellm.tokenizer import PlainTokenizer
 if TYPE_CHECKING:  # importing transformers takes seconds, and commands without a model do not need it
     from transformers import PreTrainedTokenizerBase
 
-MIN_HASHTAGS, MAX_HASHTAGS = 1, 10
+# How many hashtags a prompt may ask for.
+MIN_COUNT, MAX_COUNT = 1, 10
 # The paper calls a note's hashtags its `topic`; `Note` and the API call them `hashtags`: service/notes/fields.py translates.
 FieldName = Literal["title", "topic", "content"]
 PromptVersion = Literal["paper-en", "paper-zh", "shared-en"]
@@ -213,8 +214,8 @@ class NotePrompt:
         Raises:
             PromptError: `count` is not between 1 and 10.
         """
-        if not MIN_HASHTAGS <= count <= MAX_HASHTAGS:
-            raise PromptError(f"count is {count}: ask for {MIN_HASHTAGS} to {MAX_HASHTAGS} hashtags")
+        if not MIN_COUNT <= count <= MAX_COUNT:
+            raise PromptError(f"count is {count}: ask for {MIN_COUNT} to {MAX_COUNT} hashtags")
         opening = self._hashtag_opening(count)
         guidance = self._guidance(self.template.hashtag_guidance.replace("{count}", str(count)))
         return [*opening, *self._fields(note, topic=False), *self._compression, self.emb_token_id, *guidance]

@@ -73,7 +73,7 @@ def save_checkpoint(
     try:
         partial.chmod(0o755)
         for name, content in (extra or {}).items():
-            _write_json(partial / name, content)
+            write_json(partial / name, content)
         _write(partial, model, tokenizer, facts)
         if card is not None:
             (partial / "README.md").write_text(card, encoding="utf-8")
@@ -110,31 +110,32 @@ def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts
     )
     content = manifest.model_dump(mode="json")
     content["digest"] = manifest_digest(content)
-    _write_json(root / MANIFEST, content)
+    write_json(root / MANIFEST, content)
 
 
 def _write_sentence_transformers_layout(root: Path, model: NoteLLM) -> None:
     projection = model.projection
-    _write_json(root / "modules.json", _MODULES)
-    _write_json(root / "sentence_bert_config.json", {"max_seq_length": model.causal_lm.config.max_position_embeddings})
+    write_json(root / "modules.json", _MODULES)
+    write_json(root / "sentence_bert_config.json", {"max_seq_length": model.causal_lm.config.max_position_embeddings})
     pooling = {
         "word_embedding_dimension": projection.in_features,
         "pooling_mode_lasttoken": True,
         "include_prompt": True,
     }
-    _write_json(root / "1_Pooling" / "config.json", pooling)
+    write_json(root / "1_Pooling" / "config.json", pooling)
     dense = {
         "in_features": projection.in_features,
         "out_features": projection.out_features,
         "bias": projection.bias is not None,
         "activation_function": "torch.nn.modules.linear.Identity",
     }
-    _write_json(root / DENSE / "config.json", dense)
+    write_json(root / DENSE / "config.json", dense)
     weights = {f"linear.{name}": tensor.detach().float().cpu().contiguous() for name, tensor in projection.state_dict().items()}
     save_file(weights, root / DENSE / "model.safetensors", metadata={"format": "pt"})
-    _write_json(root / "3_Normalize" / "config.json", {})
+    write_json(root / "3_Normalize" / "config.json", {})
 
 
-def _write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object) -> None:
+    """Writes a file of a checkpoint or an adapter, and makes its directory if it is missing."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

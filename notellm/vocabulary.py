@@ -1,4 +1,7 @@
-"""`HashtagVocabulary`: the hashtags that a checkpoint may suggest, as continuations of the prompt for one hashtag."""
+"""`HashtagVocabulary`: the hashtags that a checkpoint may suggest, as continuations of the prompt for one hashtag.
+
+`hashtags_by_frequency` and `categories_of` make the lists of a checkpoint from notes.
+"""
 
 import math
 from collections import Counter
@@ -6,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from notellm.errors import PromptError
 from notellm.hashtags import HashtagSuggestion, is_clean
-from notellm.note import NoteText, hashtag_key
+from notellm.note import Note, NoteText, hashtag_key
 from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
@@ -61,3 +64,8 @@ def hashtags_by_frequency(notes: Iterable[NoteText]) -> tuple[str, ...]:
         uses[hashtag_key(tag)] += spellings[tag]
         written.setdefault(hashtag_key(tag), tag)
     return tuple(written[key] for key in sorted(uses, key=lambda key: (-uses[key], key)))
+
+
+def categories_of(notes: Iterable[Note]) -> tuple[str, ...]:
+    """The notes' categories, each once, in alphabetical order."""
+    return tuple(sorted({note.category for note in notes if note.category}))

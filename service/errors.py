@@ -37,8 +37,6 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-PROBLEM_JSON = "application/problem+json"
-
 
 class StartupError(Exception):
     """The service cannot start with its configuration; the message says what to change."""
@@ -104,7 +102,12 @@ class InvalidRequest(ServiceError):
     @classmethod
     def of(cls, field: str, rule: str, message: str) -> "InvalidRequest":
         """Returns the error for a single field."""
-        return cls(f"{field}: {message}", [FieldError(field=field, rule=rule, message=message)])
+        return cls.listing([FieldError(field=field, rule=rule, message=message)])
+
+    @classmethod
+    def listing(cls, errors: Sequence[FieldError]) -> "InvalidRequest":
+        """Returns the error for several fields; `detail` has the first three."""
+        return cls("; ".join(f"{error.field}: {error.message}" for error in errors[:3]), errors)
 
 
 class UnreadableBody(ServiceError):

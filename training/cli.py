@@ -11,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from notellm.errors import NoteLLMError
 from notellm.prompt import PromptSettings, PromptVersion
+from notellm.vocabulary import categories_of
 from training.commands import data, evaluate, run
 from training.data import read_notes
 from training.errors import TrainingError
@@ -55,7 +56,7 @@ def init_checkpoint(
         name=name,
         dim=dim,
         notes=[everything[position * len(everything) // wanted] for position in range(wanted)],
-        categories=tuple(category or sorted({note.category for note in everything if note.category})),
+        categories=tuple(category) if category else categories_of(everything),
         dtype=DTYPES[dtype] if dtype else None,
         prompt=PromptSettings(version=prompt),
     ).make()

@@ -7,7 +7,7 @@ TrainingError
 ├── SaveError          a checkpoint could not be written or read; the one before it is unchanged
 ├── NonFiniteLossError the loss or a gradient is not a finite number
 ├── EvaluationError    the requested measurement is not possible
-└── MissingPackageError a package of the extra `evaluate` is not installed (training/evaluation/errors.py)
+└── MissingPackageError a package of the extra `evaluate` is not installed
 """
 
 
@@ -37,3 +37,7 @@ class NonFiniteLossError(TrainingError):
 
 class EvaluationError(TrainingError):
     """The requested measurement is not possible."""
+
+
+class MissingPackageError(TrainingError):
+    """A package that only evaluation needs is not installed."""

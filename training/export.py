@@ -15,7 +15,7 @@ from torch import nn
 
 from notellm.checkpoint import Checkpoint
 from notellm.model import NoteLLM
-from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
+from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint, write_json
 from training.errors import BaseModelError
 from training.loop import saving
 from training.model import Built, add_tokens, linear, load_base
@@ -61,10 +61,10 @@ def _write_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, 
         (directory / stray).unlink(missing_ok=True)
     config = json.loads((directory / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = facts.base_model
-    _write_json(directory / "adapter_config.json", config)
+    write_json(directory / "adapter_config.json", config)
     save_file({"weight": projection.weight.detach().float().cpu().contiguous()}, directory / PROJECTION)
-    _write_json(directory / FACTS, facts.model_dump(mode="json"))
-    _write_json(directory / RECORD, record)
+    write_json(directory / FACTS, facts.model_dump(mode="json"))
+    write_json(directory / RECORD, record)
 
 
 def merge_adapter(base: str, adapter: Path, output: Path, dtype: torch.dtype | None = None) -> Checkpoint:
@@ -101,7 +101,3 @@ def adapter_digest(adapter: Path) -> str:
 
 def _save(path: Path, model: NoteLLM, tokenizer: Any, facts: CheckpointFacts, record: Any) -> Checkpoint:
     return save_checkpoint(path, model.eval(), tokenizer, facts, extra={RECORD: record}, card=model_card(facts, record))
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

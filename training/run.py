@@ -20,8 +20,9 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from notellm.checkpoint import Checkpoint
+from notellm.note import Note
 from notellm.saving import CheckpointFacts, refuse_existing
-from notellm.vocabulary import hashtags_by_frequency
+from notellm.vocabulary import categories_of, hashtags_by_frequency
 from training.batches import BatchPlan, Collator, ValidationPool
 from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
@@ -186,7 +187,7 @@ def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directo
     return NoteTrainer(model, config, PlannedBatches(plan, collator), pool, directory)
 
 
-def _training_notes(dataset: Dataset) -> list[Any]:
+def _training_notes(dataset: Dataset) -> list[Note]:
     return [dataset.notes[note] for note in sorted(dataset.split.train)]
 
 
@@ -197,7 +198,7 @@ def _facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) 
         base_model=base_name(config.model.base),
         prompt=config.model.prompt,
         emb_token=EMB_TOKEN,
-        categories=tuple(sorted({note.category for note in notes if note.category})),
+        categories=categories_of(notes),
         hashtag_vocabulary=hashtags_by_frequency(notes),
         data_fingerprint=dataset.fingerprint,
         metrics=metrics,

@@ -8,11 +8,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import ValidationError
 
 from notellm.note_files import Row
+from service.settings import MIB
 
 # Small enough that little work is lost when the command is killed, large enough to fill forward passes, and far below the limit
 # of a request body.
 MAX_ITEMS = 64
-MAX_BYTES = 2**20
+MAX_BYTES = MIB
 MAX_REJECTS = 1000
 
 

@@ -11,7 +11,7 @@ from service.bulk.backup import Footer, export as write_backup, read_header
 from service.bulk.batches import ItemT
 from service.bulk.connection import connect
 from service.bulk.ingest import IngestJob
-from service.bulk.progress import Progress
+from service.bulk.progress import Progress, rejects_path
 from service.bulk.restore import EmbedJob, RestoreJob
 from service.bulk.run import BulkRun, Job
 from service.errors import CommandError
@@ -123,6 +123,6 @@ def _report(counts: Counter[str], path: Path, state_dir: Path | None, *, strict:
     order = ("stored", "deleted", "unchanged", "stale", "kept", "rejected")
     typer.echo(f"{path}: {', '.join(f'{counts[name]:,} {name}' for name in order if counts[name]) or 'no notes'}")
     if counts["rejected"]:
-        typer.echo(f"rejected rows: {(state_dir or path.parent) / path.name}.rejects.jsonl")
+        typer.echo(f"rejected rows: {rejects_path(path, state_dir or path.parent)}")
         if strict:
             raise typer.Exit(1)

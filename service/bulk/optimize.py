@@ -31,15 +31,15 @@ def optimize(
     """
     from notellm.checkpoint import Checkpoint, vector_name_of
     from service.engines import usable_cores
-    from service.index import Graph, optimize_index
+    from service.index import Graph, embedded_directory, holds_index, optimize_index
 
     settings = load_settings()
     if settings.qdrant_url is not None:
         raise CommandError(
             "NOTELLM_QDRANT_URL is set, and a Qdrant server builds its own graph: unset the variable to optimize the embedded index"
         )
-    directory = settings.data_dir / "index"
-    if not (directory / "index.json").exists():
+    directory = embedded_directory(settings)
+    if not holds_index(directory):
         raise CommandError(f"there is no index in {directory}: set NOTELLM_DATA_DIR to the value that the service uses")
     checkpoint = Checkpoint.open(settings.checkpoint, verify="size")
     graph = Graph(m=m, ef_construct=ef_construct, threads=threads or usable_cores())

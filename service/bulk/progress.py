@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 from service.bulk.batches import Reject
 from service.durable_files import replace_durably
 from service.errors import CommandError
+from service.settings import MIB
 
-_ENDS_BYTES = 2**20
+_ENDS_BYTES = MIB
 
 
 class State(BaseModel):
@@ -50,7 +51,7 @@ class Progress:
 
     def __init__(self, source: Path, job: str, directory: Path) -> None:
         self._job = f"{job} {_fingerprint(source)}"
-        self.rejects = directory / f"{source.name}.rejects.jsonl"
+        self.rejects = rejects_path(source, directory)
         self._path = directory / f"{source.name}.progress.json"
         try:
             self._stream = self.rejects.open("ab")
@@ -103,6 +104,11 @@ class Progress:
             return State()
         whole = self._stream.tell() >= kept.state.reject_bytes
         return kept.state if kept.job == self._job and whole else State()
+
+
+def rejects_path(source: Path, directory: Path) -> Path:
+    """Returns the file of the rejected rows of a file of notes."""
+    return directory / f"{source.name}.rejects.jsonl"
 
 
 def _fingerprint(path: Path) -> str:

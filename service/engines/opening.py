@@ -17,7 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 async def open_engine(
-    settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None] = lambda: None
+    settings: Settings,
+    checkpoint: Checkpoint,
+    prompt: NotePrompt,
+    restarted: Callable[[], None] = lambda: None,
+    *,
+    at_home: bool = True,
 ) -> Engine:
     """Starts the engine that the settings ask for. Imports only the libraries of this engine.
 
@@ -26,11 +31,15 @@ async def open_engine(
         checkpoint: the checkpoint to load.
         prompt: the checkpoint's prompt builder.
         restarted: called each time that vLLM is started again.
+        at_home: whether it is the checkpoint in the settings. A remote server generates only with that model; any other model runs in
+            this process.
 
     Raises:
         CheckpointError: the weights cannot be loaded.
         StartupError: the settings ask for vLLM and it does not start, or the remote server is unsuitable or does not answer.
     """
+    if settings.remote_url and not at_home:
+        settings = settings.model_copy(update={"engine": "local", "remote_url": None})
     if settings.engine == "vllm":
         return await _open_vllm(settings, checkpoint, prompt, restarted)
     if settings.engine == "auto" and settings.remote_url is None and _vllm_suits(settings):

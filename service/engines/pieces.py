@@ -7,6 +7,9 @@ from transformers import PreTrainedTokenizerBase
 from notellm.hashtags import GeneratedPiece
 from service.engines.base import Generation
 
+# The lowest logit bias that vLLM takes. A token with it is not chosen unless it is the only one that the pattern allows.
+FORBID = -100
+
 
 def read_generation(
     tokenizer: PreTrainedTokenizerBase, ids: list[int], probabilities: Sequence[float], max_new_tokens: int

@@ -14,15 +14,14 @@ from notellm.ranking import ChoiceSearch, Likeliest, RankedChoice
 from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
 from service.engines.completions import Completion, CompletionsClient, Refused
 from service.engines.local import LocalEngine
-from service.engines.pieces import bare_space_ids, read_generation
+from service.engines.pieces import FORBID, bare_space_ids, read_generation
 from service.engines.threaded import ThreadedEngine, in_passing_thread
 from service.errors import StartupError
 
 logger = logging.getLogger(__name__)
 
-# vLLM's limits: the number of token ids per request for log-probabilities, and the lowest value of a logit bias.
+# vLLM's limit of token ids per request for log-probabilities.
 MOST_ASKED_IDS = 128
-FORBID = -100
 # If more tokens may follow than this number of requests can ask for by id, we first ask for this number of likeliest tokens.
 MOST_REQUESTS, MOST_ASKED_LIKELIEST = 8, 256
 # Largest difference in log-probability that counts as the same model: the server may use half precision, and we use float32.

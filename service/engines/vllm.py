@@ -20,7 +20,7 @@ from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
 from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
-from service.engines.pieces import bare_space_ids, read_generation
+from service.engines.pieces import FORBID, bare_space_ids, read_generation
 from service.engines.supervisor import Supervisor
 from service.engines.throughput import Throughput
 from service.engines.vllm_process import VllmOptions, rpc, start_vllm, stop_vllm
@@ -28,8 +28,6 @@ from service.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
 
-# Logit bias that keeps a token from being chosen unless it is the only one that the pattern allows.
-FORBID = -100.0
 # More steps than any ranking has: it has one for each token of the longest choice.
 ALL_STEPS = 1_000_000
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from service.errors import BodyTooLarge, FieldError, InvalidRequest, ServiceError, UnreadableBody, problem
-from service.http.problems import document_response, problem_response
+from service.http.problems import NOT_JSON, document_response, problem_response
 from service.observability import request_id
 
 MAX_ERRORS = 20
@@ -39,9 +39,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     broken = [
         FieldError(field=_field(item["loc"]), rule=item["type"], message=_in_json(item["msg"])) for item in errors[:MAX_ERRORS]
     ]
-    return problem_response(
-        InvalidRequest("; ".join(f"{item.field}: {item.message}" for item in broken[:3]), broken), request.scope
-    )
+    return problem_response(InvalidRequest.listing(broken), request.scope)
 
 
 def _in_json(message: str) -> str:
@@ -52,7 +50,7 @@ def _in_json(message: str) -> str:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     known = {
-        HTTPStatus.BAD_REQUEST: UnreadableBody("the body cannot be read as JSON in UTF-8"),
+        HTTPStatus.BAD_REQUEST: UnreadableBody(NOT_JSON),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge(error.detail),
     }
     status = HTTPStatus(error.status_code)

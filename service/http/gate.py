@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.caller import client_address
 from service.errors import Forbidden, RateLimited, ServiceError, Unauthenticated
+from service.http.callers import client_address
 from service.http.problems import describe_problems, problem_response
 from service.observability import OPERATIONS
 from service.security import ApiKey, KeyRing, RateLimits, Rates, Scope as KeyScope

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, InvalidRequest, ServiceError, UnreadableBody
-from service.http.problems import problem_response
+from service.http.problems import NOT_JSON, problem_response
 
 # A request with 256 notes of 100 hashtags each has a depth of 4 and 28,000 values.
 MAX_DEPTH = 16
@@ -25,7 +25,7 @@ def check_json(body: bytes) -> None:
         UnreadableBody: the body is not UTF-8, so brackets and values cannot be counted.
     """
     if b"\0" in body:
-        raise UnreadableBody("the body cannot be read as JSON in UTF-8")
+        raise UnreadableBody(NOT_JSON)
     openings = body.count(b"[") + body.count(b"{")
     if openings <= MAX_DEPTH and body.count(b",") + openings <= MAX_VALUES:
         return

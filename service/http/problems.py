@@ -6,8 +6,11 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from service.errors import PROBLEM_JSON, ServiceError
+from service.errors import ServiceError
 from service.observability import request_id
+
+PROBLEM_JSON = "application/problem+json"
+NOT_JSON = "the body cannot be read as JSON in UTF-8"
 
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:

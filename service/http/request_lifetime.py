@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.caller import Caller, caller, client_address
+from service.caller import MORE_TIME, Caller, caller
 from service.errors import DeadlineExceeded, ServiceError, ShuttingDown
+from service.http.callers import client_address, read_caller
 from service.http.draining import Drain
 from service.http.problems import problem_response
 from service.observability import OPERATIONS
@@ -36,7 +37,7 @@ class RequestLifetime:
             return
         known = scope.get("state", {})
         client = known.get("key") or client_address(scope)
-        asking = Caller.of(dict(scope["headers"]), client, self._timeout_seconds, known.get("meter"))
+        asking = read_caller(dict(scope["headers"]), client, self._timeout_seconds, known.get("meter"))
         reset = caller.set(asking)
         try:
             await self._answer(asking, scope, receive, send)
@@ -74,10 +75,7 @@ class RequestLifetime:
     def _reason(self) -> ServiceError:
         if self._drain.over.is_set():
             return ShuttingDown("the process ended before the answer was ready: send the request to another replica")
-        return DeadlineExceeded(
-            "the request's time ran out before its answer was ready: allow more with the header X-Request-Timeout "
-            "(seconds), or send less at a time"
-        )
+        return DeadlineExceeded(f"the request's time ran out before its answer was ready: {MORE_TIME}")
 
 
 class _Inbox:

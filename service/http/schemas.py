@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
-from notellm.prompt import MAX_HASHTAGS, MIN_HASHTAGS
-from service.notes import CANDIDATES, NoteField
+from notellm.prompt import MAX_COUNT, MIN_COUNT
+from service.notes import CANDIDATES, NoteField, NoteStatus
 from service.settings import MAX_NOTES
 
 MAX_LIMIT = 100
@@ -64,7 +64,7 @@ class EmbeddedNote(_Model):
     """The result for one note."""
 
     id: str = Field(examples=["coffee-1024"])
-    status: Literal["stored", "unchanged", "stale", "embedded"] = Field(
+    status: NoteStatus = Field(
         description="`stored`: new or changed, now in the index. `unchanged`: already in the index. `stale`: not stored, because the "
         "index holds a higher `version`, or the note was deleted in this version or a higher one. `embedded`: not stored, as requested."
     )
@@ -181,7 +181,7 @@ class HashtagsRequest(_Request):
     model_config = ConfigDict(json_schema_extra={"example": {"notes": [EXAMPLE_TEXT], "count": 3}})
 
     notes: list[NoteText] = Field(min_length=1, max_length=MAX_NOTES)
-    count: StrictInt = Field(default=5, ge=MIN_HASHTAGS, le=MAX_HASHTAGS, description="Maximum number of hashtags per note.")
+    count: StrictInt = Field(default=5, ge=MIN_COUNT, le=MAX_COUNT, description="Maximum number of hashtags per note.")
     category: StrictBool = Field(default=True, description="False leaves the category out, which is faster.")
 
 

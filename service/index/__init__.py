@@ -6,6 +6,7 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from service.index.base import (
+        LENGTH_TOLERANCE as LENGTH_TOLERANCE,
         Deleted as Deleted,
         Entry as Entry,
         IndexedNote as IndexedNote,
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
     from service.index.description import Description as Description, ModelVectors as ModelVectors, Move as Move
     from service.index.edge.index import EdgeIndex as EdgeIndex
     from service.index.edge.optimize import Graph as Graph, optimize_index as optimize_index
-    from service.index.opening import open_index as open_index
+    from service.index.opening import (
+        embedded_directory as embedded_directory,
+        holds_index as holds_index,
+        open_index as open_index,
+    )
     from service.index.server.index import ServerIndex as ServerIndex
 else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
             ".base": (
+                "LENGTH_TOLERANCE",
                 "Deleted",
                 "Entry",
                 "IndexState",
@@ -45,7 +51,7 @@ else:
             ".description": ("Description", "ModelVectors", "Move"),
             ".edge.index": ("EdgeIndex",),
             ".edge.optimize": ("Graph", "optimize_index"),
-            ".opening": ("open_index",),
+            ".opening": ("embedded_directory", "holds_index", "open_index"),
             ".server.index": ("ServerIndex",),
         },
     )

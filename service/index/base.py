@@ -13,6 +13,8 @@ from service.index.description import Description
 Vector = npt.NDArray[np.float32]
 # Key in the payload of a tombstone: the version that the deleted note had.
 DELETED = "deleted_version"
+# The length of a unit vector that was rounded to float16 differs from 1 by less than this.
+LENGTH_TOLERANCE = 1e-3
 # Outcomes for one note: of `NoteIndex.upsert`, of `restore` and `bury`, and of `delete`.
 Upserted = Literal["stored", "overtaken", "buried"]
 Restored = Literal["stored", "deleted", "unchanged", "kept"]

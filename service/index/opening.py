@@ -1,14 +1,26 @@
 """`open_index`: opens the index that the settings select."""
 
 import asyncio
+from pathlib import Path
 
 from notellm.checkpoint import Checkpoint, vector_name_of
 from service.errors import StartupError
 from service.index import EdgeIndex, NoteIndex, ServerIndex
 from service.index.description import AnotherModel
+from service.index.edge.files import DESCRIPTION
 from service.index.server.collection import CollectionSettings
 from service.index.server.connection import ServerAddress, connect
 from service.settings import MIB, Settings
+
+
+def embedded_directory(settings: Settings) -> Path:
+    """Returns the directory of the embedded index, whether or not there is one."""
+    return settings.data_dir / "index"
+
+
+def holds_index(directory: Path) -> bool:
+    """Whether there is an embedded index in a directory."""
+    return (directory / DESCRIPTION).exists()
 
 
 async def open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
@@ -27,9 +39,8 @@ async def _open_index(settings: Settings, checkpoint: Checkpoint) -> NoteIndex:
     manifest = checkpoint.manifest
     vector_name = vector_name_of(checkpoint)
     if settings.qdrant_url is None:
-        directory = settings.data_dir / "index"
         return await asyncio.to_thread(
-            EdgeIndex.open, directory, vector_name=vector_name, dimensions=manifest.dimensions,
+            EdgeIndex.open, embedded_directory(settings), vector_name=vector_name, dimensions=manifest.dimensions,
             min_free_bytes=settings.min_free_disk_mib * MIB,
         )  # fmt: skip
     key = settings.qdrant_api_key

@@ -17,21 +17,24 @@ if TYPE_CHECKING:
         Deletion as Deletion,
         NoteArchive as NoteArchive,
         archived as archived,
+        sent_fields as sent_fields,
     )
     from service.notes.diversity import CANDIDATES as CANDIDATES, Page as Page
     from service.notes.fields import NoteField as NoteField
     from service.notes.service import NoteService as NoteService
+    from service.notes.storing import NoteStatus as NoteStatus
     from service.notes.suggestions import SuggestionPrompts as SuggestionPrompts
     from service.notes.vectors import vector_from_base64 as vector_from_base64, vector_to_base64 as vector_to_base64
 else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
-            ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "archived"),
+            ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "archived", "sent_fields"),
             ".diversity": ("CANDIDATES", "Page"),
             ".fields": ("NoteField",),
             ".service": ("NoteService",),
             "service.index": ("IndexedNote", "NoteFilter", "Restored", "ScoredNote", "Vector"),
+            ".storing": ("NoteStatus",),
             ".suggestions": ("SuggestionPrompts",),
             ".vectors": ("vector_from_base64", "vector_to_base64"),
         },

@@ -9,12 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from notellm.note import Note, NoteId, NoteVersion
 from service.errors import FieldError, InvalidRequest
-from service.index import IndexedNote, NoteIndex, NotePage, Restored, Tombstone, Vector
+from service.index import LENGTH_TOLERANCE, IndexedNote, NoteIndex, NotePage, Restored, Tombstone, Vector
 from service.notes.vectors import vector_from_base64, vector_to_base64
 from service.observability import Metrics
-
-# The length of a unit vector that was rounded to float16 differs from 1 by less than this.
-LENGTH_TOLERANCE = 1e-3
 
 
 class ArchivedNote(BaseModel):
@@ -43,9 +40,13 @@ class Deletion(BaseModel):
 
 def archived(note: IndexedNote) -> dict[str, JsonValue]:
     """Writes a stored note as the JSON of an `ArchivedNote`. It is not validated: a note that would be refused today is kept."""
-    fields: dict[str, Any] = {name: note.payload[name] for name in Note.model_fields if note.payload.get(name) is not None}
     vector = vector_to_base64(note.vector) if note.vector is not None else None
-    return {"note": fields, "content_hash": note.payload.get("content_hash"), "vector": vector}
+    return {"note": sent_fields(note), "content_hash": note.payload.get("content_hash"), "vector": vector}
+
+
+def sent_fields(note: IndexedNote) -> dict[str, Any]:
+    """Returns the fields of `Note` that a stored note was sent with."""
+    return {name: value for name in Note.model_fields if (value := note.payload.get(name)) is not None}
 
 
 class NoteArchive:
@@ -130,7 +131,7 @@ class NoteArchive:
             elif vector is not None:
                 indexed[note.id] = IndexedNote(payload, vector)
         if errors:
-            raise InvalidRequest("; ".join(f"{error.field}: {error.message}" for error in errors[:3]), errors)
+            raise InvalidRequest.listing(errors)
         return list(indexed.values())
 
     def _broken_rule(

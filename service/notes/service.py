@@ -13,7 +13,7 @@ import numpy as np
 from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import NotePrompt, TokenizedNote
-from service.caller import beside, caller
+from service.caller import caller, in_background
 from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import Entry, IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
@@ -27,7 +27,7 @@ from service.queueing import EngineQueues, Ids, SearchLimit
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
-_NOT_BESIDE = "notes are stored without the other model's vector"
+_WITHOUT_OTHER = "notes are stored without the other model's vector"
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,13 @@ class NoteService:
         tokenized = await self._tokenize(read, field="notes", strict=strict)
         by_id = {note.id: ids for note, ids in zip(read, tokenized, strict=True)}
         changed = [note for note in notes if planned[note.id].status == "stored"]
-        beside = asyncio.create_task(self._embed_beside(changed))
+        embedding_others = asyncio.create_task(self._embed_for_other_model(changed))
         try:
             texts = await self._embed_tokenized([by_id[note.id] for note in wanted])
-            others = await beside
+            others = await embedding_others
         finally:
-            beside.cancel()
-            await asyncio.gather(beside, return_exceptions=True)  # retrieve the exception, or asyncio logs it
+            embedding_others.cancel()
+            await asyncio.gather(embedding_others, return_exceptions=True)  # retrieve the exception, or asyncio logs it
         results = {
             note.id: StoredResult("stored", text.vector, text.tokens, text.truncated)
             for note, text in zip(wanted, texts, strict=True)
@@ -144,18 +144,18 @@ class NoteService:
         tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
         return await self._embed([self._prompt.embedding(note) for note in tokenized])
 
-    async def _embed_beside(self, notes: Sequence[Note]) -> dict[str, Mapping[str, Vector]]:
+    async def _embed_for_other_model(self, notes: Sequence[Note]) -> dict[str, Mapping[str, Vector]]:
         """Returns the vectors of a migration's other model, by note id. After a failure it returns none: the back-fill adds them."""
         if (other := self._other_model) is None or not notes:
             return {}
-        caller.set(beside(caller.get()))
+        caller.set(in_background(caller.get()))
         try:
             vectors = await other.vectors(notes)
         except ServiceError as error:
-            logger.warning(_NOT_BESIDE, extra={"reason": error.detail})
+            logger.warning(_WITHOUT_OTHER, extra={"reason": error.detail})
             return {}
         except Exception:
-            logger.exception(_NOT_BESIDE)
+            logger.exception(_WITHOUT_OTHER)
             return {}
         return {note.id: {other.vector_name: vector} for note, vector in zip(notes, vectors, strict=True)}
 

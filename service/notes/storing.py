@@ -11,7 +11,7 @@ from service.index import Entry, IndexedNote, Tombstone, Vector
 from service.index.outcomes import upserted
 from service.notes.fields import NoteField, note_field
 
-Status = Literal["stored", "unchanged", "stale", "embedded"]
+NoteStatus = Literal["stored", "unchanged", "stale", "embedded"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StoredResult:
         truncated: the fields that were cut in that prompt.
     """
 
-    status: Status
+    status: NoteStatus
     vector: Vector | None = None
     tokens: int = 0
     truncated: tuple[NoteField, ...] = ()

@@ -5,16 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from notellm.checkpoint import Manifest
-from notellm.hashtags import HashtagRules, HashtagSuggestion, choice_pattern, clean_hashtag_list, hashtag_list_pattern
+from notellm.hashtags import (
+    TOKENS_PER_HASHTAG,
+    HashtagRules,
+    HashtagSuggestion,
+    choice_pattern,
+    clean_hashtag_list,
+    hashtag_list_pattern,
+)
 from notellm.note import NoteText
 from notellm.prompt import NotePrompt, TokenizedNote
 from notellm.ranking import RankedChoice
 from notellm.vocabulary import HashtagVocabulary
 from service.engines import Generation, GenerationRequest, RankingRequest
 from service.notes.fields import NoteField, cut_fields
-
-# The published code allows 30 tokens for 5 hashtags; an untrained model quotes them and needs a few more.
-TOKENS_PER_HASHTAG = 8
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
 
-from service.caller import caller
+from service.caller import MORE_TIME, caller
 from service.errors import DeadlineExceeded, ModelFailed, QueueFull, ServiceError, ShuttingDown
 from service.observability import ForwardHealth, Metrics, tracing
 from service.queueing.fair_queue import FairQueue
@@ -16,10 +16,7 @@ from service.queueing.forecast import PLANNED, Forecast
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
-TOO_LITTLE_TIME = (
-    "too little of the request's time was left when its turn came: allow more with the header X-Request-Timeout (seconds), or "
-    "send less at a time"
-)
+TOO_LITTLE_TIME = f"too little of the request's time was left when its turn came: {MORE_TIME}"
 
 
 def _now() -> float:
@@ -172,7 +169,7 @@ class Batcher(Generic[Work, Result]):
             self._refuse(f"so much is waiting that an answer would take about {wait:.1f} s, past the request's deadline", late)
 
     def _refuse(self, detail: str, seconds: float) -> NoReturn:
-        if not caller.get().unasked:
+        if not caller.get().background:
             self._metrics.queue_refused.labels(self._name).inc()
         raise QueueFull(detail, retry_after=min(max(math.ceil(seconds), 1), 600))
 

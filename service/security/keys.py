@@ -22,10 +22,11 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from service.errors import StartupError
+from service.settings import MIB
 
 # Lets scanners for leaked secrets recognise a key.
 PREFIX = "nlm_"
-MAX_FILE_BYTES = 2**20
+MAX_FILE_BYTES = MIB
 
 
 class Scope(StrEnum):

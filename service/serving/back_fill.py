@@ -12,7 +12,7 @@ from notellm.note import Note
 from service.caller import Caller, Priority, caller
 from service.errors import ModelFailed, ServiceError
 from service.index import IndexedNote, NoteIndex
-from service.notes import NoteService
+from service.notes import NoteService, sent_fields
 from service.serving.migration_status import DEFAULT_SHARE
 from service.serving.serial_changes import cancel
 
@@ -100,7 +100,7 @@ class BackFill:
             await asyncio.sleep(pause)
 
     async def _step(self) -> int:
-        caller.set(Caller(client="migration", priority=Priority.BULK, unasked=True))
+        caller.set(Caller(client="migration", priority=Priority.BULK, background=True))
         before, self.error = self.filled, None
         failed: list[str] = []
         try:
@@ -157,8 +157,7 @@ class BackFill:
 
 def _read(note: IndexedNote) -> Note | None:
     """Returns the note as it was sent; None if it would be refused today."""
-    fields = {name: value for name in Note.model_fields if (value := note.payload.get(name)) is not None}
     try:
-        return Note.model_validate(fields)
+        return Note.model_validate(sent_fields(note))
     except (ValueError, NoteLLMError):
         return None

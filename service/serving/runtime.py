@@ -93,7 +93,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
                 "model": manifest.name,
                 "fingerprint": migration.served.checkpoint.fingerprint,
                 "index": index.name,
-                "hashtags": migration.served.hashtags,
+                "hashtags": migration.served.vocabulary_size,
             },
         )
 

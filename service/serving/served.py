@@ -21,7 +21,7 @@ class ServedModel:
 
     Attributes:
         created: when its checkpoint was written, in seconds since 1970.
-        hashtags: number of hashtags in its vocabulary; 0 if the model writes hashtags freely.
+        vocabulary_size: number of hashtags in its vocabulary; 0 if the model writes hashtags freely.
     """
 
     checkpoint: Checkpoint
@@ -29,7 +29,7 @@ class ServedModel:
     notes: NoteService
     archive: NoteArchive
     liveness: Liveness
-    hashtags: int
+    vocabulary_size: int
     created: int
 
     def with_dual_writes(self, other: "ServedModel") -> "ServedModel":
@@ -67,19 +67,16 @@ class ModelOpener:
         Args:
             checkpoint: the model's checkpoint.
             index: the index with the model's vectors.
-            at_home: whether it is the checkpoint in the settings. A remote server generates only with that model; any other model
-                runs in this process.
+            at_home: whether it is the checkpoint in the settings.
 
         Raises:
             CheckpointError, StartupError: the model cannot be loaded.
         """
         settings = self._settings
-        if settings.remote_url and not at_home:
-            settings = settings.model_copy(update={"engine": "local", "remote_url": None})
         written = (checkpoint.path / MANIFEST).stat().st_mtime
         prompt = await asyncio.to_thread(checkpoint.prompt)
         async with AsyncExitStack() as stack:
-            running = await open_engine(settings, checkpoint, prompt, self._metrics.engine_restarts.inc)
+            running = await open_engine(settings, checkpoint, prompt, self._metrics.engine_restarts.inc, at_home=at_home)
             stack.push_async_callback(running.close)
             suggestions = await asyncio.to_thread(
                 SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=self._rules

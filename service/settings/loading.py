@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from service.errors import StartupError
-from service.settings.secret_files import read_secrets
+from service.settings.secret_files import did_you_mean, read_secrets
 from service.settings.settings import PREFIX, Settings
 
 # Prefix of variables for the test suite, which the service ignores.
@@ -27,9 +26,7 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in sorted(environment):
         if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in {*known, CLIENT_KEY}:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise StartupError(f"{name} is not a setting{hint} (see docs/configuration.md)")
+            raise StartupError(f"{name} is not a setting{did_you_mean(name, known)} (see docs/configuration.md)")
     directory = environment.get(f"{PREFIX}SECRETS_DIR")
     secrets: dict[str, Any] = read_secrets(Path(directory), environment) if directory else {}
     try:

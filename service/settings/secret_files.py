@@ -1,6 +1,6 @@
 """`read_secrets`: reads secret settings from the directory NOTELLM_SECRETS_DIR, one file per setting."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -26,10 +26,16 @@ def read_secrets(directory: Path, environment: Mapping[str, str]) -> dict[str, s
     except OSError as error:
         raise StartupError(f"{PREFIX}SECRETS_DIR cannot be read: {error}") from error
     if unknown := [name for name in names if name.lower().startswith(PREFIX.lower()) and name not in _FILES]:
-        near = get_close_matches(unknown[0].lower(), _FILES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise StartupError(f"{directory / unknown[0]} is not a known secret{hint} (see docs/configuration.md)")
+        raise StartupError(
+            f"{directory / unknown[0]} is not a known secret{did_you_mean(unknown[0].lower(), _FILES)} (see docs/configuration.md)"
+        )
     return {_FILES[name]: _read(directory / name, environment) for name in names if name in _FILES}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns a question with the known name that is most like a misspelt one; an empty text if none is like it."""
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _read(file: Path, environment: Mapping[str, str]) -> str:

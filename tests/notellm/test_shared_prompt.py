@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from notellm import NotePrompt, NoteText, PromptSettings
-from notellm.prompt import MAX_HASHTAGS, PromptVersion
+from notellm.prompt import MAX_COUNT, PromptVersion
 from tests.notellm.test_prompt import with_emb
 
 Prompts = Callable[[PromptVersion], NotePrompt]
@@ -52,7 +52,7 @@ def test_without_hashtags_the_embedding_prompt_begins_both_others(prompts: Promp
     prompt = prompts("shared-en")
     bare, tagged = prompt.tokenize([BARE, TAGGED])
     embedding = prompt.embedding(bare)
-    for count in range(1, MAX_HASHTAGS + 1):
+    for count in range(1, MAX_COUNT + 1):
         assert prompt.hashtags(bare, count)[: len(embedding) + 1] == [*embedding, prompt.emb_token_id]
     assert prompt.category(bare)[: len(embedding) + 1] == [*embedding, prompt.emb_token_id]
     assert prompt.hashtags(tagged, 3) == prompt.hashtags(bare, 3)

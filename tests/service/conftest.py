@@ -14,6 +14,7 @@ from service.index import NoteIndex
 from service.serving import open_service
 from service.settings import Settings
 from tests.clock import PATIENCE_SECONDS
+from tests.qdrant import QdrantStandIn
 from tests.service.gate import Gate
 from tests.service.index.backends import BACKENDS, open_index
 
@@ -23,6 +24,15 @@ async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     """An empty index of each kind."""
     async with open_index(request.param, tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[QdrantStandIn]:
+    """A Qdrant server that is made up."""
+    server = QdrantStandIn()
+    await server.start()
+    yield server
+    await server.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from training.errors import EvaluationError
-from training.evaluation.validation import validation_recall
 from training.ranking import Indices, Scores, Vectors, recall, reciprocal_rank, target_ranks
 
 
@@ -63,17 +62,11 @@ def test_recall_and_reciprocal_rank() -> None:
     assert reciprocal_rank(ranks) == pytest.approx((1 + 1 / 2 + 1 / 10.5 + 1 / 4) / 4)
 
 
-def test_validation_recall_is_recall_over_the_whole_pool() -> None:
-    vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], dtype=np.float32)
-    assert validation_recall(vectors, np.array([0, 1]), np.array([2, 2]), k=1) == 0.5
-    assert validation_recall(vectors, np.array([0, 1]), np.array([2, 2]), k=2) == 1.0
-
-
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_broken_vectors_are_refused_rather_than_ranked_first(broken: float) -> None:
     vectors = np.array([[1, 0], [broken, 0], [0, 1]], dtype=np.float32)
     with pytest.raises(EvaluationError, match="not finite numbers"), np.errstate(invalid="ignore"):
-        validation_recall(vectors, np.array([0]), np.array([2]), k=1)
+        target_ranks(Vectors("x", vectors), np.array([0]), np.array([2]))
 
 
 def test_a_note_is_not_its_own_target() -> None:

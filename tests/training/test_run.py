@@ -136,7 +136,7 @@ def test_the_state_of_the_best_recall_becomes_the_checkpoint(
     run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recalls: tuple[float, ...], best: int
 ) -> None:
     scripted, remember = iter(recalls), RememberWeights()
-    monkeypatch.setattr("training.loop.trainer.recall", lambda *_: next(scripted))
+    monkeypatch.setattr("training.batches.validation_pool.recall", lambda *_: next(scripted))
     add_callback(monkeypatch, remember)
     config = run_config(validation__every_steps=2, validation__patience=9, run__keep=1)
     checkpoint = train(config, tmp_path / "run")

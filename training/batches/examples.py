@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
-from notellm.prompt import MAX_HASHTAGS
+from notellm.prompt import MAX_COUNT
 from training.data import Pair
 from training.errors import DataError
 
@@ -126,7 +126,7 @@ class BatchPlan(Sequence[GlobalBatch]):
             category = note.category is not None and self._settings.hashtag_share < 1
             return Asked(note.id, "category" if category else "none")
         tags = note.all_hashtags
-        count = draw.randint(1, min(len(tags), MAX_HASHTAGS))
+        count = draw.randint(1, min(len(tags), MAX_COUNT))
         return Asked(note.id, "hashtags", tuple(draw.sample(tags, count)))
 
 

@@ -1,4 +1,4 @@
-"""`ValidationPool`: the notes and pairs on which a run's recall is measured during training."""
+"""`ValidationPool`: the notes and pairs on which recall is measured during training. This recall decides which state is kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data import Pair
+from training.ranking import Scores, Vectors, recall, target_ranks
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,16 @@ class ValidationPool:
         sources = np.array([place[pair.source] for pair in kept])
         targets = np.array([place[pair.target] for pair in kept])
         return cls(tuple(place), sources, targets)
+
+    def recall(self, method: str, vectors: Scores, k: int) -> float:
+        """Share of the pairs whose target is among the first k notes of the whole pool.
+
+        Args:
+            method: name of the method, for errors.
+            vectors: unit float32 vectors in the order of `notes`, (pool, dimensions).
+            k: how many notes count as found.
+
+        Raises:
+            EvaluationError: a note is its own target, or a vector has a value that is not a finite number.
+        """
+        return recall(target_ranks(Vectors(method, vectors), self.sources, self.targets), k)

@@ -40,7 +40,7 @@ def convert(
         notes = {note.id: note for note in dataset.notes()}
         write_notes(output / "notes.jsonl.gz", notes.values())
         kept = [event for event in dataset.events() if event[1] in notes]
-        _write_table(output / "events.csv.gz", ("user", "note", "position"), kept)
+        write_table(output / "events.csv.gz", ("user", "note", "position"), kept)
         typer.echo(f"{output}: {len(notes):,} notes, {len(kept):,} events")
         return
     sites = [StackExchangeSite(folder) for folder in sorted(directory.iterdir()) if (folder / "Posts.xml").exists()]
@@ -50,7 +50,7 @@ def convert(
     events = [event for site in sites for event in site.events()]
     write_notes(output / "notes.jsonl.gz", found)
     rows = ((event.user, event.note, event.event, event.time.isoformat()) for event in events)
-    _write_table(output / "events.csv.gz", ("user", "note", "event", "time"), rows)
+    write_table(output / "events.csv.gz", ("user", "note", "event", "time"), rows)
     typer.echo(f"{output}: {len(found):,} notes, {len(events):,} events")
 
 
@@ -118,7 +118,7 @@ def pairs(
     typer.echo(f"{output}: {count:,} related pairs from {log.count():,} events of {log.users():,} users")
 
 
-def _write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Writes a gzipped CSV file; the same rows always give the same bytes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

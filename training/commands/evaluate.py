@@ -15,6 +15,7 @@ import typer
 
 from notellm.checkpoint import Checkpoint
 from notellm.note import Note
+from notellm.vocabulary import categories_of
 from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
 from training.errors import EvaluationError
@@ -172,7 +173,7 @@ def _zero_shot(one: Baseline, settings: TrainingConfig, pool: TestPool) -> Itera
     """The untrained base model with the run's prompt and without a trained projection."""
     centred = one is Baseline.PROMPTEOL_CENTRED
     sample: Sequence[Note] = pool.training[:: -(-len(pool.training) // ZERO_SHOT_SAMPLE)] if centred else ()
-    categories = tuple(sorted({note.category for note in pool.training if note.category}))
+    categories = categories_of(pool.training)
     with tempfile.TemporaryDirectory() as directory:
         initial = InitialCheckpoint(
             base=settings.model.base, output=Path(directory) / "checkpoint", name=one, notes=sample, categories=categories,

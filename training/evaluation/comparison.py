@@ -5,19 +5,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from training.errors import EvaluationError
-from training.evaluation.bootstrap import Bootstrap, Comparison
+from training.evaluation.bootstrap import Bootstrap, Comparison, Floats
 from training.evaluation.measure import category_share_notes
 from training.evaluation.measurement import HashtagScores, Measurement
 from training.evaluation.pool import TestPool
 from training.ranking import Ranks
 
 RECALL_AT = (1, 10, 100, 1_000, 10_000)
+EXPOSURE_AT = 100
 QUANTILES = 4
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

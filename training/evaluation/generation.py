@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from notellm.hashtags import GeneratedPiece, clean_hashtag_list
+from notellm.hashtags import TOKENS_PER_HASHTAG, GeneratedPiece, clean_hashtag_list
 from notellm.note import Note, hashtag_key
 from notellm.ranking import ChoiceRanker
 from notellm.trie import TokenTrie
@@ -15,7 +15,6 @@ from training.evaluation.embedding import LoadedCheckpoint
 from training.evaluation.measurement import CategoryScores
 
 BATCH = 16
-TOKENS_A_HASHTAG = 8
 Allowed = Callable[[int, torch.Tensor], list[int]]
 
 
@@ -38,7 +37,7 @@ class Generator:
     def hashtags(self, notes: Sequence[Note], count: int) -> list[list[str]]:
         """At most `count` hashtags for each note, from title and content only, cleaned as in the service."""
         prompts = [self._prompt.hashtags(note, count) for note in self._prompt.tokenize(notes)]
-        return [self._read(ids, count) for ids in self._continue(prompts, TOKENS_A_HASHTAG * count)]
+        return [self._read(ids, count) for ids in self._continue(prompts, TOKENS_PER_HASHTAG * count)]
 
     def ranked_hashtags(self, notes: Sequence[Note], count: int, vocabulary: Sequence[str]) -> list[list[str]]:
         """The `count` hashtags of a vocabulary that are likeliest as the only hashtag of the note, best first.
@@ -67,7 +66,7 @@ class Generator:
         """
         prompts = [self._prompt.category(note) for note in self._prompt.tokenize(notes)]
         if allowed is None:
-            answers = self._continue(prompts, 2 * TOKENS_A_HASHTAG)
+            answers = self._continue(prompts, 2 * TOKENS_PER_HASHTAG)
         else:
             choices = TokenTrie(map(self._prompt.output, allowed), self._tokenizer.eos_token_id)
             answers = self._continue(prompts, choices.longest, choices)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from notellm.note import hashtag_key
-from training.evaluation.errors import evaluation_package
 from training.evaluation.measurement import HashtagScores
+from training.evaluation.packages import evaluation_package
 from training.evaluation.text import words
 
 CUTS = (1, 3)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from notellm.note import NoteText
-from training.evaluation.errors import evaluation_package
+from training.evaluation.packages import evaluation_package
 from training.evaluation.text import note_text, words
 from training.ranking import Indices, Scores
 

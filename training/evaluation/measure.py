@@ -71,7 +71,7 @@ def _ranks(retriever: Retriever, pool: TestPool) -> list[float]:
 
 def _category_share(embedder: Embedder, embedded: EmbeddedNotes, pool: TestPool) -> list[float] | None:
     """For each note with a category and text besides hashtags: the share of its nearest such notes that have its category."""
-    kept = [(note, plain) for note in pool.notes if note.category and (plain := without_hashtags(note))]
+    kept = _with_category_and_text(pool)
     if len(kept) <= NEIGHBOURS:
         return None
     unchanged = all(note.all_hashtags == () for note, _ in kept) and len(kept) == len(pool.notes)
@@ -86,7 +86,12 @@ def _category_share(embedder: Embedder, embedded: EmbeddedNotes, pool: TestPool)
 
 def category_share_notes(pool: TestPool) -> tuple[Note, ...]:
     """The notes of `Measurement.category_share`, in its order."""
-    return tuple(note for note in pool.notes if note.category and without_hashtags(note))
+    return tuple(note for note, _ in _with_category_and_text(pool))
+
+
+def _with_category_and_text(pool: TestPool) -> list[tuple[Note, Note]]:
+    """The notes with a category and text besides hashtags, each with its copy without hashtags."""
+    return [(note, plain) for note in pool.notes if note.category and (plain := without_hashtags(note))]
 
 
 def hashtag_notes(pool: TestPool, count: int) -> tuple[Note, ...]:

@@ -14,10 +14,9 @@ from notellm.note import Note
 from training.batches import ValidationPool, undirected
 from training.data import Dataset
 from training.errors import EvaluationError
-from training.evaluation.errors import evaluation_package
 from training.evaluation.machine import machine_note
+from training.evaluation.packages import evaluation_package
 from training.evaluation.text import note_text
-from training.evaluation.validation import validation_recall
 from training.precision import Precision, on_this_machine
 from training.ranking import Scores
 
@@ -150,7 +149,7 @@ class FineTunedMiniLM(MiniLM):
         pool = ValidationPool.of(self._dataset.pairs["validation"], notes, self._settings.validation_notes)
         if pool is None:
             return None
-        sources, targets = pool.sources, pool.targets
+        recall = pool.recall
         texts = [note_text(self._dataset.notes[note]) for note in pool.notes]
         k = self._settings.validation_k
         evaluation = evaluation_package("sentence_transformers.sentence_transformer.evaluation")
@@ -166,7 +165,7 @@ class FineTunedMiniLM(MiniLM):
                 self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
             ) -> dict[str, float]:
                 vectors = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-                found = validation_recall(vectors, sources, targets, k)
+                found = recall("validation", vectors, k)
                 logger.info("minilm-finetuned: epoch %s, validation recall@%d %.4f", epoch, k, found)
                 return {self.primary_metric: found}
 

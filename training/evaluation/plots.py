@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.comparison import Results, found
-from training.evaluation.errors import evaluation_package
-
-EXPOSURE_AT = 100
+from training.evaluation.comparison import EXPOSURE_AT, Results, found
+from training.evaluation.packages import evaluation_package
 
 
 def write_plots(results: Results, directory: Path) -> dict[str, Path]:

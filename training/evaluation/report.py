@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation.bootstrap import Comparison, Estimate
-from training.evaluation.comparison import Results
+from training.evaluation.comparison import EXPOSURE_AT, Results
 from training.evaluation.plots import write_plots
 
 COMPARED_AT = (10, 100)
-EXPOSURE_AT = 100
 HASHTAG_METRICS = ("precision@1", "precision@3", "recall@3", "f1@3", "rouge-1", "rouge-2", "rouge-L")
 CATEGORY_METRICS = {
     "accuracy": "accuracy",

@@ -30,7 +30,6 @@ from training.errors import NonFiniteLossError
 from training.loop.arguments import reporters, training_arguments
 from training.loop.state import load_state, save_state, saving
 from training.model import CachedGradients, Losses, TrainingModel, global_count, total_loss
-from training.ranking import Vectors, recall, target_ranks
 
 
 class PlannedBatches(Dataset[TrainingBatch]):
@@ -164,9 +163,7 @@ class NoteTrainer(Trainer):
             return {}
         self.model.eval()
         k = self.config.validation.k
-        vectors = self._embed_pool(self.pool)
-        ranks = target_ranks(Vectors(self.config.name, vectors), self.pool.sources, self.pool.targets)
-        metrics = {f"eval_recall@{k}": recall(ranks, k)}
+        metrics = {f"eval_recall@{k}": self.pool.recall(self.config.name, self._embed_pool(self.pool), k)}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.model.train()

@@ -17,7 +17,7 @@ from notellm.model import NoteLLM
 from notellm.note import Note
 from notellm.prompt import NotePrompt, PromptSettings
 from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint
-from notellm.vocabulary import hashtags_by_frequency
+from notellm.vocabulary import categories_of, hashtags_by_frequency
 from training.data import fingerprint
 from training.errors import BaseModelError, DataError
 
@@ -75,7 +75,7 @@ class InitialCheckpoint:
                 name=self.name,
                 base_model=base_name(self.base),
                 prompt=self.prompt,
-                categories=self.categories or tuple(sorted({note.category for note in self.notes if note.category})),
+                categories=self.categories or categories_of(self.notes),
                 hashtag_vocabulary=hashtags_by_frequency(self.notes),
                 data_fingerprint=fingerprint(self.notes) if self.notes else None,
             )
@@ -85,8 +85,7 @@ class InitialCheckpoint:
 
     def _projection(self, causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> nn.Linear:
         hidden = causal_lm.config.hidden_size
-        identity = nn.Linear(hidden, hidden, bias=False)
-        identity.weight.data = torch.eye(hidden)
+        identity = linear(torch.eye(hidden))
         if not self.notes:
             return linear(random_directions(hidden, self.dim)) if self.dim else identity
         prompt = NotePrompt(tokenizer, tokenizer.added_tokens_encoder[EMB_TOKEN], self.prompt)

@@ -13,6 +13,7 @@ from service.index.base import DELETED
 from service.index.description import Description, check_served
 from service.index.edge.integrity import failed
 
+DESCRIPTION, LEDGER = "index.json", "notes.ledger"
 # Without payload indexes, a filter reads the payload of every note, which takes forty times as long as the vector scan.
 _PAYLOAD_INDEXES = {
     "category": edge.PayloadSchemaType.Keyword,

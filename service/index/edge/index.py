@@ -28,12 +28,12 @@ from service.index.base import (
 from service.index.description import Description
 from service.index.edge.disk import DiskReserve
 from service.index.edge.durability import Durability
-from service.index.edge.files import DescriptionFile, load_shard, refused
+from service.index.edge.files import DESCRIPTION, LEDGER, DescriptionFile, load_shard, refused
 from service.index.edge.filters import lacking_vector, matching, tombstones, without_vector
 from service.index.edge.integrity import Ledger, check_integrity, count, failed
 from service.index.edge.remembered import Remembered
 from service.index.edge.search import search_params
-from service.index.edge.swap import recover, tidy
+from service.index.edge.swap import SHARD, recover, tidy
 from service.index.edge.vectors import EdgeVectors
 from service.index.edge.writes import EdgeWriter
 from service.index.points import entries, notes_among, point_id, score_threshold, tombstones_among, vector_of
@@ -78,11 +78,11 @@ class EdgeIndex:
             make_directory(directory)
             reserve = DiskReserve(directory, min_free_bytes)
             reserve.check_opening()
-            file = DescriptionFile(directory / "index.json")
+            file = DescriptionFile(directory / DESCRIPTION)
             description = file.admit(vector_name, dimensions)
             recover(directory)
-            shard = load_shard(directory / "shard", vector_name, dimensions)
-            ledger = Ledger(directory / "notes.ledger")
+            shard = load_shard(directory / SHARD, vector_name, dimensions)
+            ledger = Ledger(directory / LEDGER)
         except OSError as error:
             raise StartupError(
                 f"the index directory {directory} cannot be used: {error}. Set NOTELLM_DATA_DIR to another"

@@ -11,11 +11,10 @@ import qdrant_edge as edge
 
 from service.durable_files import sync
 from service.errors import StartupError
-from service.index.base import DELETED
+from service.index.base import DELETED, LENGTH_TOLERANCE
 from service.index.points import point_id
 
 SAMPLE = 64
-_TOLERANCE = 1e-3
 _REMEDY = "Restore it from a backup, or move it away and embed the notes again"
 
 
@@ -88,4 +87,4 @@ def _whole(record: edge.Record) -> bool:
         return False
     vectors = record.vector if isinstance(record.vector, dict) else {}
     lengths = [float(np.linalg.norm(np.asarray(vector, dtype=np.float32))) for vector in vectors.values()]
-    return all(abs(length - 1) <= _TOLERANCE for length in lengths) and bool(lengths or DELETED in payload)
+    return all(abs(length - 1) <= LENGTH_TOLERANCE for length in lengths) and bool(lengths or DELETED in payload)

@@ -22,7 +22,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from service.errors import CommandError
-from service.index.edge.files import DescriptionFile
+from service.index.edge.files import DESCRIPTION, LEDGER, DescriptionFile
 from service.index.edge.filters import tombstones
 from service.index.edge.index import EdgeIndex
 from service.index.edge.integrity import Ledger, count, failed
@@ -184,12 +184,12 @@ def _check_copy(served: edge.EdgeShard, directory: Path) -> tuple[int, int]:
             if before != after or not _same(served, copy, before[:1]):
                 raise CommandError(f"the graph of {directory} does not hold the notes that the index holds. {_UNCHANGED}")
             points += len(before)
-        ledger = Ledger(directory / "notes.ledger")
+        ledger = Ledger(directory / LEDGER)
         if count(copy) < ledger.least():  # the index counted a note twice, which had two copies
             ledger.write(count(copy))
         ledger.close()
         deleted = copy.count(edge.CountRequest(exact=True, filter=tombstones()))
-        return points - deleted, notes_in_graph(copy, DescriptionFile(directory / "index.json").read())
+        return points - deleted, notes_in_graph(copy, DescriptionFile(directory / DESCRIPTION).read())
 
 
 def _pages(shard: edge.EdgeShard) -> "Iterator[list[edge.PointId]]":

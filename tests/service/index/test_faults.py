@@ -11,8 +11,9 @@ import grpc
 import httpx
 import pytest
 
-from service.errors import PROBLEM_JSON, StartupError
+from service.errors import StartupError
 from service.http import create_app
+from service.http.problems import PROBLEM_JSON
 from service.index.server import calls
 from service.index.server.connection import ServerAddress, connect
 from service.observability.readiness import INDEX_FAILS

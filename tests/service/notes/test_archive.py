@@ -15,14 +15,6 @@ from tests.qdrant import QdrantStandIn
 
 
 @pytest.fixture
-async def stand_in() -> AsyncIterator[QdrantStandIn]:
-    server = QdrantStandIn()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def archive(stand_in: QdrantStandIn) -> AsyncIterator[NoteArchive]:
     """Over an empty collection of a server."""
     client = connect(ServerAddress("http://127.0.0.1", stand_in.port), 5)

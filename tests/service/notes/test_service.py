@@ -24,13 +24,10 @@ def note(note_id: str, **fields: object) -> Note:
 
 
 @pytest.fixture
-async def on_server(settings_for: Callable[..., Settings]) -> AsyncIterator[Server]:
+async def on_server(settings_for: Callable[..., Settings], stand_in: QdrantStandIn) -> AsyncIterator[Server]:
     """The service over a Qdrant server, or over what speaks like one."""
-    stand_in = QdrantStandIn()
-    await stand_in.start()
     async with open_service(settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=stand_in.port)) as runtime:
         yield runtime, stand_in
-    await stand_in.stop()
 
 
 @pytest.fixture

@@ -206,7 +206,7 @@ async def test_it_runs_once_until_it_is_stopped_and_belongs_to_no_request(
     while not asking:
         await asyncio.sleep(0)
     assert len(asyncio.all_tasks() - before) == 1
-    assert [(seen.client, seen.priority, seen.unasked) for seen in asking] == [("migration", Priority.BULK, True)]
+    assert [(seen.client, seen.priority, seen.background) for seen in asking] == [("migration", Priority.BULK, True)]
     assert requests == ["none"]
     assert caller.get().client == "anna"
     await fill.stop()

@@ -51,7 +51,7 @@ async def test_nobody_asks_for_the_vectors_of_the_other_model(
     await reach(client, "filled")
     await embed(client, NOTES)
     await until(lambda: len({seen.client for seen in asking}) == 2)  # the request's and the back-fill
-    assert all(seen.unasked for seen in asking)
+    assert all(seen.background for seen in asking)
 
 
 async def test_restarts_of_engines_are_counted_through_a_switch_and_back(
@@ -59,9 +59,11 @@ async def test_restarts_of_engines_are_counted_through_a_switch_and_back(
 ) -> None:
     """By the model that answers they would fall to 0 and rise again, which looks like an engine that ends again and again."""
 
-    async def opening(settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None]) -> Engine:
+    async def opening(
+        settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None], **_: bool
+    ) -> Engine:
         if checkpoint.path != next_path:
-            for _ in range(3):
+            for _time in range(3):
                 restarted()
         return await open_engine(settings, checkpoint, prompt)
 

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from notellm.checkpoint import Checkpoint, vector_name_of
 from service.serving import migration, model_manager
@@ -27,18 +26,10 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_manager, "FOLLOW_SECONDS", 0.1)
 
 
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[QdrantStandIn]:
-    server = QdrantStandIn()
-    await server.start()
-    yield server
-    await server.stop()
-
-
 @pytest.fixture
-def settings(settings_for: Make, server: QdrantStandIn) -> Settings:
+def settings(settings_for: Make, stand_in: QdrantStandIn) -> Settings:
     """Of each replica."""
-    return settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=server.port)
+    return settings_for(qdrant_url="http://127.0.0.1", qdrant_grpc_port=stand_in.port)
 
 
 @pytest.fixture
@@ -53,7 +44,7 @@ def move(source: Path, target: Path) -> None:
 
 
 async def test_replicas_over_one_server_follow(
-    settings: Settings, server: QdrantStandIn, tiny_path: Path, next_path: Path
+    settings: Settings, stand_in: QdrantStandIn, tiny_path: Path, next_path: Path
 ) -> None:
     async with serving(settings) as (_, first), serving(settings) as (_, second):
         await embed(first, NOTES)
@@ -78,10 +69,12 @@ async def test_replicas_over_one_server_follow(
         await reach(second, "none")
         for client in (first, second):
             await assert_answers_by(client, next_path, [*NOTES, *MANY[:3]])
-    (added,) = server.calls("CreateVectorName")
+    (added,) = stand_in.calls("CreateVectorName")
     assert added.dense_config.size == 16
     # Each replica may drop the vectors, since the one that was told to finish may end before it does; see index/test_races.py.
-    assert {dropped.vector_name for dropped in server.calls("DeleteVectorName")} == {vector_name_of(Checkpoint.open(tiny_path))}
+    assert {dropped.vector_name for dropped in stand_in.calls("DeleteVectorName")} == {
+        vector_name_of(Checkpoint.open(tiny_path))
+    }
 
 
 async def test_a_replica_tries_again_to_load_a_model(settings: Settings, late: Path, next_path: Path, tmp_path: Path) -> None:

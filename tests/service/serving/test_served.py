@@ -31,7 +31,7 @@ def moving(source: ModelVectors, target: ModelVectors) -> Description:
 async def test_a_model_takes_work_until_it_is_closed(opener: ModelOpener, edge: EdgeIndex, tiny: Checkpoint) -> None:
     async with opener.open(tiny, edge, at_home=True) as served:
         assert [note.status for note in await served.notes.store(STORED)] == ["stored"] * len(STORED)
-        assert (served.engine.name, served.checkpoint, served.hashtags) == ("local", tiny, 0)
+        assert (served.engine.name, served.checkpoint, served.vocabulary_size) == ("local", tiny, 0)
         assert len((await served.archive.page(None, 10)).notes) == len(STORED)
         assert await served.liveness.failure() is None
     with pytest.raises(ShuttingDown):

@@ -1,14 +1,12 @@
 import math
-import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from notellm import Note, NoteText
-from training.evaluation.errors import MissingPackageError
+from notellm import NoteText
 from training.evaluation.lexical import BM25, TfIdf
-from training.evaluation.text import note_text, without_hashtags, words
+from training.evaluation.text import note_text, words
 
 POOL = [
     NoteText(title="Cold brew", content="brew brew coffee", hashtags=("coffee",)),
@@ -17,21 +15,6 @@ POOL = [
     NoteText(title="🍺🍺"),
 ]
 EVERYONE = np.arange(4)
-
-
-def test_words() -> None:
-    assert words("Café au-lait 咖啡屋 C# x_1\uff21") == ["café", "au", "lait", "咖", "啡", "屋", "c", "x_1a"]
-
-
-def test_all_methods_read_title_content_and_hashtags() -> None:
-    assert note_text(POOL[0]) == "Cold brew\nbrew brew coffee\ncoffee"
-    assert note_text(POOL[2]) == "qubit gate\ncoffee"
-
-
-def test_hashtags_are_taken_out() -> None:
-    note = Note(id="n", title="A #b c", content="#d", hashtags=("e",), category="f")
-    assert without_hashtags(note) == Note(id="n", title="A c", category="f")
-    assert without_hashtags(Note(id="n", title="#b", hashtags=("e",))) is None
 
 
 def test_tfidf_equals_its_formula() -> None:
@@ -65,9 +48,3 @@ def test_bm25_equals_its_formula() -> None:
     scores = BM25(POOL).scores(EVERYONE)
     assert scores == pytest.approx(np.array(expected), abs=1e-5)
     assert scores.dtype == np.float32
-
-
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(MissingPackageError, match=r"bm25s is not installed: .* pip install 'notellm\[evaluate\]'"):
-        BM25(POOL)

@@ -54,7 +54,8 @@ def test_a_base_with_more_rows_than_tokens(tiny: Checkpoint, tiny_base: Path, tm
     model.get_input_embeddings().weight.data[tokens:] = 0
     model.save_pretrained(tmp_path / "base")
     made = make(tmp_path / "base", tmp_path / "made")
-    rows = made.load_model().causal_lm.get_input_embeddings().weight
+    causal_lm: Any = made.load_model().causal_lm
+    rows = causal_lm.get_input_embeddings().weight
     assert rows.shape[0] == tokens + 64
     added = made.manifest.emb_token_id
     assert added == tokens

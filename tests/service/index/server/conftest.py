@@ -1,4 +1,4 @@
-"""A server that is made up, and an index over it."""
+"""A client of the server that is made up, and an index over it."""
 
 from collections.abc import AsyncIterator
 
@@ -9,14 +9,6 @@ from service.index import ServerIndex
 from service.index.server.connection import ServerAddress, connect
 from tests.qdrant import QdrantStandIn
 from tests.service.index.server.asking import open_index
-
-
-@pytest.fixture
-async def stand_in() -> AsyncIterator[QdrantStandIn]:
-    server = QdrantStandIn()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture

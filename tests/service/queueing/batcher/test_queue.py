@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.caller import Caller, Priority, beside
+from service.caller import Caller, Priority, in_background
 from service.errors import ModelFailed, QueueFull, ShuttingDown
 from service.observability import Metrics
 from tests.service.queueing.batcher.asking import submit
@@ -125,7 +125,9 @@ async def test_queues_of_one_name_show_the_sum_of_what_may_wait(start: Start) ->
     assert shown == [200, 100, 0]
 
 
-@pytest.mark.parametrize(("asking", "counted"), [(Caller("anna"), 1), (beside(Caller("anna")), 0)], ids=["request", "beside"])
+@pytest.mark.parametrize(
+    ("asking", "counted"), [(Caller("anna"), 1), (in_background(Caller("anna")), 0)], ids=["request", "beside"]
+)
 async def test_a_refusal_counts_where_it_is_a_requests(start: Start, asking: Caller, counted: int) -> None:
     metrics = Metrics()
     batcher = start(metrics=metrics)

@@ -1,13 +1,9 @@
-"""`MissingPackageError`: a package that only evaluation needs is not installed; see training/errors.py."""
+"""`evaluation_package`: imports the packages that only evaluation needs."""
 
 from importlib import import_module
 from types import ModuleType
 
-from training.errors import TrainingError
-
-
-class MissingPackageError(TrainingError):
-    """A package that only evaluation needs is not installed."""
+from training.errors import MissingPackageError
 
 
 def evaluation_package(name: str) -> ModuleType:

@@ -1,0 +1,35 @@
+import numpy as np
+
+from training.batches import ValidationPool
+from training.data import Pair
+
+PAIRS = [Pair("a", "c", 3.0), Pair("b", "c", 2.0), Pair("d", "e", 1.0)]
+
+
+def test_the_pool_holds_the_best_pairs_and_then_other_notes() -> None:
+    pool = ValidationPool.of(PAIRS, ["a", "x", "y", "z"], 5)
+    assert pool is not None
+    assert pool.notes == ("a", "c", "b", "d", "e")
+    assert [(pool.notes[source], pool.notes[target]) for source, target in zip(pool.sources, pool.targets, strict=True)] == [
+        ("a", "c"),
+        ("b", "c"),
+        ("d", "e"),
+    ]
+
+
+def test_a_pair_that_does_not_fit_leaves_its_room_to_other_notes() -> None:
+    pool = ValidationPool.of(PAIRS, ["a", "x", "y", "z"], 4)
+    assert pool is not None
+    assert pool.notes == ("a", "c", "b", "x")
+
+
+def test_without_a_pair_that_fits_there_is_no_pool() -> None:
+    assert ValidationPool.of(PAIRS, ["x"], 1) is None
+    assert ValidationPool.of([], ["x"], 10) is None
+
+
+def test_recall_is_over_the_whole_pool() -> None:
+    pool = ValidationPool(("a", "b", "c", "d"), np.array([0, 1]), np.array([2, 2]))
+    vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], dtype=np.float32)
+    assert pool.recall("x", vectors, k=1) == 0.5
+    assert pool.recall("x", vectors, k=2) == 1.0
