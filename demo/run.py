@@ -61,7 +61,8 @@ def serving(checkpoint: Checkpoint, port: int) -> Iterator[str]:
     data_dir = data_directory(checkpoint)
     log = data_dir / "service.log"
     url = f"http://127.0.0.1:{port}"
-    environment = os.environ | {
+    # Settings in the shell are those of another service: the demo would ask an index that it has not filled.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NOTELLM_")} | {
         "NOTELLM_CHECKPOINT": str(checkpoint.path), "NOTELLM_DATA_DIR": str(data_dir), "NOTELLM_PORT": str(port), "NOTELLM_ENGINE": "local",
     }  # fmt: skip
     with log.open("ab") as output:

@@ -1,7 +1,8 @@
 """`QdrantStandIn`: Qdrant's gRPC protocol, answered by qdrant-client's local mode. For tests without a Qdrant server.
 
-The network traffic is that of a real server: messages, metadata, TLS, status codes, broken connections. The stand-in does not store,
-index, quantise or replicate like a server.
+The network traffic is that of a real server: messages, metadata, TLS, status codes, broken connections. Where local mode is more lenient
+than Qdrant 1.18.3, the stand-in is as strict as the server: about names of vectors, about their lengths, and about estimated counts.
+It does not store, index, quantise or replicate like a server.
 """
 
 import asyncio
@@ -81,6 +82,10 @@ class QdrantStandIn:
         await asyncio.sleep(self.delay)
 
 
+class _Refused(Exception):
+    """What the server refuses with INVALID_ARGUMENT."""
+
+
 class _Servicer:
     def __init__(self, stand_in: QdrantStandIn, store: AsyncQdrantClient) -> None:
         self.stand_in = stand_in
@@ -93,7 +98,10 @@ def answers(method: Answer) -> Answer:
     @wraps(method)
     async def admitted(servicer: _Servicer, request: Message, context: Any) -> Message:
         await servicer.stand_in.admit(method.__name__, request, context)
-        return await method(servicer, request, context)
+        try:
+            return await method(servicer, request, context)
+        except _Refused as refused:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: {refused}", servicer.stand_in.trailing)
 
     return admitted
 
@@ -140,6 +148,25 @@ class _Points(_Servicer, protocol.PointsServicer):
     def _done(self) -> Message:
         return protocol.UpdateResult(operation_id=1, status=self.stand_in.status)
 
+    async def _vectors(self, collection: str) -> dict[str, models.VectorParams]:
+        held = (await self.store.get_collection(collection)).config.params.vectors
+        return held if isinstance(held, dict) else {}
+
+    async def _check_names(self, collection: str, names: object) -> None:
+        """Refuses names that the collection does not have. True and False select all vectors and none."""
+        held = await self._vectors(collection)
+        for name in names if isinstance(names, list) else []:
+            if name not in held:
+                raise _Refused(f"Not existing vector name error: {name}")
+
+    async def _check_vectors(self, collection: str, points: list[Any]) -> None:
+        held = await self._vectors(collection)
+        for point in points:
+            await self._check_names(collection, list(point.vector or {}))
+            for name, vector in (point.vector or {}).items():
+                if len(vector) != held[name].size:
+                    raise _Refused(f"Vector dimension error: expected dim: {held[name].size}, got {len(vector)}")
+
     @answers
     async def CreateFieldIndex(self, _request: Any, _context: Any) -> Message:
         return protocol.PointsOperationResponse(result=self._done())
@@ -154,17 +181,25 @@ class _Points(_Servicer, protocol.PointsServicer):
 
     @answers
     async def DeleteVectorName(self, request: Any, _context: Any) -> Message:
-        await self.store.delete_vector_name(request.collection_name, request.vector_name)
+        if request.vector_name in await self._vectors(request.collection_name):  # a name that is not there is deleted, too
+            await self.store.delete_vector_name(request.collection_name, request.vector_name)
         return protocol.PointsOperationResponse(result=self._done())
 
     @answers
     async def UpdateBatch(self, request: Any, _context: Any) -> Message:
         operations = [GrpcToRest.convert_points_update_operation(operation) for operation in request.operations]
-        await self.store.batch_update_points(request.collection_name, operations)
+        for operation in operations:
+            if isinstance(operation, models.UpsertOperation):
+                assert isinstance(operation.upsert, models.PointsList)
+                await self._check_vectors(request.collection_name, operation.upsert.points)
+            elif isinstance(operation, models.UpdateVectorsOperation):
+                await self._check_vectors(request.collection_name, operation.update_vectors.points)
+            await self.store.batch_update_points(request.collection_name, [operation])
         return protocol.UpdateBatchResponse(result=[self._done() for _ in operations])
 
     @answers
     async def Get(self, request: Any, _context: Any) -> Message:
+        await self._check_names(request.collection_name, GrpcToRest.convert_with_vectors_selector(request.with_vectors))
         records = await self.store.retrieve(
             request.collection_name,
             [GrpcToRest.convert_point_id(point) for point in request.ids],
@@ -175,6 +210,7 @@ class _Points(_Servicer, protocol.PointsServicer):
 
     @answers
     async def Scroll(self, request: Any, _context: Any) -> Message:
+        await self._check_names(request.collection_name, GrpcToRest.convert_with_vectors_selector(request.with_vectors))
         records, following = await self.store.scroll(
             request.collection_name,
             offset=GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None,
@@ -191,6 +227,8 @@ class _Points(_Servicer, protocol.PointsServicer):
     @answers
     async def Query(self, request: Any, _context: Any) -> Message:
         query = GrpcToRest.convert_query_points(request)
+        await self._check_names(request.collection_name, [query.using])
+        await self._check_names(request.collection_name, query.with_vector)
         response = await self.store.query_points(
             request.collection_name, query=query.query, using=query.using, query_filter=query.filter, limit=query.limit or 10,
             offset=query.offset, score_threshold=query.score_threshold, with_payload=query.with_payload or False,
@@ -202,4 +240,6 @@ class _Points(_Servicer, protocol.PointsServicer):
     async def Count(self, request: Any, _context: Any) -> Message:
         counted = GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None
         result = await self.store.count(request.collection_name, count_filter=counted)
+        if counted is not None and request.HasField("exact") and not request.exact:
+            result.count += 2  # the server's estimates are far off for few points
         return protocol.CountResponse(result=RestToGrpc.convert_count_result(result))

@@ -237,6 +237,7 @@ class ModelInfo(_Model):
     engine: str
     index: str
     notes: int = Field(description="Notes in the index.")
+    notes_estimated: bool = Field(description="Whether `notes` is an estimate: a Qdrant server counts exactly up to a million.")
     max_tokens: int = Field(description="Tokens in the longest embedding prompt.")
     warning: str | None = Field(
         default=None, description="A warning for the operator: the embedded index holds more notes than it is made for."

@@ -15,6 +15,8 @@ Vector = npt.NDArray[np.float32]
 DELETED = "deleted_version"
 # The length of a unit vector that was rounded to float16 differs from 1 by less than this.
 LENGTH_TOLERANCE = 1e-3
+# What a request is told that needs vectors which are gone, because a migration has ended since it began.
+CHANGED = "the served model has changed since this request began: send it again"
 # Outcomes for one note: of `NoteIndex.upsert`, of `restore` and `bury`, and of `delete`.
 Upserted = Literal["stored", "overtaken", "buried"]
 Restored = Literal["stored", "deleted", "unchanged", "kept"]
@@ -131,11 +133,13 @@ class NoteIndex(Protocol):
         name: the kind of store.
         vector_name: name of the model's vectors.
         shared: whether other processes may write to the store at the same time.
+        exact_up_to: up to how many notes `count` is exact, above which it is an estimate; None if it is always exact.
     """
 
     name: str
     vector_name: str
     shared: bool
+    exact_up_to: int | None
 
     async def upsert(self, notes: Sequence[IndexedNote], *, seen: Mapping[str, Entry] | None = None) -> list[Upserted]:
         """Stores notes with their vectors. They are on disk when it returns.
@@ -161,14 +165,18 @@ class NoteIndex(Protocol):
         ...
 
     async def get(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, IndexedNote]:
-        """Returns the notes that are stored under the ids, by id."""
+        """Returns the notes that are stored under the ids, by id. A note has no vector if the store has none of this model."""
         ...
 
     async def search(
         self, vector: Vector, *, where: NoteFilter, limit: int, offset: int = 0, min_score: float | None = None,
         with_vectors: bool = False,
     ) -> list[ScoredNote]:  # fmt: skip
-        """Returns the nearest notes by cosine, nearest first; only those with at least `min_score`, if it is given."""
+        """Returns the nearest notes by cosine, nearest first; only those with at least `min_score`, if it is given.
+
+        Raises:
+            InvalidRequest: the store has no vectors of this model any more.
+        """
         ...
 
     async def delete(self, ids: Sequence[str]) -> list[Deleted]:
@@ -215,7 +223,7 @@ class NoteIndex(Protocol):
         ...
 
     async def count(self, *, lacking: bool = False) -> int:
-        """Returns the number of stored notes; with `lacking`, an estimate of how many have no vector of this model."""
+        """Returns the number of stored notes; with `lacking`, how many of them have no vector of this model. See `exact_up_to`."""
         ...
 
     def of_model(self, vector_name: str) -> "NoteIndex":

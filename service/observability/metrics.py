@@ -89,7 +89,9 @@ class Metrics:
         )
         self.index_errors = Counter("notellm_index_errors", "Index operations that failed.", ["operation"], registry=registry)
         self.index_notes = Gauge(
-            "notellm_index_notes", "Stored notes, as of the last time that they were counted.", registry=registry
+            "notellm_index_notes",
+            "Stored notes when they were last counted; on a Qdrant server an estimate above a million.",
+            registry=registry,
         )
         self.rate_limited = Counter(
             "notellm_rate_limited", "Requests refused because the client was over a rate limit.", ["limit"], registry=registry

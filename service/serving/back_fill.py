@@ -105,7 +105,7 @@ class BackFill:
         failed: list[str] = []
         try:
             if self._index.shared:
-                await self._fill_from(str(uuid4()))  # other processes fill as well: start at different notes
+                await self._fill_here_and_there()
             failed = await self._fill_from(None)
         except ServiceError as error:
             self.error = error.detail
@@ -119,6 +119,19 @@ class BackFill:
         self.failed, self.examples = len(failed), failed[:EXAMPLES]
         self.complete = self.filled == before and not failed
         return self.filled - before
+
+    async def _fill_here_and_there(self) -> None:
+        """Fills in one page after another, each from a random point of the index, until none has a note that can be filled in.
+
+        Other replicas fill as well. In order, all of them would soon work on the same pages, and do a third of the work twice.
+        """
+        filled = -1
+        while filled != self.filled:
+            filled = self.filled
+            page = await self._index.scroll(start=str(uuid4()), limit=PAGE, lacking=True)
+            if not page.notes:  # only notes before that point are left
+                page = await self._index.scroll(limit=PAGE, lacking=True)
+            await self._paced(page.notes)
 
     async def _fill_from(self, start: str | None) -> list[str]:
         """Fills in the notes from `start` to the end of the index; returns the ids of those that the model could not embed."""

@@ -18,7 +18,7 @@ class MigrationStatus:
         phase: `filled` means that every note has a vector of the target, `switched` that the target answers.
         move: the two models; None if there is no migration.
         notes: number of stored notes.
-        lacking: estimated number of notes without a vector of the model that does not answer.
+        lacking: number of notes without a vector of the model that does not answer.
         filled: number of vectors that this process has added.
         failed: number of notes that a model cannot embed.
         error: the problem that stops the migration; None if there is none.

@@ -27,7 +27,9 @@ class NotesPage(BaseModel):
         description="Name of the model's vectors.", examples=["smollm2-135m-stackexchange-1f0c2b8d5e6a7934"]
     )
     dimensions: int = Field(examples=[128])
-    total: int | None = Field(default=None, description="Notes in the index; only on the first page.")
+    total: int | None = Field(
+        default=None, description="Notes in the index, an estimate above a million on a Qdrant server; only on the first page."
+    )
     next: UUID | None = Field(default=None, description="`start` of the next page; missing on the last page.")
     notes: list[dict[str, JsonValue]] = Field(
         description="`note`, `content_hash` and `vector` of each note, as `POST /admin/notes` takes them."

@@ -25,8 +25,10 @@ class MigrationInfo(BaseModel):
     )
     source: ModelVectors | None = Field(default=None, description="The old model.")
     target: ModelVectors | None = Field(default=None, description="The new model.")
-    notes: int = Field(description="Number of stored notes.")
-    lacking: int = Field(description="Approximate number of notes without a vector of the model that does not answer.")
+    notes: int = Field(description="Number of stored notes, an estimate above a million on a Qdrant server.")
+    lacking: int = Field(
+        description="Number of notes without a vector of the model that does not answer, an estimate like `notes`."
+    )
     filled: int = Field(description="Number of vectors that this process has added.")
     failed: int = Field(description="Number of notes that a model cannot embed.")
     error: str | None = Field(default=None, description="The problem that stops the migration.")

@@ -86,6 +86,7 @@ async def model(runtime: RuntimeDep, served: ServedDep, settings: SettingsDep) -
         engine=served.engine.name,
         index=runtime.index.name,
         notes=notes,
+        notes_estimated=runtime.index.exact_up_to is not None and notes > runtime.index.exact_up_to,
         max_tokens=served.notes.max_tokens,
         warning=runtime.index.size_warning(notes, settings.embedded_index_notes),
     )

@@ -50,6 +50,7 @@ class EdgeIndex:
 
     name = "qdrant-edge"
     shared = False
+    exact_up_to: int | None = None
 
     def __init__(self, vectors: EdgeVectors, vector_name: str, ledger: Ledger, reserve: DiskReserve) -> None:
         self.vector_name = vector_name
@@ -127,6 +128,7 @@ class EdgeIndex:
         wanted = matching(where)
 
         def search() -> list[ScoredNote]:
+            self._vectors.check_held(self.vector_name)
             request = edge.QueryRequest(
                 limit=limit,
                 offset=offset,

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from service.errors import IndexUnavailable
-from service.index.base import Vector
+from service.errors import IndexUnavailable, InvalidRequest
+from service.index.base import CHANGED, Vector
 from service.index.description import Description, ModelVectors
 from service.index.edge.files import DescriptionFile
 from service.index.edge.integrity import failed
@@ -43,8 +43,13 @@ class EdgeVectors:
         names = {model.vector for model in self.description.models}
         kept = {name: vector.tolist() for name, vector in vectors.items() if name in names}
         if not kept:
-            raise IndexUnavailable("the served model has changed since this request began: send it again", 1)
+            raise IndexUnavailable(CHANGED, 1)
         return kept
+
+    def check_held(self, vector_name: str) -> None:
+        """Raises `InvalidRequest` if no model has vectors of this name."""
+        if vector_name not in {model.vector for model in self.description.models}:
+            raise InvalidRequest.of("model", "another_model", CHANGED)
 
     def describe_as(self, description: Description) -> None:
         """See `NoteIndex.describe_as`."""

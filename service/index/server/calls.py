@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from service.breaker import CircuitBreaker
 from service.caller import caller
 from service.errors import IndexUnavailable
+from service.index.base import CHANGED
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -27,12 +28,21 @@ _PASSING = {
     grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN, grpc.StatusCode.RESOURCE_EXHAUSTED,
 }  # fmt: skip
+# Part of the server's message for a name of vectors that the collection does not have.
+_NO_NAME = "not existing vector name"
 # Messages with these codes are about the network or keys. With other codes, the message may quote the call, which contains notes.
 _QUOTES_NOTHING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 class NoAnswer(IndexUnavailable):
     """The server did not answer, or failed: a retry may succeed. If the server refuses a call, the error is a plain `IndexUnavailable`."""
+
+
+class VectorsGone(IndexUnavailable):
+    """The collection has no vectors of this name: another replica has ended a migration and dropped them."""
+
+    def __init__(self) -> None:
+        super().__init__(CHANGED, 1)
 
 
 class ServerCalls:
@@ -95,6 +105,8 @@ async def _translated(call: Call[Result]) -> Result:
     except ResourceExhaustedResponse as error:  # a rate limit of strict mode: the server is healthy, and says when to retry
         raise IndexUnavailable("the Qdrant server limits how often it is asked", error.retry_after_s) from error
     except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT and _NO_NAME in (error.details() or "").lower():
+            raise VectorsGone from error
         # Addresses and other details go to the log, not to clients.
         logger.warning("the Qdrant server failed", extra={"code": error.code().name, "reason": _without_quotes(error)})
         if error.code() in _PASSING:

@@ -1,11 +1,12 @@
 """`ServerIndex`: a Qdrant server through qdrant-client."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
 
-from service.errors import IndexUnavailable, StartupError
+from service.errors import IndexUnavailable, InvalidRequest, StartupError
 from service.index.base import (
     Deleted,
     Entry,
@@ -21,12 +22,16 @@ from service.index.base import (
 )
 from service.index.description import Description
 from service.index.points import entries, notes_among, point_id, score_threshold, tombstones_among, vector_of
-from service.index.server.calls import ServerCalls, reason
+from service.index.server.calls import ServerCalls, VectorsGone, reason
 from service.index.server.collection import Collection, CollectionSettings
 from service.index.server.filters import lacking_vector, matching, tombstones, without_vector
 from service.index.server.writes import ServerWriter
 
+Result = TypeVar("Result")
+
 TIMEOUT_SECONDS = 10
+# Up to this many points, notes are counted exactly.
+EXACT_UP_TO = 1_000_000
 # If vectors are quantised, the quantised copy selects twice as many notes as requested, and the vectors themselves rank them.
 _SEARCH = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0))
 
@@ -47,6 +52,7 @@ class ServerIndex:
 
     name = "qdrant-server"
     shared = True
+    exact_up_to: int | None = EXACT_UP_TO
 
     def __init__(self, client: AsyncQdrantClient, calls: ServerCalls, collection: Collection, vector_name: str) -> None:
         self.vector_name = vector_name
@@ -95,9 +101,8 @@ class ServerIndex:
     async def look(self, ids: Sequence[str], *, with_vectors: bool = False) -> dict[str, Entry]:
         """See `NoteIndex.look`."""
         points = [point_id(note_id) for note_id in ids]
-        wanted = [self.vector_name] if with_vectors else False
-        records = await self._calls.repeatable(
-            lambda: self._client.retrieve(self._collection, points, with_payload=True, with_vectors=wanted)
+        records = await self._with_vectors(
+            with_vectors, lambda wanted: self._client.retrieve(self._collection, points, with_payload=True, with_vectors=wanted)
         )
         return {entry.id: entry for entry in entries(records, self.vector_name)}
 
@@ -111,20 +116,23 @@ class ServerIndex:
         with_vectors: bool = False,
     ) -> list[ScoredNote]:  # fmt: skip
         """See `NoteIndex.search`."""
-        response = await self._calls.repeatable(
-            lambda: self._client.query_points(
-                self._collection,
-                query=vector.tolist(),
-                using=self.vector_name,
-                query_filter=matching(where),
-                search_params=_SEARCH,
-                limit=limit,
-                offset=offset,
-                score_threshold=score_threshold(min_score),
-                with_payload=True,
-                with_vectors=[self.vector_name] if with_vectors else False,
+        try:
+            response = await self._calls.repeatable(
+                lambda: self._client.query_points(
+                    self._collection,
+                    query=vector.tolist(),
+                    using=self.vector_name,
+                    query_filter=matching(where),
+                    search_params=_SEARCH,
+                    limit=limit,
+                    offset=offset,
+                    score_threshold=score_threshold(min_score),
+                    with_payload=True,
+                    with_vectors=[self.vector_name] if with_vectors else False,
+                )
             )
-        )
+        except VectorsGone as error:
+            raise InvalidRequest.of("model", "another_model", error.detail) from error
         return [ScoredNote(point.payload or {}, point.score, vector_of(point, self.vector_name)) for point in response.points]
 
     async def delete(self, ids: Sequence[str]) -> list[Deleted]:
@@ -133,12 +141,12 @@ class ServerIndex:
 
     async def scroll(self, *, start: str | None = None, limit: int, lacking: bool = False) -> NotePage:
         """See `NoteIndex.scroll`."""
-        records, following = await self._calls.repeatable(
-            lambda: self._client.scroll(
-                self._collection, offset=start, limit=limit, with_payload=True,
+        records, following = await self._with_vectors(
+            not lacking,
+            lambda wanted: self._client.scroll(
+                self._collection, offset=start, limit=limit, with_payload=True, with_vectors=wanted,
                 scroll_filter=lacking_vector(self.vector_name) if lacking else None,
-                with_vectors=False if lacking else [self.vector_name],
-            )
+            ),
         )  # fmt: skip
         found = entries(records, self.vector_name)
         return NotePage(notes_among(found), str(following) if following is not None else None, tombstones_among(found))
@@ -152,9 +160,10 @@ class ServerIndex:
         return await self._writer.bury(tombstones)
 
     async def count(self, *, lacking: bool = False) -> int:
-        """See `NoteIndex.count`. It is the server's estimate, slightly wrong while it optimises; an exact count would list every id."""
+        """See `NoteIndex.count`. The server's estimates are far off for few notes, and an exact count of many lists every id."""
         counted = without_vector(self.vector_name) if lacking else None
-        return max(0, await self._count(counted) - await self._count(tombstones()))
+        exact = await self._count(None, exact=False) <= EXACT_UP_TO
+        return max(0, await self._count(counted, exact=exact) - await self._count(tombstones(), exact=True))
 
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.fill`."""
@@ -184,7 +193,14 @@ class ServerIndex:
         """See `NoteIndex.close`."""
         await self._client.close()
 
-    async def _count(self, counted: models.Filter | None) -> int:
+    async def _count(self, counted: models.Filter | None, *, exact: bool) -> int:
         return (
-            await self._calls.repeatable(lambda: self._client.count(self._collection, count_filter=counted, exact=False))
+            await self._calls.repeatable(lambda: self._client.count(self._collection, count_filter=counted, exact=exact))
         ).count
+
+    async def _with_vectors(self, wanted: bool, read: Callable[[list[str] | bool], Awaitable[Result]]) -> Result:
+        """Reads points, with this model's vectors if wanted. If the collection has lost them, the points come without vectors."""
+        try:
+            return await self._calls.repeatable(lambda: read([self.vector_name] if wanted else False))
+        except VectorsGone:
+            return await self._calls.repeatable(lambda: read(False))

@@ -10,14 +10,14 @@ There is one exception: of concurrent imports, only the first one counts. See `N
 `tests/service/index/test_races.py` tries the other pairs of writes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from qdrant_client import AsyncQdrantClient, models
 
 from service.index.base import DELETED, Deleted, Entry, IndexedNote, Restored, Tombstone, Upserted
 from service.index.outcomes import buried, decide, restored, upserted
 from service.index.points import by_version, entries, point_id
-from service.index.server.calls import NoAnswer, ServerCalls
+from service.index.server.calls import NoAnswer, ServerCalls, VectorsGone
 from service.index.server.filters import buried_by, not_newer_than, of_text, older_than, unnumbered
 
 Condition = Callable[[int | None], models.Filter | None]
@@ -101,16 +101,21 @@ class ServerWriter:
         return {entry.id: entry for entry in entries(records)}
 
     async def _store(self, notes: Sequence[IndexedNote], vector_name: str, replaced: Condition) -> None:
-        await self._write(
-            [
-                models.UpsertOperation(
-                    upsert=models.PointsList(
-                        points=[_point(note, vector_name) for note in group], update_filter=replaced(version)
-                    )
-                )
-                for version, group in by_version(notes).items()
-            ]
-        )
+        points = {version: [_point(note, vector_name) for note in group] for version, group in by_version(notes).items()}
+        try:
+            await self._write(_upserts(points, replaced))
+        except VectorsGone:
+            # Another replica has ended a migration. The server refuses a whole request that names vectors which are gone, so
+            # that nothing has been written yet. The notes are stored with the vectors that are left.
+            held = await self._held()
+            kept = {version: [_with_some(point, held) for point in group] for version, group in points.items()}
+            await self._write(_upserts(kept, replaced))
+
+    async def _held(self) -> Collection[str]:
+        """Returns the names of the vectors of the collection."""
+        info = await self._calls.repeatable(lambda: self._client.get_collection(self._collection))
+        vectors = info.config.params.vectors
+        return vectors if isinstance(vectors, dict) else ()
 
     async def _write(self, operations: Sequence[models.UpdateOperation]) -> None:
         if operations:  # an empty request is refused
@@ -130,6 +135,27 @@ def _point(note: IndexedNote, vector_name: str) -> models.PointStruct:
     return models.PointStruct(
         id=point_id(note.id), vector={name: vector.tolist() for name, vector in vectors.items()}, payload=note.payload
     )
+
+
+def _upserts(points: Mapping[int | None, list[models.PointStruct]], replaced: Condition) -> list[models.UpsertOperation]:
+    """Returns one write per version. See `Condition`."""
+    return [
+        models.UpsertOperation(upsert=models.PointsList(points=group, update_filter=replaced(version)))
+        for version, group in points.items()
+    ]
+
+
+def _with_some(point: models.PointStruct, held: Collection[str]) -> models.PointStruct:
+    """Returns a point with those of its vectors that the collection holds.
+
+    Raises:
+        VectorsGone: it holds none of them.
+    """
+    vectors = point.vector if isinstance(point.vector, dict) else {}
+    kept = {name: vector for name, vector in vectors.items() if name in held}
+    if not kept:
+        raise VectorsGone
+    return point.model_copy(update={"vector": kept})
 
 
 def _burial(left: Tombstone, replaced: models.Filter | None) -> models.UpsertOperation:

@@ -178,13 +178,18 @@ async def test_a_server_that_is_away_is_left_alone(service: Service) -> None:
     assert 'notellm_breaker_open{server="qdrant"} 0.0' in (await service.client.get("/metrics")).text
 
 
+@pytest.mark.parametrize(("exact_up_to", "exact"), [(1_000_000, True), (1, False)], ids=["small", "large"])
 @pytest.mark.parametrize("service", ["stand-in"], indirect=True)
-async def test_readiness_asks_little_of_a_large_index(service: Service) -> None:
+async def test_readiness_asks_little_of_a_large_index(
+    service: Service, exact_up_to: int, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.index.server.index.EXACT_UP_TO", exact_up_to)
     assert service.server is not None
     service.server.requests.clear()
     assert (await service.client.get("/health/ready")).status_code == 200
-    # An exact count lists every id.
-    assert [(name, asked.exact) for name, asked in service.server.requests] == [("Count", False)] * 2
+    # An exact count of all notes lists every id. That of tombstones reads their index.
+    asked = [(name, asked.exact) for name, asked in service.server.requests]
+    assert asked == [("Count", False), ("Count", exact), ("Count", True)]
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])

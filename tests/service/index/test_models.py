@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import IndexUnavailable, StartupError
+from service.errors import IndexUnavailable, InvalidRequest, StartupError
 from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Tombstone, Vector
 from service.index.description import Description, ModelVectors, Move
-from tests.service.index.backends import DIMENSIONS, NOTES, deleted_versions, indexed, open_index, vector
+from tests.service.index.backends import DIMENSIONS, NOTES, STRICT_BACKENDS, deleted_versions, indexed, open_index, vector
 
 OLD = ModelVectors(vector="m-1", dimensions=DIMENSIONS, checkpoint="/checkpoints/1")
 NEW = ModelVectors(vector="m-2", dimensions=4, checkpoint="/checkpoints/2")
@@ -106,9 +106,40 @@ async def test_a_model_is_dropped(index: NoteIndex) -> None:
     assert await new.count() == len(NOTES)
     assert len(await new.search(new_vector(NOTES[0]), where=NoteFilter(), limit=100)) == len(NOTES)
     assert (await index.get(["n3"], with_vectors=True))["n3"].vector is None
+    page = await index.scroll(limit=100)
+    assert {note.vector for note in page.notes} == {None}
+    assert await ids(index, lacking=True) == sorted(note.id for note in NOTES)
+    assert await index.count(lacking=True) == len(NOTES)
     # and can be added again
     await index.describe_as(MOVING.answering(NEW))
     assert await ids(index, lacking=True) == sorted(note.id for note in NOTES)
+
+
+@pytest.mark.parametrize("index", STRICT_BACKENDS, indirect=True)
+async def test_a_replica_that_still_follows_a_model_that_is_gone(index: NoteIndex) -> None:
+    """Another replica has ended the migration meanwhile."""
+    await index.upsert(NOTES[:5])
+    await index.describe_as(MOVING)
+    new = index.of_model("m-2")
+    await new.fill(by_new(NOTES[:5]))
+    await index.describe_as(Description(vector="m-2", dimensions=4, checkpoint="/checkpoints/2", dropping="m-1"))
+    await index.drop("m-1")
+    await index.drop("m-1")
+    with pytest.raises(InvalidRequest, match="the served model has changed since this request began: send it again") as refused:
+        await index.search(vector(1), where=NoteFilter(), limit=3)
+    assert [error.rule for error in refused.value.errors] == ["another_model"]
+    both = [
+        replace(indexed(5), others={"m-2": new_vector(NOTES[5])}),
+        replace(indexed(1), others={"m-2": new_vector(NOTES[9])}),
+    ]
+    assert await index.upsert(both) == ["stored", "stored"]
+    stored = await new.get(["n5", "n1"], with_vectors=True)
+    np.testing.assert_allclose(stored["n5"].vector, new_vector(NOTES[5]), atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(stored["n1"].vector, new_vector(NOTES[9]), atol=1e-6)  # type: ignore[arg-type]
+    for write in (index.upsert([indexed(6)]), index.restore([indexed(7)]), index.fill(NOTES[:2])):
+        with pytest.raises(IndexUnavailable):
+            await write
+    assert await ids(new) == ["n0", "n1", "n2", "n3", "n4", "n5"]
 
 
 async def test_a_deleted_note_comes_back_by_a_newer_version_only(index: NoteIndex) -> None:

@@ -3,9 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from pathlib import Path
+from random import Random
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -14,11 +17,13 @@ import pytest_asyncio
 from notellm import Note
 from service.caller import Caller, Priority, caller
 from service.errors import IndexUnavailable, ModelFailed
-from service.index import Description, EdgeIndex, IndexedNote, ModelVectors, Move
+from service.index import Description, EdgeIndex, IndexedNote, ModelVectors, Move, ServerIndex
+from service.index.server.connection import ServerAddress, connect
 from service.notes import NoteService
 from service.serving import back_fill
 from service.serving.back_fill import BackFill
 from service.serving.loaded_model import LoadedModel, ModelLoader
+from tests.qdrant import QdrantStandIn
 from tests.service.serving.migrating import MANY, vectors_by
 
 NOTES = [Note.model_validate(note) for note in MANY]
@@ -229,7 +234,7 @@ async def test_processes_over_one_index_begin_at_different_notes(
     scroll: Callable[..., Any] = EdgeIndex.scroll
 
     async def noted(self: EdgeIndex, **asked: Any) -> Any:
-        begun.append(asked["start"])
+        begun.append(asked.get("start"))
         return await scroll(self, **asked)
 
     await fill.fill_all()
@@ -240,3 +245,35 @@ async def test_processes_over_one_index_begin_at_different_notes(
     *places, last = begun
     assert last is None
     assert len(set(places)) == (3 if shared else 1)
+
+
+async def test_two_replicas_share_the_work(
+    loaded: LoadedModel, stand_in: QdrantStandIn, source: ModelVectors, target: ModelVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They look at different places: in order, both would soon work on the same pages, and do a third of the work twice."""
+    monkeypatch.setattr(back_fill, "PAGE", 2)
+    places = Random(1)
+    monkeypatch.setattr(back_fill, "uuid4", lambda: UUID(int=places.getrandbits(128)))
+
+    async def vectors(self: NoteService, notes: Sequence[Note]) -> Any:
+        await asyncio.sleep(0.01)  # the other replica goes on, so that both have always read a page before one writes
+        return [np.eye(1, target.dimensions, dtype=np.float32)[0] for _ in notes]
+
+    monkeypatch.setattr(NoteService, "vectors", vectors)
+    async with AsyncExitStack() as stack:
+        fills: list[BackFill] = []
+        for _ in range(2):
+            client = connect(ServerAddress("http://127.0.0.1", stand_in.port), timeout_seconds=60)
+            stack.push_async_callback(client.close)
+            index = await ServerIndex.open(client, collection="notes", vector_name=source.vector, dimensions=source.dimensions)
+            if not fills:
+                move = Move(source=source, target=target)
+                await index.describe_as(Description(vector=source.vector, dimensions=source.dimensions, migration=move))
+                await index.upsert([by_old_model(note.payload()) for note in NOTES])
+            fills.append(BackFill(loaded.served.notes, index.of_model(target.vector)))
+            fills[-1].share = 1
+        await asyncio.gather(*(fill.fill_all() for fill in fills))
+        assert await index.of_model(target.vector).count(lacking=True) == 0
+    done = [fill.filled for fill in fills]
+    assert min(done) > len(NOTES) / 4, "both of them work"
+    assert sum(done) < 1.3 * len(NOTES), "and seldom twice"
