@@ -20,10 +20,10 @@ def test_a_connection_without_an_address_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "seconds"), [(b"5", 5), (b"3600", 3600), (b"3601", 10), (b"0", 10), (b"nan", 10), (b"soon", 10), (None, 10)]
+    ("header", "seconds"), [(b"5", 5), (b"3600", 3600), (b"3601", 10), (b"0", 10), (b"nan", 10), (b"soon", 10), (None, 10)]
 )
-async def test_the_deadline_that_the_client_asks_for(timeout: bytes | None, seconds: float) -> None:
-    headers = {} if timeout is None else {b"x-request-timeout": timeout}
+async def test_the_deadline_that_the_client_asks_for(header: bytes | None, seconds: float) -> None:
+    headers = {} if header is None else {b"x-request-timeout": header}
     left = read_caller(headers, "anna", 10).deadline - asyncio.get_running_loop().time()
     assert left == pytest.approx(seconds, abs=0.5)
 
