@@ -150,7 +150,7 @@ class FineTunedMiniLM(MiniLM):
         if pool is None:
             return None
         texts = [note_text(self._dataset.notes[note]) for note in pool.notes]
-        k = self._settings.validation_k
+        k, recall = self._settings.validation_k, pool.recall
         evaluation = evaluation_package("sentence_transformers.sentence_transformer.evaluation")
 
         class Recall(evaluation.SentenceEvaluator):  # type: ignore[misc, name-defined]
@@ -164,7 +164,7 @@ class FineTunedMiniLM(MiniLM):
                 self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
             ) -> dict[str, float]:
                 vectors = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-                found = pool.recall("validation", vectors, k)
+                found = recall("validation", vectors, k)
                 logger.info("minilm-finetuned: epoch %s, validation recall@%d %.4f", epoch, k, found)
                 return {self.primary_metric: found}
 
