@@ -26,9 +26,8 @@ def read_secrets(directory: Path, environment: Mapping[str, str]) -> dict[str, s
     except OSError as error:
         raise StartupError(f"{PREFIX}SECRETS_DIR cannot be read: {error}") from error
     if unknown := [name for name in names if name.lower().startswith(PREFIX.lower()) and name not in _FILES]:
-        raise StartupError(
-            f"{directory / unknown[0]} is not a known secret{did_you_mean(unknown[0].lower(), _FILES)} (see docs/configuration.md)"
-        )
+        hint = did_you_mean(unknown[0].lower(), _FILES)
+        raise StartupError(f"{directory / unknown[0]} is not a known secret{hint} (see docs/configuration.md)")
     return {_FILES[name]: _read(directory / name, environment) for name in names if name in _FILES}
 
 

@@ -151,7 +151,7 @@ class FineTunedMiniLM(MiniLM):
             return None
         recall = pool.recall
         texts = [note_text(self._dataset.notes[note]) for note in pool.notes]
-        k = self._settings.validation_k
+        k, recall = self._settings.validation_k, pool.recall
         evaluation = evaluation_package("sentence_transformers.sentence_transformer.evaluation")
 
         class Recall(evaluation.SentenceEvaluator):  # type: ignore[misc, name-defined]

@@ -60,7 +60,7 @@ async def test_restarts_of_engines_are_counted_through_a_switch_and_back(
     """By the model that answers they would fall to 0 and rise again, which looks like an engine that ends again and again."""
 
     async def opening(
-        settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None], **_: bool
+        settings: Settings, checkpoint: Checkpoint, prompt: NotePrompt, restarted: Callable[[], None], **_named: bool
     ) -> Engine:
         if checkpoint.path != next_path:
             for _time in range(3):
