@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from harness.service import running_service
+from notellm import Note
+from service.http.schemas import StoredNote
 
 Json = dict[str, Any]
 WRITES = {
@@ -54,6 +56,10 @@ async def test_every_call_has_an_example_that_works(client: httpx.AsyncClient) -
         response = await client.request(method, filled, json=body)
         assert response.status_code in {200, 204}, (method, path, response.text)
         assert operation["description"], (method, path)
+
+
+def test_answers_show_every_field_of_a_note() -> None:
+    assert Note.model_fields.keys() <= StoredNote.model_fields.keys(), "see docs/recipes.md, A new field of a note"
 
 
 async def test_errors_are_described_as_problem_json(client: httpx.AsyncClient) -> None:
