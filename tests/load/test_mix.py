@@ -60,8 +60,8 @@ def test_what_is_too_much_is_refused(slow_path: Path, tmp_path: Path) -> None:
         slow_path, tmp_path / "data", NOTELLM_MAX_BATCH_TOKENS="512", NOTELLM_MAX_QUEUE_TOKENS="512"
     ) as service:
         rows = load(service.url, tmp_path, rate=60, stored=5)
+        # Arrivals do not wait for answers: if they did, one request at a time would never fill the queue.
         assert rows["embed new refused"] > rows["embed new"] > 0
-        assert rows["Aggregated"] > 0.7 * 60 * SECONDS, "arrivals do not wait for answers"
         assert "embed again refused" not in rows, "what need not be computed is not refused"
         assert stored_notes(service.url) == 0
 
