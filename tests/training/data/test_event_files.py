@@ -169,7 +169,18 @@ def test_numbers_and_texts_as_times_of_parquet(column: pa.Array, tmp_path: Path)
         ("", pa.array([1, 2])),
         ("file_row_number", pa.array([9, 9])),
     ],
-    ids=str,
+    ids=[
+        "dictionary",
+        "large text",
+        "bytes",
+        "text view",
+        "lists",
+        "structs",
+        "a name in capitals",
+        "pandas' index",
+        "no name",
+        "a name of DuckDB's",
+    ],
 )
 def test_columns_of_parquet(field: str, column: pa.Array, tmp_path: Path) -> None:
     assert read(parquet(tmp_path / "events.parquet", **{field: column})) == EXPECTED
