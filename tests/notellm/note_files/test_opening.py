@@ -56,7 +56,7 @@ def test_the_file_of_pyarrow_and_of_the_csv_module_give_the_same(tmp_path: Path)
         ("n.csv", 'id,"title\na,b\n', "has columns that are not fields|is not a readable CSV file"),
         ("n.csv", CSV.encode("utf-16"), "is UTF-16: save it as UTF-8"),
         ("n.jsonl", LINES.encode("utf-16"), "is UTF-16: save it as UTF-8"),
-        ("n.csv", gzip.compress(CSV.encode()), "is gzipped: let its name end in .gz"),
+        ("n.csv", gzip.compress(CSV.encode(), mtime=0), "is gzipped: let its name end in .gz"),
         ("n.jsonl", b"PAR1\x15\x04", "is a parquet file"),
         ("n.csv", b"PK\x03\x04\x14\x00", "is a spreadsheet or a zip archive"),
         ("n.parquet", CSV, "is not a readable parquet file"),
