@@ -93,7 +93,7 @@ async def _translated(call: Call[Result]) -> Result:
     try:
         return await call()
     except ResourceExhaustedResponse as error:  # a rate limit of strict mode: the server is healthy, and says when to retry
-        raise IndexUnavailable("the Qdrant server limits how often it is asked", error.retry_after_s) from error
+        raise IndexUnavailable("the Qdrant server is limiting the rate of requests", error.retry_after_s) from error
     except grpc.aio.AioRpcError as error:
         # Addresses and other details go to the log, not to clients.
         logger.warning("the Qdrant server failed", extra={"code": error.code().name, "reason": _without_quotes(error)})
