@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     )
     qdrant_plain_api_key: bool = Field(
         default=False,
-        description="Whether to send the key without TLS to another machine, too. Only set it on a network that others cannot read.",
+        description="Whether to send the key without TLS to other machines as well. Only set it on a network that others cannot read.",
     )
     qdrant_ca_file: Path | None = Field(
         default=None,
