@@ -59,7 +59,7 @@ lint-style:
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive notellm service training demo
 
-test-quick: $(VENV)/.dev checkpoints/demo  ## all tests but the slow ones and the stack; skips those that need more programs
+test-quick: $(VENV)/.dev checkpoints/demo  ## all tests except the slow ones and the stack; skips those that need more programs
 	$(PARALLEL) -m "not slow and not stack"
 
 test-slow: LEFT = slow
@@ -73,7 +73,7 @@ test-slow test-rest:
 test-unit: $(VENV)/.dev  ## all tests on a tiny model, with coverage
 	$(PARALLEL) --cov --cov-report=term -m "not integration and not faults and not stack"
 
-test-integration: $(VENV)/.dev checkpoints/demo  ## all tests on the demo's model, and of several processes together
+test-integration: $(VENV)/.dev checkpoints/demo  ## all tests that load the demo's model or start several processes
 	$(PYTEST) -m integration
 
 test-faults: $(VENV)/.dev  ## kills the service, breaks files

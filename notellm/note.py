@@ -132,7 +132,7 @@ class NoteText(BaseModel):
     @model_validator(mode="after")
     def _has_text(self) -> "NoteText":
         if not self.hashtags and _BLANK.fullmatch(self.title) and _BLANK.fullmatch(self.content):
-            raise NoteError("a note needs a title, a content or a hashtag: all three are empty")
+            raise NoteError("a note needs a title, content or hashtags: all three are empty")
         return self
 
     @property

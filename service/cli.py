@@ -3,7 +3,7 @@
     NOTELLM_CHECKPOINT=path/to/checkpoint notellm-serve
     notellm-serve ingest notes.jsonl
 
-All settings are environment variables, see docs/configuration.md.
+All settings are environment variables; see docs/configuration.md.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ app.command()(keygen)
 
 @app.callback(invoke_without_command=True)
 def serve(context: typer.Context) -> None:
-    """Serves the checkpoint of NOTELLM_CHECKPOINT. Settings are NOTELLM_* environment variables, see docs/configuration.md."""
+    """Serves the checkpoint of NOTELLM_CHECKPOINT. Settings are NOTELLM_* environment variables; see docs/configuration.md."""
     if context.invoked_subcommand is not None:
         return
     settings = load_settings()

@@ -56,7 +56,9 @@ class Progress:
         try:
             self._stream = self.rejects.open("ab")
         except OSError as error:
-            raise CommandError(f"{self.rejects} cannot be written: {error}. Give another place as --state-dir") from error
+            raise CommandError(
+                f"{self.rejects} cannot be written: {error}. Choose another directory with --state-dir"
+            ) from error
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -86,7 +88,7 @@ class Progress:
             os.fsync(self._stream.fileno())
         except OSError as error:
             raise CommandError(
-                f"progress cannot be kept in {self._path.parent}: {error}. Give another place as --state-dir"
+                f"progress cannot be kept in {self._path.parent}: {error}. Choose another directory with --state-dir"
             ) from error
         total = Counter(self.state.counts) + counts + Counter(rejected=len(rejects))
         self.state = State(rows=rows, reject_bytes=self._stream.tell(), counts=dict(total))

@@ -119,8 +119,8 @@ class EmbedJob(_BackupJob[Note]):
         name = answer.get("vector_name")
         if name != self._vector_name:  # one replica may switch before another
             raise CommandError(
-                f"the service answers with vectors of {name} now, and the import began with those of {self._vector_name}. The notes "
-                "before are stored: run the same command again to import the rest"
+                f"the service answers with vectors of {name} now, but the import began with those of {self._vector_name}. The "
+                "notes before that are stored: run the same command again to import the rest"
             )
         lines = [
             {"note": note, "content_hash": one.content_hash, "vector": embedded["vector"]}

@@ -37,7 +37,7 @@ def check_json(body: bytes) -> None:
         brackets = structure.replace(b",", b"")
         if structure.count(b",") + brackets.count(b"[") + brackets.count(b"{") <= MAX_VALUES:
             if _depth(brackets[: 2 * MAX_VALUES]) > MAX_DEPTH:
-                raise InvalidRequest.of("body", "too_deep", f"at most {MAX_DEPTH} arrays and objects inside one another")
+                raise InvalidRequest.of("body", "too_deep", f"at most {MAX_DEPTH} levels of nested arrays and objects")
             return
     raise InvalidRequest.of("body", "too_many_values", f"at most {MAX_VALUES:,} values")
 

@@ -123,7 +123,7 @@ class AnotherModel(StartupError):
 
     def naming(self, checkpoint: object) -> StartupError:
         """Returns the same error, with the command that migrates the notes to the checkpoint."""
-        return StartupError(f"{self.known} and run `notellm-serve migrate --to {checkpoint}` beside it, or {self.remedy}")
+        return StartupError(f"{self.known} and then run `notellm-serve migrate --to {checkpoint}`, or {self.remedy}")
 
 
 def check_served(place: str, held: Description, vector_name: str, dimensions: int, remedy: str) -> None:

@@ -184,7 +184,7 @@ class NoteService:
         with self._metrics.index_operation("delete"):
             outcomes = await self._index.delete([note_id])
         if outcomes == ["missing"]:
-            raise NoteNotFound(f"not stored: {note_id}, so that there is nothing to delete")
+            raise NoteNotFound(f"not stored: {note_id}, so there is nothing to delete")
 
     async def similar_to_stored(
         self, ids: Sequence[str], where: NoteFilter, *, skip_missing: bool = False, **page: Unpack[Page]

@@ -73,7 +73,7 @@ def too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
         FieldError(
             field=f"{field}[{position}].{note_field(name)}",
             rule="too_many_tokens",
-            message=f"has {note.full_lengths[name]} tokens, {len(getattr(note, name))} are kept",
+            message=f"has {note.full_lengths[name]} tokens; {len(getattr(note, name))} are kept",
         )
         for position, note in enumerate(notes)
         for name in note.truncated

@@ -73,7 +73,7 @@ class Liveness:
                     with health.forward():
                         await asyncio.wait_for(canary(), self._canary_seconds)
                 except TimeoutError:
-                    return f"{name}: no forward pass ended, and a canary did not end within {self._canary_seconds:g} s"
+                    return f"{name}: no forward pass finished, and a canary did not finish within {self._canary_seconds:g} s"
                 except Exception as error:
                     logger.exception("canary failed")
                     return f"{name}: forward passes fail, and a canary failed too ({type(error).__name__})"

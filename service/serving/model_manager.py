@@ -150,7 +150,7 @@ class ModelManager:
         try:
             return self._state.find(model) or await self._loader.load(model)
         except Exception as error:
-            await self._replace(self._state.unfit(f"{model.vector} should answer and cannot be loaded: {error}"))
+            await self._replace(self._state.unfit(f"{model.vector} should answer but cannot be loaded: {error}"))
             raise
 
     async def _load_missing(self, state: Waiting) -> Moving | Waiting:

@@ -7,7 +7,7 @@ from service.settings.settings import PREFIX, Settings
 HEAD = """# Configuration
 
 `notellm-serve` reads its settings from environment variables. It refuses unknown `NOTELLM_*` variables, so you notice a misspelt one.
-API keys can come from files instead: set `NOTELLM_SECRETS_DIR`, see [security](security.md#secrets-in-files).
+API keys that the service sends can come from files: set `NOTELLM_SECRETS_DIR`, and see [security](security.md#secrets-in-files).
 OpenTelemetry's own variables configure traces: see [operations](operations.md#traces).
 This page is generated from `service/settings/settings.py`: run `make docs` after a change.
 

@@ -32,11 +32,11 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=1024,
-        description="Threads of a forward pass. If not set, as many as the process may use cores.",
+        description="Threads of a forward pass. If not set, one for each core that the process may use.",
     )
     embedding_int8: bool = Field(
         default=False,
-        description="Whether to embed with weights rounded to 8 bits, if a measurement at start finds that faster on this processor. "
+        description="Whether to embed with weights rounded to 8 bits, if a measurement at start finds this faster on this processor. "
         "Vectors change a little (docs/performance.md); hashtags do not. Not with `engine=vllm` or on a GPU.",
     )
     engine: Literal["auto", "local", "vllm", "remote"] = Field(
@@ -89,8 +89,8 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="File of the accepted API keys, in TOML, by their hashes. `notellm-serve keygen` makes a key, docs/security.md "
-        "describes the file. The service reads it again when it changes. Without a file everybody may do everything.",
+        description="File of the accepted API keys, in TOML, by their hashes. `notellm-serve keygen` makes a key; docs/security.md "
+        "describes the file. The service reads it again when it changes. Without a file, anyone can do anything.",
     )
     allow_anonymous: bool = Field(
         default=False,
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         gt=0,
         le=1e9,
         description="Requests per second of a client: of each key without a limit of its own or, without keys, of each address. Ten "
-        "seconds' worth may come at once; more gets a 429.",
+        "seconds' worth may come at once; a request beyond that gets a 429.",
     )
     tokens_per_second: float | None = Field(
         default=None, gt=0, le=1e9, description="Prompt tokens per second of a client, counted in the same way."
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     )
     qdrant_plain_api_key: bool = Field(
         default=False,
-        description="Whether to send the key without TLS to another machine, too. Only set it on a network that others cannot read.",
+        description="Whether to send the key without TLS to other machines as well. Only set it on a network that others cannot read.",
     )
     qdrant_ca_file: Path | None = Field(
         default=None,
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
         default=6334, ge=1, le=65535, description="gRPC port of the Qdrant server; all calls go there."
     )
     qdrant_timeout_seconds: int = Field(
-        default=10, ge=1, le=600, description="Longest wait for an answer from the Qdrant server, over all tries."
+        default=10, ge=1, le=600, description="Longest wait for an answer from the Qdrant server, over all attempts."
     )
     qdrant_collection: str = Field(
         default="notes",
@@ -170,7 +170,8 @@ class Settings(BaseSettings):
     )
     qdrant_quantization: Literal["none", "int8"] = Field(
         default="none",
-        description="`int8` keeps a copy of the vectors in memory, one byte per component; the original vectors rank what it selects.",
+        description="`int8` keeps a copy of the vectors in memory, one byte per component; the original vectors rank the notes that "
+        "it selects.",
     )
     qdrant_vectors_on_disk: bool = Field(
         default=False, description="Whether vectors stay on disk, for collections that do not fit into memory; with `int8`."
@@ -195,13 +196,13 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(default=4 * MIB, ge=1024, le=2**30, description="Largest request body; more gets a 413.")
     max_notes_per_request: int = Field(
-        default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Most notes in one embed request; more get a 422."
+        default=MAX_NOTES, ge=1, le=MAX_NOTES, description="Maximum number of notes in one embed request; more get a 422."
     )
     max_hashtag_notes_per_request: int = Field(
         default=32,
         ge=1,
         le=MAX_NOTES,
-        description="Most notes in one hashtag request, which costs far more than an embed request.",
+        description="Maximum number of notes in one hashtag request, which costs far more than an embed request.",
     )
     max_batch_tokens: int = Field(
         default=1024,
@@ -210,7 +211,7 @@ class Settings(BaseSettings):
         description="Tokens of one forward pass. More use the processor better, fewer bring answers sooner; a GPU needs 8,192 or more.",
     )
     max_generation_notes: int = Field(
-        default=16, ge=1, le=1024, description="Prompts for which the model generates at the same time."
+        default=16, ge=1, le=1024, description="Maximum number of prompts that the model generates for at once."
     )
     hashtag_vocabulary: int = Field(
         default=50_000,
@@ -236,17 +237,17 @@ class Settings(BaseSettings):
         default=256,
         ge=1,
         le=100_000,
-        description="Searches that may run and wait at once. A search beyond that, or beyond its client's share, gets a 429.",
+        description="Maximum number of searches that run and wait. A search beyond that, or beyond its client's share, gets a 429.",
     )
     max_connections: int = Field(
-        default=1024, ge=1, le=10**6, description="Connections at once; one more takes the place of an idle one."
+        default=1024, ge=1, le=10**6, description="Maximum number of open connections; one more replaces an idle one."
     )
 
     stall_seconds: float = Field(
         default=120,
         gt=0,
         le=86_400,
-        description="If no pass succeeds for this long while work waits or fails, a canary forward pass decides about liveness.",
+        description="If no pass succeeds for this long while work waits or fails, a canary forward pass decides liveness.",
     )
     canary_seconds: float = Field(
         default=30, gt=0, le=3600, description="How long the canary may take before liveness turns red."
@@ -293,7 +294,7 @@ class Settings(BaseSettings):
             raise ValueError("NOTELLM_ENGINE=remote and NOTELLM_REMOTE_URL go together: set both, or neither")
         if self.embedding_int8 and self.engine == "vllm":
             raise ValueError(
-                "NOTELLM_EMBEDDING_INT8 is set with NOTELLM_ENGINE=vllm, which embeds by vLLM's own weights: drop one"
+                "NOTELLM_EMBEDDING_INT8 is set with NOTELLM_ENGINE=vllm, which embeds with vLLM's own weights: drop one"
             )
         if self.max_queue_tokens < self.max_batch_tokens:
             raise ValueError("NOTELLM_MAX_QUEUE_TOKENS is below NOTELLM_MAX_BATCH_TOKENS: no batch could ever fill up")

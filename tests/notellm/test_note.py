@@ -90,7 +90,7 @@ def test_inline_hashtags_join_the_given_ones() -> None:
 
 @pytest.mark.parametrize("empty", ["", " ", "\n\t", "\u200b", "\u200b\ufeff ", "\u3164", "\x00\x07", "\u202e"])
 def test_a_note_without_text_is_refused(empty: str) -> None:
-    with pytest.raises(ValidationError, match="a note needs a title, a content or a hashtag"):
+    with pytest.raises(ValidationError, match="a note needs a title, content or hashtags"):
         NoteText(title=empty, content=empty, hashtags=("#", empty))
 
 

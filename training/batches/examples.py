@@ -86,7 +86,7 @@ class BatchPlan(Sequence[GlobalBatch]):
         if not self._batches:
             raise DataError(
                 f"{len(kept)} related pairs do not fill one batch of {settings.pairs_per_batch} pairs in which no note appears twice: "
-                "choose fewer pairs_per_batch, or relax the pair settings (min_score, min_users)"
+                "choose a smaller pairs_per_batch, or relax the pair settings (min_score, min_users)"
             )
 
     def __len__(self) -> int:

@@ -56,8 +56,8 @@ async def check_caller(
         float | None,
         Header(
             gt=0, le=MAX_TIMEOUT_SECONDS,
-            description="Seconds that you will wait. After them, the answer is a 504; if the queue is too long to answer in time, it is "
-            "a 429 at once.",
+            description="Seconds that you will wait. After that, the answer is a 504; if the queue is too long for an answer in time, "
+            "it is a 429 at once.",
         ),
     ] = None,
     x_priority: Annotated[

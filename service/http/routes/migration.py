@@ -55,7 +55,7 @@ class ChangeRequest(BaseModel):
 
     force: bool = Field(
         default=False,
-        description="True changes even if notes lack a vector of that model. Those notes are not found until they have one.",
+        description="True switches even if notes lack a vector of that model. Those notes are not found until they have one.",
     )
 
 

@@ -153,7 +153,7 @@ async def forget(note_id: PathId, served: ServedDep) -> Response:
 
 def _check_count(count: int, limit: int) -> None:
     if count > limit:
-        raise InvalidRequest.of("notes", "too_long", f"at most {limit} notes per request, there are {count}")
+        raise InvalidRequest.of("notes", "too_long", f"at most {limit} notes per request, but there are {count}")
 
 
 def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = None) -> NoteFilter:

@@ -44,7 +44,7 @@ async def embeddings(body: OpenAIEmbeddingsRequest, served: ServedDep, settings:
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > settings.max_notes_per_request:
         raise InvalidRequest.of(
-            "input", "too_long", f"at most {settings.max_notes_per_request} texts per request, there are {len(texts)}"
+            "input", "too_long", f"at most {settings.max_notes_per_request} texts per request, but there are {len(texts)}"
         )
     embedded = await served.notes.embed_texts([_note(text, position) for position, text in enumerate(texts)], field="input")
     tokens = sum(text.tokens for text in embedded)

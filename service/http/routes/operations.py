@@ -14,8 +14,8 @@ from service.http.schemas import Health, ModelInfo
 router = APIRouter(tags=["operations"])
 # Probes and load balancers act on this status.
 FAILING = HTTPStatus.SERVICE_UNAVAILABLE
-ENDING = "the process is ending: accepted requests are answered, new ones refused"
-OUT_OF_STEP = "another model should answer, and cannot be loaded here: `notellm-serve migrate --status` has the reason"
+ENDING = "the process is ending: accepted requests are answered, new ones are refused"
+OUT_OF_STEP = "another model should answer, but it cannot be loaded here: `notellm-serve migrate --status` has the reason"
 
 
 @router.get("/", include_in_schema=False)

@@ -76,7 +76,7 @@ def check_integrity(shard: edge.EdgeShard, path: Path, ledger: Ledger) -> None:
     records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=True, with_vector=True))
     for record in records:
         if not _whole(record):
-            raise StartupError(f"the index {path} is damaged: the note of the point {record.id} is not whole. {_REMEDY}")
+            raise StartupError(f"the index {path} is damaged: the note of the point {record.id} is incomplete. {_REMEDY}")
 
 
 def _whole(record: edge.Record) -> bool:

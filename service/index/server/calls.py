@@ -103,7 +103,7 @@ async def _translated(call: Call[Result]) -> Result:
     try:
         return await call()
     except ResourceExhaustedResponse as error:  # a rate limit of strict mode: the server is healthy, and says when to retry
-        raise IndexUnavailable("the Qdrant server limits how often it is asked", error.retry_after_s) from error
+        raise IndexUnavailable("the Qdrant server is limiting the rate of requests", error.retry_after_s) from error
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.INVALID_ARGUMENT and _NO_NAME in (error.details() or "").lower():
             raise VectorsGone from error

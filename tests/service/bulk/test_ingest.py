@@ -147,7 +147,7 @@ async def test_two_runs_over_one_file_do_not_get_in_each_others_way(tmp_path: Pa
 
 async def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "notes.jsonl", [note(1)])
-    with pytest.raises(CommandError, match="Give another place as --state-dir"):
+    with pytest.raises(CommandError, match="Choose another directory with --state-dir"):
         Progress(path, "ingest", tmp_path / "missing")
 
 

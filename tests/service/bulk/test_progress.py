@@ -48,5 +48,5 @@ def test_another_run_goes_on_before_the_last_batch_and_rejects_are_told_once(sou
 def test_a_place_that_cannot_be_written_any_more_is_told(source: Path, place: Path) -> None:
     with Progress(source, "ingest", place) as progress:
         (place / "notes.jsonl.progress.json").mkdir()
-        with pytest.raises(CommandError, match=r"progress cannot be kept in .*Give another place as --state-dir"):
+        with pytest.raises(CommandError, match=r"progress cannot be kept in .*Choose another directory with --state-dir"):
             progress.commit(2, Counter(stored=2), [])

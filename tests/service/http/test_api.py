@@ -179,7 +179,7 @@ async def test_a_forgotten_note_is_gone(client: httpx.AsyncClient) -> None:
     await embed(client, NOTES)
     assert (await client.delete("/notes/a1")).status_code == 204
     answer = await client.delete("/notes/a1")
-    assert (answer.status_code, answer.json()["detail"]) == (404, "not stored: a1, so that there is nothing to delete")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "not stored: a1, so there is nothing to delete")
     assert "a1" not in {note["id"] for note in await neighbours(client, "/notes/a2/similar")}
 
 

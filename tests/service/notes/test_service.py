@@ -68,7 +68,7 @@ async def test_a_write_asks_a_server_twice(on_server: Server) -> None:
         assert requests(stand_in) == ["GetPoints"]
     await runtime.served.notes.delete("a")
     assert requests(stand_in) == ["GetPoints", "UpdateBatchPoints"]
-    with pytest.raises(NoteNotFound, match="not stored: a, so that there is nothing to delete"):
+    with pytest.raises(NoteNotFound, match="not stored: a, so there is nothing to delete"):
         await runtime.served.notes.delete("a")
     assert requests(stand_in) == ["GetPoints"]
 

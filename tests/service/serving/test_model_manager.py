@@ -196,7 +196,7 @@ async def test_a_process_whose_model_is_missing_is_unfit_until_it_is_there(
         await manager.catch_up()
     assert isinstance(manager.state, Unfit)
     assert manager.state.before == before
-    assert manager.state.reason.startswith(f"{late.vector} should answer and cannot be loaded: ")
+    assert manager.state.reason.startswith(f"{late.vector} should answer but cannot be loaded: ")
     with pytest.raises(CheckpointError):
         await manager.catch_up()
     assert isinstance(manager.state, Unfit)

@@ -138,7 +138,7 @@ async def test_a_server_says_itself_when_to_come_back(stand_in: QdrantStandIn, i
     failing(stand_in, "Get", grpc.StatusCode.RESOURCE_EXHAUSTED)
     stand_in.trailing = (("retry-after", "7"),)
     stand_in.requests.clear()
-    with pytest.raises(IndexUnavailable, match="limits how often") as limited:
+    with pytest.raises(IndexUnavailable, match="limiting the rate") as limited:
         await index.get(["n1"])
     assert limited.value.headers == {"Retry-After": "7"}
     assert len(stand_in.calls("Get")) == 1
