@@ -121,6 +121,8 @@ def _fingerprint(path: Path) -> str:
             ends = hashlib.sha256(stream.read(_ENDS_BYTES))
             stream.seek(max(found.st_size - _ENDS_BYTES, 0))
             ends.update(stream.read(_ENDS_BYTES))
+    except FileNotFoundError as error:
+        raise CommandError(f"{path} is missing") from error
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error}") from error
+        raise CommandError(f"{path} cannot be read: {error.strerror or error}") from error
     return json.dumps([found.st_size, found.st_mtime_ns, ends.hexdigest()])

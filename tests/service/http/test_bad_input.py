@@ -31,7 +31,7 @@ CASES: list[tuple[str, Any, int, str, str]] = [
     (EMBED, embed_one(colour="red"), 422, "notes[0].colour", "extra_forbidden"),
     (EMBED, embed_one(id=17), 422, "notes[0].id", "string_type"),
     (EMBED, embed_one(id="a b"), 422, "notes[0].id", "string_pattern_mismatch"),
-    (EMBED, embed_one(created_at="yesterday"), 422, "notes[0].created_at", "datetime_from_date_parsing"),
+    (EMBED, embed_one(created_at="yesterday"), 422, "notes[0].created_at", "datetime_parsing"),
     (EMBED, embed_one(created_at="2026-01-01T00:00:00"), 422, "notes[0].created_at", "timezone_aware"),
     (EMBED, embed_one(version="1"), 422, "notes[0].version", "int_type"),
     (EMBED, {"notes": [{"id": f"n{n}", "title": "t"} for n in range(257)]}, 422, "notes", "too_long"),
@@ -118,7 +118,7 @@ async def test_bytes_that_are_no_request(content: bytes, path: str, filled: http
         ("diversity=-0.1", "query.diversity", "greater_than_equal"),
         ("diversity=nan", "query.diversity", "less_than_equal"),
         ("min_score=nan", "query.min_score", "less_than_equal"),
-        ("created_after=never", "query.created_after", "datetime_from_date_parsing"),
+        ("created_after=never", "query.created_after", "datetime_parsing"),
         ("hashtag=%23", "query.hashtag", "empty_hashtag"),
         ("colour=red", "query.colour", "extra_forbidden"),
     ],
@@ -140,7 +140,7 @@ async def test_unknown_ids(filled: httpx.AsyncClient) -> None:
 
 
 @on_shared_loop
-@pytest.mark.parametrize("bad", ["%00", "a%20b", "%F0%9F%8D%BA", "x" * 129, "-x"])
+@pytest.mark.parametrize("bad", ["%00", "a%20b", "%F0%9F%8D%BA", "x" * 129, ".x"])
 async def test_ids_that_no_note_can_have(bad: str, filled: httpx.AsyncClient) -> None:
     assert_problem(await filled.get(f"/notes/{bad}"), 422, "path.note_id", "string_pattern_mismatch")
 
