@@ -243,7 +243,7 @@ async def test_a_restart_goes_on_in_every_state(
         await change(client, "switch", force=True)
         await change(client, "finish")
     with pytest.raises(
-        StartupError, match=rf"serve NOTELLM_CHECKPOINT={next_path} and run `notellm-serve migrate --to {tiny_path}`"
+        StartupError, match=rf"serve NOTELLM_CHECKPOINT={next_path} and then run `notellm-serve migrate --to {tiny_path}`"
     ):
         async with open_service(both[0]):
             pass

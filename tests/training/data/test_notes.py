@@ -87,7 +87,7 @@ BAD = [
     (
         "b,,,",
         "note: value_error",
-        "line 3, note: a note needs a title, a content or a hashtag: all three are empty",
+        "line 3, note: a note needs a title, content or hashtags: all three are empty",
     ),
     ("b,t,yesterday,", "created_at: datetime_parsing", "line 3, created_at: must be ISO 8601 with a time zone"),
     ("b,t,2026-01-01T00:00:00,", "created_at: timezone_aware", "line 3, created_at: Input should have timezone info"),

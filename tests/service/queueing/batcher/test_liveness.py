@@ -33,7 +33,7 @@ async def test_a_hanging_model_is_noticed(start: Start, model: Model, virtual_ti
     await asyncio.sleep(0.1)
     failure = await liveness.failure()
     assert failure is not None
-    assert "embed: no forward pass ended" in failure
+    assert "embed: no forward pass finished" in failure
     model.gate.set()
     await stuck
     await asyncio.sleep(0.05)
