@@ -126,13 +126,14 @@ def _parquet(path: Path, file: IO[bytes]) -> EventSource:
 def _csv(path: Path, file: IO[bytes], head: bytes, *, zipped: bool, careful: bool) -> EventSource:
     names, skipped = _header(head)
     aliases = _aliases(names)
+    texts = ", ".join(f"{alias}: 'VARCHAR'" for alias in aliases)
     options = [
         "auto_detect = false", "header = true", f"skip = {skipped}", "delim = ','", "quote = '\"'", "escape = '\"'",
         # Spreadsheets leave out empty cells at the end of a row.
         "null_padding = true", f"parallel = {not careful}",
         "store_rejects = true", "rejects_limit = 0", "hive_partitioning = false", f"compression = '{'gzip' if zipped else 'none'}'",
         # All columns are text. With a type guessed from the first rows, a later row that breaks it would fail the whole file.
-        f"columns = {{{', '.join(f'{alias}: VARCHAR' for alias in aliases)}}}".replace(": VARCHAR", ": 'VARCHAR'"),
+        f"columns = {{{texts}}}",
     ]  # fmt: skip
     table = f"read_csv('{_name(file)}', {', '.join(options)})"
     return EventSource(table, _used(path, names, aliases), names, kept=f"coalesce({', '.join([*aliases, 'null'])}) is not null")

@@ -93,7 +93,7 @@ class Collection:
 
     async def write(self, description: Description) -> None:
         """See `NoteIndex.describe_as`."""
-        held = _vectors(await self._info())
+        held = held_vectors(await self._info())
         for model in description.models:
             if model.vector not in held:
                 await self._add(model)
@@ -111,7 +111,7 @@ class Collection:
         description.check_drop(vector_name)
         if description.dropping != vector_name:
             return
-        if vector_name in _vectors(info):
+        if vector_name in held_vectors(info):
             await self._calls.once(lambda: self._client.delete_vector_name(self.name, vector_name))
         latest = await self.read(vector_name)
         if latest.dropping == vector_name:
@@ -122,7 +122,7 @@ class Collection:
     def _described(self, info: models.CollectionInfo, vector_name: str) -> Description:
         if text := (info.config.metadata or {}).get(_DESCRIPTION):
             return Description.read(str(text), f"the description of the collection {self.name}")
-        vectors = _vectors(info)
+        vectors = held_vectors(info)
         served = vector_name if vector_name in vectors else next(iter(vectors), "no named model")
         return Description(vector=served, dimensions=vectors.get(served, 0))
 
@@ -177,7 +177,7 @@ def _check_version(version: str) -> None:
         )
 
 
-def _vectors(info: models.CollectionInfo) -> dict[str, int]:
+def held_vectors(info: models.CollectionInfo) -> dict[str, int]:
     """Returns the dimensions of the vectors, by name."""
     found = info.config.params.vectors
     return {name: params.size for name, params in found.items()} if isinstance(found, dict) else {}

@@ -18,6 +18,7 @@ from service.index.base import DELETED, Deleted, Entry, IndexedNote, Restored, T
 from service.index.outcomes import buried, decide, restored, upserted
 from service.index.points import by_version, entries, point_id
 from service.index.server.calls import NoAnswer, ServerCalls, VectorsGone
+from service.index.server.collection import held_vectors
 from service.index.server.filters import buried_by, not_newer_than, of_text, older_than, unnumbered
 
 Condition = Callable[[int | None], models.Filter | None]
@@ -113,9 +114,7 @@ class ServerWriter:
 
     async def _held(self) -> Collection[str]:
         """Returns the names of the vectors of the collection."""
-        info = await self._calls.repeatable(lambda: self._client.get_collection(self._collection))
-        vectors = info.config.params.vectors
-        return vectors if isinstance(vectors, dict) else ()
+        return held_vectors(await self._calls.repeatable(lambda: self._client.get_collection(self._collection)))
 
     async def _write(self, operations: Sequence[models.UpdateOperation]) -> None:
         if operations:  # an empty request is refused
