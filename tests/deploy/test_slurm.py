@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def job(tmp_path: Path) -> dict[str, str]:
     for name, body in {
-        "srun": 'printf "%s\\n" "$@" >"$CALLS/srun"; exit "${STATUS:-0}"',
-        "scontrol": 'if [[ $1 == show ]]; then printf "node7\\nnode8\\n"; else echo "$*" >"$CALLS/scontrol"; fi',
+        "srun": 'printf "%s\\n" "$@" >"$CALLS/srun"; echo "$MASTER_ADDR" >"$CALLS/master"; exit "${STATUS:-0}"',
+        "scontrol": 'if [[ $1 == show ]]; then printf "node%s\\n" {7..20000}; else echo "$*" >"$CALLS/scontrol"; fi',
     }.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
         (tmp_path / name).chmod(0o755)
@@ -43,3 +43,9 @@ def test_the_step_gets_the_cores_of_the_job(job: dict[str, str]) -> None:
 def test_a_run_that_was_stopped_is_queued_again(job: dict[str, str]) -> None:
     assert submit(job | {"STATUS": "75"}) == 75
     assert Path(job["CALLS"], "scontrol").read_text(encoding="utf-8") == "requeue 5\n"
+
+
+def test_the_first_node_of_a_long_list_is_the_master(job: dict[str, str]) -> None:
+    """A list longer than a pipe holds: a reader that stops after its first line would end the job."""
+    assert submit(job) == 0
+    assert Path(job["CALLS"], "master").read_text(encoding="utf-8") == "node7\n"
