@@ -1,5 +1,6 @@
 """The sentence encoder that NoteLLM is compared with, its real weights, on the demo's questions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def questions() -> Dataset:
     """Bodies cut, so that an epoch takes seconds."""
     dataset = load_dataset(TrainingConfig.load(CONFIG).data)
     short = {name: note.model_copy(update={"content": note.content[:60]}) for name, note in dataset.notes.items()}
-    return Dataset(short, dataset.split, dataset.pairs, dataset.exposure, dataset.fingerprint)
+    return replace(dataset, notes=short)
 
 
 def test_fine_tuning_draws_the_pairs_that_it_learns_from_together(questions: Dataset) -> None:

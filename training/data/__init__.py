@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from training.data.cooccurrences import Cooccurrences as Cooccurrences
     from training.data.dataset import Dataset as Dataset, DataSettings as DataSettings, load_dataset as load_dataset
     from training.data.events import open_events as open_events
     from training.data.microlens import MicroLens as MicroLens
@@ -20,6 +21,7 @@ else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
+            ".cooccurrences": ("Cooccurrences",),
             ".dataset": ("DataSettings", "Dataset", "load_dataset"),
             ".events": ("open_events",),
             ".microlens": ("MicroLens",),

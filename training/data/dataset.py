@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
+from training.data.cooccurrences import Cooccurrences, CooccurrenceSettings
 from training.data.events import EventLog, open_events
 from training.data.notes import fingerprint, read_valid_notes
 from training.data.pairs import Pair, PairSettings, related_pairs
@@ -25,6 +26,7 @@ class DataSettings(BaseModel):
     events: Path = Field(description="The behaviour log: .parquet, .jsonl or .csv, also with .gz.")
     split: SplitSettings = SplitSettings()
     pairs: PairSettings = PairSettings()
+    cooccurrences: CooccurrenceSettings = CooccurrenceSettings()
     drop_invalid: bool = Field(default=False, description="Drop and count invalid rows instead of refusing the file.")
 
 
@@ -36,6 +38,7 @@ class Dataset:
         notes: every valid note by id.
         split: which notes are in which part.
         pairs: directed pairs of each part, highest score first; both notes are in the part.
+        cooccurrences: all pairs of training notes that were visited after each other, and all pairs of validation notes.
         exposure: number of interactions of each note in the whole log, 0 if none.
         fingerprint: SHA-256 (hex) of the notes and the events.
         dropped: number of invalid rows that were dropped, by file and reason.
@@ -44,6 +47,7 @@ class Dataset:
     notes: dict[str, Note]
     split: Split
     pairs: dict[SplitName, tuple[Pair, ...]]
+    cooccurrences: dict[SplitName, Cooccurrences]
     exposure: dict[str, int]
     fingerprint: str
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -67,7 +71,12 @@ def load_dataset(settings: DataSettings) -> Dataset:
     split = _split(notes, log, settings)
     if settings.pairs.window_hours and not log.has_times:
         raise DataError(f"{settings.events} has positions but no times: remove pairs.window_hours")
-    pairs = {name: related_pairs(log.connection, split.of(name), settings.pairs, split.period(name)) for name in SPLITS}
+    pairs: dict[SplitName, tuple[Pair, ...]] = {}
+    cooccurrences: dict[SplitName, Cooccurrences] = {}
+    for name in SPLITS:
+        pairs[name] = related_pairs(log.connection, split.of(name), settings.pairs, split.period(name))
+        if name != "test":
+            cooccurrences[name] = Cooccurrences.read(log.connection, split.of(name), settings.cooccurrences)
     if not pairs["train"]:
         raise DataError(
             f"the {log.count():,} events of {settings.events} give no related pair of training notes: lower "
@@ -75,7 +84,7 @@ def load_dataset(settings: DataSettings) -> Dataset:
         )
     exposure = dict.fromkeys(notes, 0) | log.exposure()
     digest = hashlib.sha256(f"{fingerprint(notes.values())} {log.fingerprint()}".encode()).hexdigest()
-    return Dataset(notes, split, pairs, exposure, digest, {"notes": dropped, "events": log.dropped})
+    return Dataset(notes, split, pairs, cooccurrences, exposure, digest, {"notes": dropped, "events": log.dropped})
 
 
 def _split(notes: dict[str, Note], log: EventLog, settings: DataSettings) -> Split:

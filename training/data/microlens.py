@@ -1,7 +1,7 @@
 """Reads the official files of MicroLens (arXiv 2309.15379): short-video captions, categories, and chronological histories.
 
 A caption is "text # hashtag # hashtag …". The text before the first `#` is the content (these notes have no title), and each later
-piece is a hashtag. The last piece often continues as prose, so pieces of more than four words are dropped.
+piece is a hashtag. A piece of more than four words is prose, often a hashtag that the text runs on from: it belongs to the content.
 """
 
 import csv
@@ -56,13 +56,17 @@ class MicroLens:
 
     @staticmethod
     def _note(item: str, caption: str, category: str | None) -> Note | None:
-        content, *pieces = caption.split("#")
-        hashtags = [piece.strip() for piece in pieces if len(piece.split()) <= MAX_HASHTAG_WORDS]
-        short = tuple(tag for tag in hashtags if 0 < len(tag) <= MAX_HASHTAG_CHARS)
+        first, *pieces = (piece.strip() for piece in caption.split("#"))
+        prose = [piece for piece in pieces if not _is_hashtag(piece)]
+        content = " ".join(piece for piece in (first, *prose) if piece)
         try:
-            return Note(id=item, content=content, hashtags=short, category=category)
+            return Note(id=item, content=content, hashtags=tuple(filter(_is_hashtag, pieces)), category=category)
         except ValidationError:
             return None  # no text and no hashtag is left
+
+
+def _is_hashtag(piece: str) -> bool:
+    return 0 < len(piece.split()) <= MAX_HASHTAG_WORDS and len(piece) <= MAX_HASHTAG_CHARS
 
 
 def _find(directory: Path, pattern: str) -> Path:

@@ -1,4 +1,4 @@
-"""Finds related pairs in a behaviour log. DuckDB runs one SQL statement, `pairs.sql`, on logs that may be larger than memory."""
+"""Finds related pairs in a behaviour log. DuckDB runs SQL (`cooccurrences.sql`, `pairs.sql`) on logs that may be larger than memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import duckdb
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training.data.cooccurrences import select_cooccurrences
 
 SQL = Path(__file__).with_name("pairs.sql")
 SECONDS_AN_HOUR = 3600
@@ -81,13 +83,16 @@ def related_pairs(
 def select_pairs(
     connection: duckdb.DuckDBPyConnection, notes: Iterable[str], settings: PairSettings, period: Period = Period()
 ) -> int:
-    """Like `related_pairs`, but leaves the pairs in the table `pairs` and returns their number: there may be hundreds of millions."""
-    connection.execute("create or replace temp table allowed_notes (note_id varchar)")
-    connection.execute("insert into allowed_notes select unnest(?::varchar[])", [list(notes)])
-    parameters = settings.model_dump(exclude={"window_hours"}) | {"start": period.start, "end": period.end}
-    for name in ("view_events", "click_events"):
-        parameters[name] = list(parameters[name]) if parameters[name] is not None else None
-    parameters["window_seconds"] = settings.window_hours * SECONDS_AN_HOUR if settings.window_hours else None
-    connection.execute(f"create or replace temp table pairs as {SQL.read_text(encoding='utf-8')}", parameters)
+    """Like `related_pairs`, but leaves the pairs in the table `pairs` and returns their number: there may be hundreds of millions.
+
+    The table `cooccurrences` holds all pairs of notes, those below the thresholds too.
+    """
+    chosen = settings.model_dump()
+    thresholds = {name: chosen.pop(name) for name in ("per_note", "min_users", "min_score", "max_score")}
+    hours = chosen.pop("window_hours")
+    bounds = {"start": period.start, "end": period.end, "window_seconds": hours * SECONDS_AN_HOUR if hours else None}
+    events = {name: list(chosen[name]) if chosen[name] is not None else None for name in ("view_events", "click_events")}
+    select_cooccurrences(connection, notes, chosen | events | bounds)
+    connection.execute(f"create or replace temp table pairs as {SQL.read_text(encoding='utf-8')}", thresholds)
     (count,) = connection.execute("select count(*) from pairs").fetchall()[0]
     return int(count)

@@ -24,10 +24,12 @@ TITLES = """item,title
 5,"tea at home # tea # and now the caption runs on into prose"
 6,"# only # tags"
 8,"# the whole caption is one long last piece"
+10,"# five words are not one # tag # but prose again, # fine"
+11,"#  # "
 9,"with category of its own #"
 """
 CATEGORIES = "video_id, tag\n3,Animal\n4,yszp\n5, Food \n9,Food\n77,Music\n"
-PAIRS = "1\t3 5 3\n2\t8 4 9\n"
+PAIRS = "1\t3 5 3\n2\t11 4 9\n"
 
 # u and v open a then b; w opens b alone.
 NOTES = '{"id": "a", "title": "A", "category": "x"}\n{"id": "b", "content": "B #tag"}\n{"id": "c", "hashtags": ["z"], "category": "x"}\n'
@@ -180,23 +182,25 @@ def test_captions_become_notes(microlens: Path) -> None:
     assert [*MicroLens(microlens).notes()] == [
         Note(id="3", content="a fox in the snow", hashtags=("King Glory", "winter"), category="Animal"),  # variants are one
         Note(id="4", content="no hashtags here"),  # its category is a stray
-        Note(id="5", content="tea at home", hashtags=("tea",), category="Food"),  # prose is no hashtag
+        Note(id="5", content="tea at home and now the caption runs on into prose", hashtags=("tea",), category="Food"),
         Note(id="6", hashtags=("only", "tags")),
+        Note(id="8", content="the whole caption is one long last piece"),
+        Note(id="10", content="five words are not one", hashtags=("tag", "but prose again,", "fine")),
         Note(id="9", content="with category of its own", category="Food"),
-    ]  # of 8 nothing is left
+    ]  # nothing is left of 11
 
 
 def test_histories_become_positions(microlens: Path) -> None:
-    expected = [("1", "3", 0), ("1", "5", 1), ("1", "3", 2), ("2", "8", 0), ("2", "4", 1), ("2", "9", 2)]
+    expected = [("1", "3", 0), ("1", "5", 1), ("1", "3", 2), ("2", "11", 0), ("2", "4", 1), ("2", "9", 2)]
     assert [*MicroLens(microlens).events()] == expected
 
 
 def test_converted_microlens_is_valid(command: Command, microlens: Path, tmp_path: Path) -> None:
     output = tmp_path / "made" / "here"
     code, out, err = command("convert", "microlens", microlens, output)
-    assert (code, out, err) == (0, [f"{output}: 5 notes, 5 events"], [])
+    assert (code, out, err) == (0, [f"{output}: 7 notes, 5 events"], [])
     converted = gzip.decompress((output / "events.csv.gz").read_bytes()).decode()
-    assert converted == "user,note,position\n1,3,0\n1,5,1\n1,3,2\n2,4,1\n2,9,2\n"  # without 8, of which nothing is left
+    assert converted == "user,note,position\n1,3,0\n1,5,1\n1,3,2\n2,4,1\n2,9,2\n"  # without 11, of which nothing is left
     code, out, _ = command("validate", "--notes", output / "notes.jsonl.gz", "--events", output / "events.csv.gz")
     assert (code, facts(out)["period"]) == (0, "order only")
     before = [path.read_bytes() for path in sorted(output.iterdir())]
@@ -259,5 +263,5 @@ def test_a_titles_file_of_another_kind_is_refused(microlens: Path) -> None:
 def test_totals_of_microlens_50k() -> None:
     official = MicroLens(MICROLENS)
     notes = {note.id: note for note in official.notes()}
-    assert len(notes) == 15_821
-    assert sum(note in notes for _, note, _ in official.events()) == 296_426
+    assert len(notes) == 16_337
+    assert sum(note in notes for _, note, _ in official.events()) == 304_261

@@ -97,7 +97,7 @@ def test_a_note_in_two_parts_is_refused(parts: tuple[str, str, str], message: st
 def test_a_pair_across_parts_is_refused(pair: Pair) -> None:
     split = Split(frozenset("ab"), frozenset("c"), frozenset())
     with pytest.raises(DataError, match=f"the pair {pair.source} → {pair.target} of train has a note from another part"):
-        Dataset({}, split, {"train": (pair,)}, {}, "")
+        Dataset({}, split, {"train": (pair,)}, {}, {}, "")
 
 
 @pytest.fixture(scope="module")

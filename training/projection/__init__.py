@@ -1,0 +1,17 @@
+"""Linear maps to embeddings, solved in closed form from co-occurrences."""
+
+from typing import TYPE_CHECKING
+
+from notellm.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from training.projection.closed_form import (
+        CooccurrenceWeights as CooccurrenceWeights,
+        Moments as Moments,
+        Solution as Solution,
+    )
+    from training.projection.text_features import TextFeatures as TextFeatures
+else:
+    __getattr__, __all__ = lazy_exports(
+        __name__, {".closed_form": ("CooccurrenceWeights", "Moments", "Solution"), ".text_features": ("TextFeatures",)}
+    )
