@@ -54,11 +54,12 @@ class ModuleModel:
     def __init__(self, model: NoteLLM) -> None:
         self.layers = ModuleLayers(model.causal_lm.model)
         self.dimensions = model.dimensions
+        self.tokens = model.tokens
         self._model = model
 
-    def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
+    def project(self, hidden: Tensor, added: Tensor | None = None, *, normalize: bool = True) -> Tensor:
         """See `NoteLLM.project`."""
-        return self._model.project(hidden, normalize=normalize)
+        return self._model.project(hidden, added, normalize=normalize)
 
 
 @torch.inference_mode()

@@ -23,10 +23,13 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBas
 from notellm.errors import CheckpointError, NoteLLMError
 from notellm.model import NoteLLM
 from notellm.prompt import NotePrompt, PromptSettings
+from notellm.token_vectors import TOKENS, TokenVectors, read_token_vectors
 
 MANIFEST = "notellm.json"
 DENSE = "2_Dense"
-FORMAT_VERSION = 1
+# Version 2 has token vectors, which readers of version 1 would ignore.
+PLAIN_VERSION: Literal[1] = 1
+TOKENS_VERSION: Literal[2] = 2
 ARCHITECTURE = "LlamaForCausalLM"
 # Files that need not be listed, because nothing reads them. Any other unlisted file could change how the model loads.
 _HARMLESS = ("README.md", "LICENSE", "NOTICE", ".gitattributes", ".gitignore")
@@ -59,7 +62,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = PLAIN_VERSION
     name: ModelName = Field(description="Names the model in answers and in the index.")
     base_model: str = Field(min_length=1, description="The model this one was made from.")
     prompt: PromptSettings
@@ -152,7 +155,7 @@ class Checkpoint:
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if names := sorted(map(str, report[problem])):
                 raise CheckpointError(self.path, f"the weights do not match config.json: {problem} {', '.join(names[:5])}")
-        model = NoteLLM(causal_lm, self.load_projection())
+        model = NoteLLM(causal_lm, self.load_projection(), self.load_token_vectors())
         return model.to(device).eval().requires_grad_(requires_grad=False)
 
     def load_projection(self) -> nn.Linear:
@@ -173,6 +176,25 @@ class Checkpoint:
         except RuntimeError as error:
             raise CheckpointError(path, f"does not project from {hidden} to {dimensions} values: {error}") from error
         return projection
+
+    def load_token_vectors(self) -> TokenVectors | None:
+        """The token vectors, in float32; None if the checkpoint has none.
+
+        Raises:
+            CheckpointError: they do not match the manifest.
+        """
+        path = self.path / DENSE / TOKENS
+        if self.manifest.format_version == PLAIN_VERSION:
+            return None
+        try:
+            tokens = read_token_vectors(path.parent)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise CheckpointError(path, f"cannot be used as token vectors: {error}") from error
+        if tokens.weight.shape[1] != self.manifest.dimensions:
+            raise CheckpointError(
+                path, f"has vectors of length {tokens.weight.shape[1]}, but {MANIFEST} says {self.manifest.dimensions}"
+            )
+        return tokens
 
     def _verify_files(self, verify: Literal["sha256", "size"]) -> None:
         listed = self.manifest.files
@@ -221,8 +243,10 @@ def _read_manifest(root: Path) -> Manifest:
             path, "is missing: this is not a NoteLLM checkpoint. Make one with `notellm-train init-checkpoint`"
         )
     content = _read_json(path)
-    if (version := content.get("format_version")) != FORMAT_VERSION:
-        raise CheckpointError(path, f"has format version {version!r}; this release reads version {FORMAT_VERSION}")
+    if (version := content.get("format_version")) not in (PLAIN_VERSION, TOKENS_VERSION):
+        raise CheckpointError(
+            path, f"has format version {version!r}; this release reads versions {PLAIN_VERSION} and {TOKENS_VERSION}"
+        )
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 from notellm.errors import PromptError
 from notellm.forward import Lanes, Layers, Pack, PackedForward, PlainForward, even_batches, read_prefix, token_batches
 from notellm.model import NoteLLM
+from notellm.token_vectors import TokenVectors
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,12 @@ class CompressingModel(Protocol):
         """Length of the vectors."""
         ...
 
-    def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
+    @property
+    def tokens(self) -> TokenVectors | None:
+        """See `NoteLLM`."""
+        ...
+
+    def project(self, hidden: Tensor, added: Tensor | None = None, *, normalize: bool = True) -> Tensor:
         """See `NoteLLM.project`."""
         ...
 
@@ -120,7 +126,10 @@ class NoteEncoder:
 
     def _embed(self, sequences: Sequence[Sequence[int]], *, normalize: bool) -> Tensor:
         pack = Pack.of(sequences, len(self._prefix_ids), self._device)
-        return self._model.project(self._states(pack), normalize=normalize)
+        states = self._states(pack)
+        # On a GPU, the CPU counts the tokens while the layers run.
+        added = self._model.tokens.of_prompts(sequences) if self._model.tokens is not None else None
+        return self._model.project(states, added, normalize=normalize)
 
     def _after_prefix(self, index: int, prompt: Sequence[int]) -> Sequence[int]:
         length = len(self._prefix_ids)

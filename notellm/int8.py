@@ -116,11 +116,12 @@ class Int8NoteLLM:
     def __init__(self, model: NoteLLM) -> None:
         self.layers = Int8Layers(model)
         self.dimensions = model.dimensions
+        self.tokens = model.tokens
         self._model = model
 
-    def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
+    def project(self, hidden: Tensor, added: Tensor | None = None, *, normalize: bool = True) -> Tensor:
         """See `NoteLLM.project`."""
-        return self._model.project(hidden, normalize=normalize)
+        return self._model.project(hidden, added, normalize=normalize)
 
 
 def times_faster(run: Callable[[], object], than: Callable[[], object], rounds: int = 3) -> float:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.errors import PromptError
 from notellm.note import NoteText
+from notellm.own_tokens import PromptFrame
 from notellm.tokenizer import PlainTokenizer
 
 if TYPE_CHECKING:  # importing transformers takes seconds, and commands without a model do not need it
@@ -182,6 +183,13 @@ class NotePrompt:
         self._start = cache(lambda text: tuple(self.plain.encode_start(text)))
         self._literal = cache(lambda text: tuple(self.plain.encode(text)))
         self.embedding_prefix = self._opening(self.template.category_instruction)
+
+    @property
+    def frame(self) -> PromptFrame:
+        """The literal tokens of the embedding prompt."""
+        labels = [label for name, label in self.template.labels.items() if name != "title"]
+        after_title = tuple(self._literal(self.template.field_end + label) for label in labels)
+        return PromptFrame(opening=self.embedding_prefix, labels=after_title, closing=self._compression)
 
     @property
     def max_embedding_tokens(self) -> int:

@@ -14,6 +14,8 @@ from notellm.checkpoint import (
     ARCHITECTURE,
     DENSE,
     MANIFEST,
+    PLAIN_VERSION,
+    TOKENS_VERSION,
     Category,
     Checkpoint,
     FileDigest,
@@ -24,6 +26,7 @@ from notellm.checkpoint import (
 from notellm.errors import CheckpointError
 from notellm.model import NoteLLM
 from notellm.prompt import PromptSettings
+from notellm.token_vectors import save_token_vectors
 
 # The module names that every reader of this layout knows (sentence-transformers, vLLM, text-embeddings-inference).
 _MODULES = [
@@ -32,6 +35,9 @@ _MODULES = [
     {"idx": 2, "name": "2", "path": DENSE, "type": "sentence_transformers.models.Dense"},
     {"idx": 3, "name": "3", "path": "3_Normalize", "type": "sentence_transformers.models.Normalize"},
 ]
+# With token vectors, a reader that knows only Dense must not find one: its vectors would lack what the tokens add. Without any it gives
+# hidden states, whose length differs, or refuses.
+_NOTE_HEAD = {"idx": 2, "name": "2", "path": DENSE, "type": "notellm.sentence_transformers_head.NoteHead"}
 
 
 class CheckpointFacts(BaseModel):
@@ -102,6 +108,7 @@ def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts
     for file in root.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
     manifest = Manifest(
+        format_version=PLAIN_VERSION if model.tokens is None else TOKENS_VERSION,
         **facts.model_dump(),
         emb_token_id=tokenizer.convert_tokens_to_ids(facts.emb_token),
         hidden_size=causal_lm.config.hidden_size,
@@ -115,7 +122,8 @@ def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts
 
 def _write_sentence_transformers_layout(root: Path, model: NoteLLM) -> None:
     projection = model.projection
-    write_json(root / "modules.json", _MODULES)
+    modules = _MODULES if model.tokens is None else [*_MODULES[:2], _NOTE_HEAD, _MODULES[3]]
+    write_json(root / "modules.json", modules)
     write_json(root / "sentence_bert_config.json", {"max_seq_length": model.causal_lm.config.max_position_embeddings})
     pooling = {
         "word_embedding_dimension": projection.in_features,
@@ -132,6 +140,8 @@ def _write_sentence_transformers_layout(root: Path, model: NoteLLM) -> None:
     write_json(root / DENSE / "config.json", dense)
     weights = {f"linear.{name}": tensor.detach().float().cpu().contiguous() for name, tensor in projection.state_dict().items()}
     save_file(weights, root / DENSE / "model.safetensors", metadata={"format": "pt"})
+    if model.tokens is not None:
+        save_token_vectors(root / DENSE, model.tokens)
     write_json(root / "3_Normalize" / "config.json", {})
 
 

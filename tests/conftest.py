@@ -27,6 +27,7 @@ from service.settings import Settings
 from tests.clock import LoopTime, VirtualTime
 from tests.platform import write_platform
 from tests.requirements import pytest_runtest_setup, pytest_terminal_summary  # noqa: F401 - hooks of pytest
+from training.commands.projection import fit_projection
 from training.config import TrainingConfig
 from training.model import InitialCheckpoint
 
@@ -237,6 +238,17 @@ def run_settings(platform: Path, tiny_base: Path) -> Callable[..., dict[str, Any
 def run_config(run_settings: Callable[..., dict[str, Any]]) -> Callable[..., TrainingConfig]:
     """The settings of a short run as a `TrainingConfig`."""
     return lambda **changes: TrainingConfig.model_validate(run_settings(**changes))
+
+
+@pytest.fixture(scope="session")
+def tokens_path(tmp_path_factory: pytest.TempPathFactory, run_settings: Callable[..., dict[str, Any]]) -> Path:
+    """A checkpoint with token vectors, fitted to the small platform."""
+    folder = tmp_path_factory.mktemp("tokens")
+    (folder / "config.yaml").write_text(yaml.safe_dump(run_settings(name="with-tokens")), encoding="utf-8")
+    fit_projection(
+        folder / "config.yaml", folder / "checkpoint", ["model.projection=behaviour", "model.token_vectors=true"], None
+    )
+    return folder / "checkpoint"
 
 
 @pytest.fixture

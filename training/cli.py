@@ -12,7 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from notellm.errors import NoteLLMError
 from notellm.prompt import PromptSettings, PromptVersion
 from notellm.vocabulary import categories_of
-from training.commands import data, evaluate, run
+from training.commands import data, evaluate, projection, run
 from training.data import read_notes
 from training.errors import TrainingError
 from training.model import InitialCheckpoint
@@ -64,7 +64,7 @@ def init_checkpoint(
     typer.echo(f"{checkpoint.path}: {manifest.name}, {manifest.dimensions} dimensions, {len(manifest.categories)} categories")
 
 
-for command in (data.convert, data.validate, data.pairs, run.train, run.merge, evaluate.evaluate):
+for command in (data.convert, data.validate, data.pairs, run.train, run.merge, projection.fit_projection, evaluate.evaluate):
     app.command()(command)
 
 

@@ -32,13 +32,34 @@ class ModelSettings(_Settings):
         "installed Python package."
     )
     dimensions: int = Field(default=128, ge=1, description="d: length of the embedding (paper: 128).")
-    projection: Literal["random", "principal"] = Field(
+    projection: Literal["random", "principal", "behaviour"] = Field(
         default="random",
-        description="How the projection starts: with `random` directions, or with the `principal` directions of the hidden states of a "
-        "sample of training notes, without their mean direction. `principal` needs fewer steps.",
+        description="How the projection starts: with `random` directions; with the `principal` directions of the hidden states of a "
+        "sample of training notes, without their mean direction; or with the directions in which co-occurring notes agree "
+        "(`behaviour`, in closed form).",
     )
-    projection_notes: int = Field(default=256, ge=2, description="Number of notes in the sample for `principal`.")
+    projection_notes: int | None = Field(
+        default=None,
+        ge=2,
+        description="Number of training notes that the projection starts from; by default 256 for `principal` and all for `behaviour`, "
+        "which takes those with the most co-occurrences first.",
+    )
+    token_vectors: bool = Field(
+        default=False,
+        description="Add to the projected state a learnt vector for each of the note's own tokens. Needs `projection: behaviour`.",
+    )
+    refit_projection: bool = Field(
+        default=False,
+        description="After training, solve for projection and token vectors again, with the final hidden states of all training notes. The "
+        "better ones on the validation notes become the checkpoint's.",
+    )
     prompt: PromptSettings = PromptSettings()
+
+    @model_validator(mode="after")
+    def _has_a_start(self) -> "ModelSettings":
+        if self.token_vectors and self.projection != "behaviour":
+            raise ValueError("token_vectors needs projection: behaviour, which gives them their start")
+        return self
 
 
 class LoraSettings(_Settings):
@@ -93,7 +114,9 @@ class OptimizerSettings(_Settings):
         default=3e-6, gt=0, description="Peak learning rate (the paper's code: 3e-6, full fine-tuning)."
     )
     head_learning_rate: float | None = Field(
-        default=None, gt=0, description="Peak learning rate of the projection and of τ; by default `learning_rate`."
+        default=None,
+        gt=0,
+        description="Peak learning rate of the projection, the token vectors and τ; by default `learning_rate`.",
     )
     weight_decay: float = Field(default=1e-3, ge=0, description="Not applied to norms, biases and τ.")
     warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps before the peak.")

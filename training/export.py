@@ -11,11 +11,11 @@ from peft import PeftModel
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from notellm.checkpoint import Checkpoint
 from notellm.model import NoteLLM
 from notellm.saving import CheckpointFacts, refuse_existing, save_checkpoint, write_json
+from notellm.token_vectors import TOKENS, read_token_vectors, save_token_vectors
 from training.errors import BaseModelError
 from training.loop import saving
 from training.model import Built, add_tokens, linear, load_base
@@ -38,13 +38,13 @@ def export(built: Built, facts: CheckpointFacts, directory: Path, record: dict[s
     if built.adapters is not None:
         # An earlier export of this run may have left an incomplete directory.
         shutil.rmtree(directory / "adapter", ignore_errors=True)
-        save_adapter(directory / "adapter", built.adapters, built.model.note_llm.projection, facts, record)
+        save_adapter(directory / "adapter", built.adapters, built.model.note_llm, facts, record)
         causal_lm = built.adapters.merge_and_unload()
-    model = NoteLLM(causal_lm, built.model.note_llm.projection)
+    model = NoteLLM(causal_lm, built.model.note_llm.projection, built.model.note_llm.tokens)
     return _save(directory / "checkpoint", model, built.tokenizer, facts, record)
 
 
-def save_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, facts: CheckpointFacts, record: Any) -> None:
+def save_adapter(directory: Path, adapters: PeftModel, note_llm: NoteLLM, facts: CheckpointFacts, record: Any) -> None:
     """Writes only what training changed: megabytes instead of the whole model.
 
     Raises:
@@ -52,17 +52,19 @@ def save_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, fa
     """
     refuse_existing(directory)
     with saving(directory):
-        _write_adapter(directory, adapters, projection, facts, record)
+        _write_adapter(directory, adapters, note_llm, facts, record)
 
 
-def _write_adapter(directory: Path, adapters: PeftModel, projection: nn.Linear, facts: CheckpointFacts, record: Any) -> None:
+def _write_adapter(directory: Path, adapters: PeftModel, note_llm: NoteLLM, facts: CheckpointFacts, record: Any) -> None:
     adapters.save_pretrained(str(directory), save_embedding_layers=False)
     for stray in ("README.md",):
         (directory / stray).unlink(missing_ok=True)
     config = json.loads((directory / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = facts.base_model
     write_json(directory / "adapter_config.json", config)
-    save_file({"weight": projection.weight.detach().float().cpu().contiguous()}, directory / PROJECTION)
+    save_file({"weight": note_llm.projection.weight.detach().float().cpu().contiguous()}, directory / PROJECTION)
+    if note_llm.tokens is not None:
+        save_token_vectors(directory, note_llm.tokens)
     write_json(directory / FACTS, facts.model_dump(mode="json"))
     write_json(directory / RECORD, record)
 
@@ -87,7 +89,8 @@ def merge_adapter(base: str, adapter: Path, output: Path, dtype: torch.dtype | N
         record = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
         projection = linear(load_file(adapter / PROJECTION)["weight"])
         merged = PeftModel.from_pretrained(causal_lm, str(adapter)).merge_and_unload()
-        model = NoteLLM(merged.to(dtype or torch.float32), projection)
+        tokens = read_token_vectors(adapter) if (adapter / TOKENS).exists() else None
+        model = NoteLLM(merged.to(dtype or torch.float32), projection, tokens)
     except (OSError, ValueError, KeyError, RuntimeError, ValidationError, SafetensorError) as error:
         raise BaseModelError(f"{adapter} cannot be merged into {base}: {error}") from error
     return _save(output, model, tokenizer, facts, record | {"adapter": adapter_digest(adapter)})

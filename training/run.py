@@ -40,7 +40,7 @@ from training.loop import (
     state_to_resume,
     take_over_if_finished,
 )
-from training.model import EMB_TOKEN, Built, base_name, build, shard
+from training.model import EMB_TOKEN, Built, base_name, build, refit, shard
 from training.precision import on_this_machine
 from training.whole_files import write_whole
 
@@ -102,7 +102,7 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     _report_dropped(dataset)
     if state:
         refuse_other_data(directory, dataset.fingerprint)
-    built = build(config, _training_notes(dataset))
+    built = build(config, dataset, fitted=state is None)
     trainer = make_trainer(config, dataset, built, directory)
     forget_lines_after(trainer, state)
     stop = StopOnSignal()
@@ -112,13 +112,20 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     revision = git_revision()  # now, because training takes hours and the working tree may change meanwhile
     if not (state and take_over_if_finished(trainer, state)):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
-    if stop.requested:
-        return None
-    unsharded = _unsharded(config, built, trainer)
+    return None if stop.requested else _finish(config, dataset, built, trainer, directory, revision)
+
+
+def _finish(
+    config: TrainingConfig, dataset: Dataset, built: Built, trainer: NoteTrainer, directory: Path, revision: str | None
+) -> Checkpoint | None:
+    """Writes the checkpoint on the first process; None on the others."""
+    unsharded = _unsharded(config, dataset, built, trainer)
     try:
         if unsharded is None:
             return None
-        return export(unsharded, _facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
+        if config.model.refit_projection:
+            refit(config, dataset, unsharded)
+        return export(unsharded, facts(config, dataset, _metrics(trainer)), directory, record(config, revision))
     finally:
         PartialState().wait_for_everyone()  # a process that ends while the first one still writes could end the job
 
@@ -151,7 +158,7 @@ def _metrics(trainer: NoteTrainer) -> dict[str, float]:
     return {f"validation_recall@{trainer.config.validation.k}": kept}
 
 
-def _unsharded(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Built | None:
+def _unsharded(config: TrainingConfig, dataset: Dataset, built: Built, trainer: NoteTrainer) -> Built | None:
     """The trained model with all its weights on the first process; None on the others."""
     if not config.compute.fsdp:
         return built if trainer.args.process_index == 0 else None
@@ -159,7 +166,7 @@ def _unsharded(config: TrainingConfig, built: Built, trainer: NoteTrainer) -> Bu
     weights = get_model_state_dict(trainer.model, options=options)
     if trainer.args.process_index:
         return None
-    unsharded = build(config.model_copy(update={"model": config.model.model_copy(update={"projection": "random"})}), [])
+    unsharded = build(config, dataset, fitted=False)
     unsharded.model.load_state_dict(weights)
     return unsharded
 
@@ -176,6 +183,7 @@ def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directo
         dataset.notes, built.prompt, plan.related,
         rank=int(os.environ.get("RANK", "0")), ranks=int(os.environ.get("WORLD_SIZE", "1")), packed=built.packed,
         chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),
+        terms=built.model.note_llm.tokens.terms if built.model.note_llm.tokens is not None else None,
     )  # fmt: skip
     pool = ValidationPool.of(dataset.pairs["validation"], sorted(dataset.split.validation), config.validation.notes)
     if PartialState().is_main_process:
@@ -191,7 +199,8 @@ def _training_notes(dataset: Dataset) -> list[Note]:
     return [dataset.notes[note] for note in sorted(dataset.split.train)]
 
 
-def _facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) -> CheckpointFacts:
+def facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) -> CheckpointFacts:
+    """What the manifest of a run's checkpoint says of its settings and its data."""
     notes = _training_notes(dataset)
     return CheckpointFacts(
         name=config.name,

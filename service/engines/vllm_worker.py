@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from notellm.checkpoint import ARCHITECTURE, Checkpoint
@@ -88,16 +88,20 @@ class VllmLayers:
 
 
 class VllmNoteLLM:
-    """The counterpart of `NoteLLM` inside vLLM: vLLM's layers and the checkpoint's projection."""
+    """The counterpart of `NoteLLM` inside vLLM: vLLM's layers, and the checkpoint's projection and token vectors."""
 
-    def __init__(self, layers: VllmLayers, projection: nn.Linear, dtype: torch.dtype) -> None:
+    def __init__(self, layers: VllmLayers, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
         self.layers = layers
+        projection, tokens = checkpoint.load_projection(), checkpoint.load_token_vectors()
         self._projection = projection.to(layers.device, dtype).requires_grad_(requires_grad=False)
+        self.tokens = tokens.to(layers.device).requires_grad_(requires_grad=False) if tokens is not None else None
         self.dimensions: int = projection.out_features
 
-    def project(self, hidden: Tensor, *, normalize: bool = True) -> Tensor:
+    def project(self, hidden: Tensor, added: Tensor | None = None, *, normalize: bool = True) -> Tensor:
         """See `NoteLLM.project`."""
         projected: Tensor = self._projection(hidden).float()
+        if added is not None:
+            projected = projected + added
         return functional.normalize(projected, dim=-1) if normalize else projected
 
 
@@ -114,11 +118,11 @@ class NoteLLMWorker:
 
         Raises:
             TypeError: see `VllmLayers`.
-            CheckpointError: the projection cannot be loaded.
+            CheckpointError: the projection or the token vectors cannot be loaded.
         """
         layers = self._notellm_layers
         dtype = next(self.model_runner.get_model().parameters()).dtype
-        model = VllmNoteLLM(layers, Checkpoint.open(checkpoint, verify="size").load_projection(), dtype)
+        model = VllmNoteLLM(layers, Checkpoint.open(checkpoint, verify="size"), dtype)
         # One pass at a time: ranks that share the layers communicate, and must do so in the same order on every rank.
         self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens, lanes=False)
         self._notellm_ranker = ChoiceRanker(layers)

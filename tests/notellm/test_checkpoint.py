@@ -104,7 +104,7 @@ def test_a_manifest_may_list_only_safe_files(name: str, copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda c: c.update(format_version=2), "format version 2; this release reads version 1"),
+        (lambda c: c.update(format_version=3), "format version 3; this release reads versions 1 and 2"),
         (lambda c: c.update(dimensions=0), "field dimensions"),
         (lambda c: c.update(colour="red"), "field colour"),
         (lambda c: c["prompt"].update(version="paper-xx"), r"field prompt\.version"),

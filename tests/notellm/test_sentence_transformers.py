@@ -17,8 +17,13 @@ def projected(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Chec
     return InitialCheckpoint(base=str(tiny_base), output=tmp_path_factory.mktemp("st") / "out", name="projected", dim=16).make()
 
 
+@pytest.fixture(scope="module")
+def with_tokens(tokens_path: Path) -> Checkpoint:
+    return Checkpoint.open(tokens_path)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("which", ["tiny", "projected"])
+@pytest.mark.parametrize("which", ["tiny", "projected", "with_tokens"])
 def test_sentence_transformers_gives_the_same_vectors_for_the_same_ids(which: str, request: pytest.FixtureRequest) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -27,7 +32,11 @@ def test_sentence_transformers_gives_the_same_vectors_for_the_same_ids(which: st
     prompts = [prompt.embedding(note) for note in prompt.tokenize(NOTES)]
     ours = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix).encode(prompts)
     model = SentenceTransformer(
-        str(checkpoint.path), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+        str(checkpoint.path),
+        device="cpu",
+        local_files_only=True,
+        model_kwargs={"dtype": torch.float32},
+        trust_remote_code=which == "with_tokens",  # the library asks for it before it imports a module of another package
     )
     assert model.get_embedding_dimension() == checkpoint.manifest.dimensions
     for prompt_ids, expected in zip(prompts, ours, strict=True):

@@ -232,7 +232,7 @@ def test_tensorboard_gets_the_curves(run_config: Config, tmp_path: Path, monkeyp
 def test_each_weight_has_its_learning_rate_and_decay(run_config: Config, tmp_path: Path) -> None:
     config = run_config(optimizer={"learning_rate": 1e-3, "head_learning_rate": 5e-3, "weight_decay": 0.1})
     dataset = load_dataset(config.data)
-    trainer = make_trainer(config, dataset, build(config, []), tmp_path)
+    trainer = make_trainer(config, dataset, build(config, dataset), tmp_path)
     assert any(isinstance(callback, ProgressCallback) for callback in trainer.callback_handler.callbacks)
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
     settings = {
@@ -287,7 +287,7 @@ def test_only_the_first_process_writes_the_files_of_a_run(
 ) -> None:
     config = run_config()
     dataset = load_dataset(config.data)
-    built = build(config, [dataset.notes[note] for note in sorted(dataset.split.train)])
+    built = build(config, dataset)
     for first in (False, True):
         monkeypatch.setattr(PartialState, "is_main_process", first)
         make_trainer(config, dataset, built, tmp_path / "run")

@@ -1,7 +1,7 @@
 """`TrainingBatch`: one process's share of a global batch, as padded or packed tensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from notellm.forward import Run
 from notellm.note import Note
 from notellm.prompt import NotePrompt, TokenizedNote, TrainingExample
+from notellm.token_vectors import Bags, TokenTerms
 from training.batches.examples import Asked, GlobalBatch, Relations
 
 
@@ -25,6 +26,7 @@ class TokenRows:
         embedding_at: (examples,), positions of the hidden states that become embeddings.
         predict_at: (output tokens,), positions whose next token is an output token.
         output_ids: (output tokens,).
+        bags: the terms of the notes' own tokens; None without token vectors.
     """
 
     input_ids: Tensor
@@ -34,6 +36,7 @@ class TokenRows:
     embedding_at: Tensor
     predict_at: Tensor
     output_ids: Tensor
+    bags: Bags | None = None
 
     @property
     def tokens(self) -> int:
@@ -43,7 +46,7 @@ class TokenRows:
     def to(self, device: torch.device) -> "TokenRows":
         """The same rows on another device."""
         moved: dict[str, Any] = {
-            name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(self).items()
+            name: value.to(device) if isinstance(value, Tensor | Bags) else value for name, value in vars(self).items()
         }
         return TokenRows(**moved)
 
@@ -117,11 +120,13 @@ class Collator:
         packed: pack the examples (CPU) instead of padding them (GPU).
         chunk_examples: examples per forward pass; the loss is still that of the whole batch (GradCache).
         pad_id: id of the pad token.
+        terms: the terms of the token vectors, if the model has any.
     """
 
     def __init__(
         self, notes: dict[str, Note], prompt: NotePrompt, related: Relations, *,
         rank: int = 0, ranks: int = 1, packed: bool = False, chunk_examples: int | None = None, pad_id: int = 0,
+        terms: TokenTerms | None = None,
     ) -> None:  # fmt: skip
         self._notes = notes
         self._prompt = prompt
@@ -130,6 +135,7 @@ class Collator:
         self._packed = packed
         self._chunk = chunk_examples
         self._pad_id = pad_id
+        self._terms = terms
         self._tokenized: dict[str, TokenizedNote] = {}
 
     def __call__(self, step: int, batch: GlobalBatch) -> TrainingBatch:
@@ -142,7 +148,10 @@ class Collator:
 
     def rows(self, examples: Sequence[TrainingExample]) -> TokenRows:
         """The examples packed or padded."""
-        return TokenRows.packed(examples) if self._packed else TokenRows.padded(examples, self._pad_id)
+        rows = TokenRows.packed(examples) if self._packed else TokenRows.padded(examples, self._pad_id)
+        if self._terms is None:
+            return rows
+        return replace(rows, bags=self._terms.bags([one.ids[one.opening : one.embedding + 1] for one in examples]))
 
     def example(self, asked: Asked) -> TrainingExample:
         """Prompt and answer of one note. The prompt does not contain the `#tag` markup of the hashtags to generate."""

@@ -98,6 +98,18 @@ class Cooccurrences:
             scores[row, columns[known]] = neighbours.values[neighbours.of(place)][known]
         return scores
 
+    def of_most_frequent(self, count: int | None) -> "Cooccurrences":
+        """Those between the `count` notes that occur in most of them; None for all notes."""
+        if count is None or count >= len(self.notes):
+            return self
+        degrees = np.bincount(np.concatenate([self.first, self.second]), minlength=len(self.notes))
+        kept = np.sort(np.argsort(-degrees, kind="stable")[:count])
+        place = np.full(len(self.notes), -1)
+        place[kept] = np.arange(count)
+        chosen = (place[self.first] >= 0) & (place[self.second] >= 0)
+        notes = tuple(self.notes[one] for one in kept.tolist())
+        return Cooccurrences(notes, place[self.first[chosen]], place[self.second[chosen]], self.score[chosen])
+
     def neighbours(self, values: npt.NDArray[np.float64]) -> "Neighbours":
         """The co-occurrences by note; each appears with both of its notes.
 

@@ -218,7 +218,7 @@ class NoteTrainer(Trainer):
         return float(value.full_tensor() if hasattr(value, "full_tensor") else value)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW. The projection and τ may have a different learning rate, and τ has no weight decay."""
+        """AdamW. Projection, token vectors and τ may have a different learning rate, and τ has no weight decay."""
         if self.optimizer is None:
             settings = self.config.optimizer
             head_rate = settings.head_learning_rate or settings.learning_rate
@@ -226,7 +226,7 @@ class NoteTrainer(Trainer):
             groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
-                    head = name.startswith(("temperature.", "note_llm.projection."))
+                    head = name.startswith(("temperature.", "note_llm.projection.", "note_llm.tokens."))
                     decay = settings.weight_decay if name in decayed and not name.startswith("temperature.") else 0.0
                     groups[(head_rate if head else settings.learning_rate, decay)].append(parameter)
             self.optimizer = torch.optim.AdamW(

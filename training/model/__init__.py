@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from training.model.building import Built as Built, build as build
+    from training.model.behaviour import BehaviourFit as BehaviourFit, Head as Head
+    from training.model.building import Built as Built, build as build, refit as refit
     from training.model.initialize import (
         EMB_TOKEN as EMB_TOKEN,
         InitialCheckpoint as InitialCheckpoint,
@@ -17,14 +18,19 @@ if TYPE_CHECKING:
     from training.model.losses import global_count as global_count, total_loss as total_loss
     from training.model.model import CachedGradients as CachedGradients, Losses as Losses, TrainingModel as TrainingModel
     from training.model.sharding import shard as shard
+    from training.model.states import state_encoder as state_encoder
+    from training.model.token_terms import token_classes as token_classes
 else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
-            ".building": ("Built", "build"),
+            ".behaviour": ("BehaviourFit", "Head"),
+            ".building": ("Built", "build", "refit"),
             ".initialize": ("EMB_TOKEN", "InitialCheckpoint", "add_tokens", "base_name", "linear", "load_base"),
             ".losses": ("global_count", "total_loss"),
             ".model": ("CachedGradients", "Losses", "TrainingModel"),
             ".sharding": ("shard",),
+            ".states": ("state_encoder",),
+            ".token_terms": ("token_classes",),
         },
     )

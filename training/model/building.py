@@ -1,6 +1,7 @@
 """Builds a `TrainingModel` from settings: loads the base model, adds projection and adapters, and selects the weights to train."""
 
-from collections.abc import Sequence
+import copy
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +10,22 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from notellm.encoder import NoteEncoder
 from notellm.model import NoteLLM
-from notellm.note import Note
 from notellm.prompt import NotePrompt
+from notellm.token_vectors import TokenVectors
 from training.config import LoraSettings, TrainingConfig
+from training.data import Dataset
 from training.errors import BaseModelError, ConfigError
+from training.model.behaviour import BehaviourFit, Head, blank_tokens
 from training.model.frozen import FrozenLayers
 from training.model.initialize import EMB_TOKEN, add_tokens, linear, load_base, principal_projection, random_directions
 from training.model.model import TrainingModel
 from training.model.shared_prefix import SHARED_PREFIX_ATTENTION
+from training.model.states import shared_over_processes, state_encoder
+from training.model.token_terms import token_classes
+
+logger = logging.getLogger(__name__)
+PRINCIPAL_NOTES = 256
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,13 @@ class Built:
     packed: bool
 
 
-def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
+def build(config: TrainingConfig, dataset: Dataset, *, fitted: bool = True) -> Built:
     """Loads the base and prepares it for training.
 
     Args:
         config: settings of the run.
-        notes: training notes, for a projection that starts with their principal directions.
+        dataset: its training notes and their behaviour give the projection and the token vectors their start.
+        fitted: false for a model whose weights will be loaded from a state: its projection and token vectors have only the right shape.
 
     Raises:
         BaseModelError: the base cannot be used, or its hidden size is smaller than the requested dimensions.
@@ -53,7 +61,7 @@ def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
     causal_lm, tokenizer = load_base(config.model.base, torch.float32)
     add_tokens(causal_lm, tokenizer)
     prompt = NotePrompt(tokenizer, tokenizer.added_tokens_encoder[EMB_TOKEN], config.model.prompt)
-    projection = _projection(config, causal_lm, prompt, notes)
+    projection, tokens = _head(config, causal_lm, tokenizer, prompt, dataset, fitted=fitted)
     if config.method.frozen_layers >= causal_lm.config.num_hidden_layers:
         raise ConfigError(
             f"method.frozen_layers is {config.method.frozen_layers}, but the base has only {causal_lm.config.num_hidden_layers} layers"
@@ -62,11 +70,13 @@ def build(config: TrainingConfig, notes: Sequence[Note]) -> Built:
     if packed:
         causal_lm.set_attn_implementation(SHARED_PREFIX_ATTENTION)
     adapters = _choose_trained(config, causal_lm, prompt)
-    projection.requires_grad_(requires_grad=True)
+    for part in (projection, tokens):
+        if part is not None:
+            part.requires_grad_(requires_grad=True)
     if config.compute.gradient_checkpointing:
         causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
     model = TrainingModel(
-        NoteLLM(causal_lm, projection),
+        NoteLLM(causal_lm, projection, tokens),
         config.loss.alpha,
         contrastive=config.loss.contrastive,
         temperature=config.loss.temperature,
@@ -82,17 +92,27 @@ def is_packed(config: TrainingConfig) -> bool:
     return wanted and not compute.fsdp
 
 
-def _projection(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: NotePrompt, notes: Sequence[Note]) -> nn.Linear:
-    hidden, dimensions = int(causal_lm.config.hidden_size), config.model.dimensions
-    if dimensions > hidden:
-        raise BaseModelError(f"model.dimensions {dimensions} is larger than the base's hidden size of {hidden}")
-    if config.model.projection == "random":
-        return linear(random_directions(hidden, dimensions))
-    step = max(1, len(notes) // config.model.projection_notes)
-    sample = notes[::step][: config.model.projection_notes]
-    encoder = NoteEncoder(NoteLLM(causal_lm, linear(torch.eye(hidden))), prompt.embedding_prefix)
-    states = encoder.encode([prompt.embedding(note) for note in prompt.tokenize(sample)], normalize=False)
-    return principal_projection(torch.from_numpy(states), dimensions)
+def _head(
+    config: TrainingConfig, causal_lm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, prompt: NotePrompt, dataset: Dataset, *,
+    fitted: bool,
+) -> tuple[nn.Linear, TokenVectors | None]:  # fmt: skip
+    """The projection and the token vectors before training."""
+    model, hidden = config.model, int(causal_lm.config.hidden_size)
+    if model.dimensions > hidden:
+        raise BaseModelError(f"model.dimensions {model.dimensions} is larger than the base's hidden size of {hidden}")
+    classes = token_classes(tokenizer, int(causal_lm.config.vocab_size)) if model.token_vectors else None
+    if not fitted or model.projection == "random":
+        tokens = blank_tokens(prompt, classes, dataset, model.dimensions) if classes is not None else None
+        return linear(random_directions(hidden, model.dimensions)), tokens
+    encode = state_encoder(causal_lm, prompt, config.compute.precision)
+    if model.projection == "behaviour":
+        share = shared_over_processes(encode)
+        head = BehaviourFit(share, prompt, dataset, classes=classes, most_notes=model.projection_notes).solve(model.dimensions)
+        return head.projection, head.tokens
+    notes = [dataset.notes[note] for note in sorted(dataset.split.train)]
+    count = model.projection_notes or PRINCIPAL_NOTES
+    sample = notes[:: max(1, len(notes) // count)][:count]
+    return principal_projection(torch.from_numpy(encode(sample)), model.dimensions), None
 
 
 def _choose_trained(config: TrainingConfig, causal_lm: LlamaForCausalLM, prompt: NotePrompt) -> PeftModel | None:
@@ -125,3 +145,29 @@ def _with_adapters(config: TrainingConfig, lora: LoraSettings, causal_lm: LlamaF
     except ValueError as error:
         raise ConfigError(f"method.modules {', '.join(lora.modules)}: {error}") from error
     return adapted
+
+
+def refit(config: TrainingConfig, dataset: Dataset, built: Built) -> None:
+    """Solves for projection and token vectors with the trained model's hidden states, and keeps the better ones on validation notes.
+
+    Args:
+        config: settings of the run.
+        dataset: its training notes are fitted.
+        built: the trained model; its projection and token vectors may be replaced.
+    """
+    note_llm = built.model.note_llm
+    causal_lm = copy.deepcopy(built.adapters).merge_and_unload() if built.adapters is not None else note_llm.causal_lm
+    causal_lm.set_attn_implementation("sdpa")
+    rows = int(causal_lm.config.vocab_size)
+    classes = token_classes(built.tokenizer, rows) if note_llm.tokens is not None else None
+    fit = BehaviourFit(state_encoder(causal_lm, built.prompt, config.compute.precision), built.prompt, dataset, classes=classes)
+    solved, trained = fit.solve(config.model.dimensions), Head(note_llm.projection, note_llm.tokens)
+    recalls = fit.recall(trained), fit.recall(solved)
+    if recalls[0] is not None and recalls[1] is not None:
+        kept = "solved" if recalls[1] > recalls[0] else "trained"
+        logger.info(
+            "recall@%d on validation notes: trained %.4f, solved again %.4f: the %s projection stays", fit.k, *recalls, kept
+        )
+        if kept == "trained":
+            return
+    note_llm.projection, note_llm.tokens = solved.projection, solved.tokens

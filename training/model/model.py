@@ -67,6 +67,8 @@ class TrainingModel(nn.Module):
         object.__setattr__(self, "_frozen", frozen)
         if not contrastive:
             note_llm.projection.requires_grad_(requires_grad=False)
+            if note_llm.tokens is not None:
+                note_llm.tokens.requires_grad_(requires_grad=False)
             self.temperature.requires_grad_(requires_grad=False)
 
     def forward(
@@ -91,7 +93,9 @@ class TrainingModel(nn.Module):
         if embeddings is not None:
             return self._first_pass(embeddings, _given(related))
         hidden = self._hidden_states(_given(rows))
-        vectors = self.note_llm.project(hidden[_given(rows).embedding_at])
+        tokens, bags = self.note_llm.tokens, _given(rows).bags
+        added = tokens(bags) if tokens is not None and bags is not None else None
+        vectors = self.note_llm.project(hidden[_given(rows).embedding_at], added)
         if output_tokens is None:
             return vectors
         generative = self._generative_loss(_given(rows), hidden, output_tokens)

@@ -7,11 +7,16 @@ from notellm.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from training.projection.closed_form import (
         CooccurrenceWeights as CooccurrenceWeights,
+        Features as Features,
         Moments as Moments,
         Solution as Solution,
     )
     from training.projection.text_features import TextFeatures as TextFeatures
 else:
     __getattr__, __all__ = lazy_exports(
-        __name__, {".closed_form": ("CooccurrenceWeights", "Moments", "Solution"), ".text_features": ("TextFeatures",)}
+        __name__,
+        {
+            ".closed_form": ("CooccurrenceWeights", "Features", "Moments", "Solution"),
+            ".text_features": ("TextFeatures",),
+        },
     )

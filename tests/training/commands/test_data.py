@@ -2,7 +2,6 @@
 
 import gzip
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -10,12 +9,9 @@ import pytest
 
 from notellm import Note
 from tests.requirements import MICROLENS
-from training.cli import main
+from tests.training.commands.conftest import Command
 from training.data import MicroLens, open_events, read_valid_notes
 from training.errors import DataError
-
-Answer = tuple[int, list[str], list[str]]
-Command = Callable[..., Answer]
 
 # In the form of the official files; the captions are made up.
 TITLES = """item,title
@@ -40,20 +36,6 @@ v,a,2026-01-02T00:00:00Z
 v,b,2026-01-03T12:30:00Z
 w,b,1767225600
 """
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `notellm-train`: exit code, lines of standard output, lines of standard error."""
-
-    def run(*arguments: object) -> Answer:
-        monkeypatch.setattr("sys.argv", ["notellm-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), output.out.splitlines(), output.err.splitlines()
-
-    return run
 
 
 @pytest.fixture
