@@ -35,7 +35,10 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field
+from service.problem_documents import FieldError, problem, shortened
+
+# A detail names up to three fields.
+MOST_DETAIL_CHARS = 2000
 
 
 class StartupError(Exception):
@@ -44,27 +47,6 @@ class StartupError(Exception):
 
 class CommandError(Exception):
     """A command cannot continue; the message says why and what to do."""
-
-
-class FieldError(BaseModel):
-    """One broken rule."""
-
-    field: str = Field(
-        description="Path of the field in the request: `notes[3].title`, `query.limit`.", examples=["notes[3].title"]
-    )
-    rule: str = Field(description="Stable name of the rule.", examples=["string_too_long"])
-    message: str = Field(description="What the rule requires.", examples=["String should have at most 2000 characters"])
-
-
-class Problem(BaseModel):
-    """An error document as defined by RFC 9457. `type` is stable: let programs check it rather than `detail`."""
-
-    type: str = Field(examples=["urn:notellm:problem:invalid-request"])
-    title: str = Field(examples=["The request breaks a rule"])
-    status: int = Field(examples=[422])
-    detail: str = Field(examples=["notes[3].title: String should have at most 2000 characters"])
-    request_id: str | None = Field(default=None, description="Also in the `X-Request-Id` header and in the logs.")
-    errors: list[FieldError] = Field(default_factory=list)
 
 
 class ServiceError(Exception):
@@ -81,7 +63,7 @@ class ServiceError(Exception):
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self.detail = shortened(detail, MOST_DETAIL_CHARS)
         self.errors = list(errors)
 
     @property
@@ -291,18 +273,3 @@ class StorageFull(ServiceError):
     """The disk of the embedded index is nearly full. Nothing was written; reads still work."""
 
     status, kind, title = HTTPStatus.INSUFFICIENT_STORAGE, "storage-full", "The disk of the index is full"
-
-
-def problem(
-    status: int, kind: str, title: str, detail: str, *, request_id: str | None = None, errors: Sequence[FieldError] = ()
-) -> dict[str, Any]:
-    """Returns a problem document. `kind` becomes the last part of its `type`."""
-    document = Problem(
-        type=f"urn:notellm:problem:{kind}",
-        title=title,
-        status=int(status),
-        detail=detail,
-        request_id=request_id,
-        errors=list(errors),
-    )
-    return document.model_dump(exclude_none=True)

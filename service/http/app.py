@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.errors import Problem
 from service.http.draining import Drain
 from service.http.error_handlers import handle_errors
 from service.http.gate import describe_access
@@ -14,6 +13,7 @@ from service.http.request_context import API_VERSION
 from service.http.routes import admin, docs, migration, notes, openai, operations
 from service.notes import NoteArchive
 from service.observability.tracing import RequestTracing
+from service.problem_documents import Problem
 from service.serving import Runtime
 from service.settings import Settings
 
