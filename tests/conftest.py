@@ -220,7 +220,7 @@ def run_settings(platform: Path, tiny_base: Path) -> Callable[..., dict[str, Any
             "examples": {"pairs_per_batch": 8, "max_pairs": 64},
             "optimizer": {"learning_rate": 1e-3},
             "compute": {"threads": 1},
-            "validation": {"every_steps": 2, "notes": 20},
+            "validation": {"every_steps": 2, "notes": 20, "k": 3},
             "run": {"log_every_steps": 1},
         }
         for name, value in changes.items():

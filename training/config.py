@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from notellm.checkpoint import ModelName
 from notellm.prompt import PromptSettings
-from training.batches import ExampleSettings
-from training.data import DataSettings
+from training.batches import ExampleSettings, TargetKind
+from training.data import DataSettings, PairKind
 from training.errors import ConfigError
 from training.precision import Precision
 from training.whole_files import write_whole
@@ -98,6 +98,19 @@ class LossSettings(_Settings):
         description="α: weight of the generative loss (paper: 0.01). 0 trains with the contrastive loss (GCL) only.",
     )
     contrastive: bool = Field(default=True, description="False trains with the generative loss (CSFT) only.")
+    targets: TargetKind = Field(
+        default="one_hot",
+        description="What a note has to find in the batch. `one_hot`: its partner (paper); other notes that it co-occurs with are no "
+        "negatives. `cooccurrences`: all notes that it co-occurs with, in proportion to a power of their scores.",
+    )
+    target_power: float = Field(
+        default=0.5, ge=0, description="Exponent of the scores for `targets: cooccurrences`; 0: all count alike."
+    )
+    contrast_hashtag_prompts: bool = Field(
+        default=True,
+        description="False leaves the vectors of hashtag prompts out of the contrastive loss, because served vectors come from category "
+        "prompts.",
+    )
     temperature: float = Field(default=3.0, description="Start value of τ; cosines are multiplied by e^τ (paper: 3).")
 
     @model_validator(mode="after")
@@ -124,6 +137,13 @@ class OptimizerSettings(_Settings):
         default="linear", description="How the learning rate changes after the peak."
     )
     max_gradient_norm: float = Field(default=1.0, gt=0, description="Gradients with a larger norm are scaled down to it.")
+    average_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="The checkpoint is the mean of the weights after each step of this last share of the run, for example 0.25; 0: the "
+        "weights after the last step. Needs `validation.keep_best: false`.",
+    )
 
 
 class ComputeSettings(_Settings):
@@ -162,7 +182,14 @@ class ValidationSettings(_Settings):
 
     every_steps: int = Field(default=100, ge=1, description="Steps between measurements.")
     notes: int = Field(default=1000, ge=2, description="Size of the pool, filled first with notes of validation pairs.")
-    k: int = Field(default=10, ge=1, description="recall@k decides which checkpoint is the best.")
+    pairs: PairKind = Field(
+        default="related",
+        description="Recall is over the `related` pairs, or over all `cooccurrences`, in both directions. These are more, so that the "
+        "standard error is smaller.",
+    )
+    k: int = Field(
+        default=10, ge=1, description="recall@k decides which checkpoint is the best. k must be smaller than the pool."
+    )
     patience: int = Field(default=5, ge=1, description="Stop after this many measurements without improvement.")
     keep_best: bool = Field(
         default=True,
@@ -218,6 +245,11 @@ class TrainingConfig(_Settings):
         if isinstance(self.method, LoraSettings) and self.method.dropout and self.compute.chunk_examples:
             raise ValueError(
                 "method.dropout and compute.chunk_examples exclude each other: the two passes would drop different units"
+            )
+        if self.optimizer.average_share and self.validation.keep_best:
+            raise ValueError(
+                "optimizer.average_share and validation.keep_best exclude each other: set validation.keep_best: false, and the "
+                "average becomes the checkpoint"
             )
         if self.compute.fsdp and self.compute.packed:
             raise ValueError("compute.packed and compute.fsdp exclude each other: set packed: false")

@@ -1,5 +1,6 @@
 """Ranks of related notes over the full pool. Recall and MRR depend only on these ranks."""
 
+import math
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -55,6 +56,25 @@ def target_ranks(retriever: Retriever, sources: Indices, targets: Indices, *, at
 def recall(ranks: Ranks, k: int) -> float:
     """Share of the pairs whose target is among the first k."""
     return float((ranks <= k).mean())
+
+
+def recall_error(ranks: Ranks, sources: Indices, k: int) -> float:
+    """Standard error of `recall`, clustered by asking note: the pairs of one asking note are not independent.
+
+    It is that of a ratio estimator (Cochran, Sampling Techniques, chapter 6): asking note i has
+    n_i pairs, of which h_i are found; with recall R and m asking notes it is √(m / (m - 1) Σ (h_i - R n_i)²) / Σ n_i. NaN for one
+    asking note.
+
+    Args:
+        ranks: (pairs,).
+        sources: (pairs,), each pair's asking note.
+        k: how many notes count as found.
+    """
+    found = ranks <= k
+    _, asking = np.unique(sources, return_inverse=True)
+    residuals = np.bincount(asking, weights=found - found.mean())
+    notes = len(residuals)
+    return float(np.sqrt(notes / (notes - 1) * (residuals**2).sum()) / len(ranks)) if notes > 1 else math.nan
 
 
 def reciprocal_rank(ranks: Ranks) -> float:

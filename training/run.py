@@ -23,7 +23,7 @@ from notellm.checkpoint import Checkpoint
 from notellm.note import Note
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import categories_of, hashtags_by_frequency
-from training.batches import BatchPlan, Collator, ValidationPool
+from training.batches import BatchPlan, Collator, Contrasts, ValidationPool
 from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
 from training.errors import ConfigError
@@ -119,6 +119,7 @@ def _finish(
     config: TrainingConfig, dataset: Dataset, built: Built, trainer: NoteTrainer, directory: Path, revision: str | None
 ) -> Checkpoint | None:
     """Writes the checkpoint on the first process; None on the others."""
+    trainer.average.exchange()
     unsharded = _unsharded(config, dataset, built, trainer)
     try:
         if unsharded is None:
@@ -178,14 +179,15 @@ def record(config: TrainingConfig, revision: str | None) -> dict[str, Any]:
 
 def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directory: Path) -> NoteTrainer:
     """The trainer of a run. It also shards the model if `compute.fsdp` is set."""
-    plan = BatchPlan(dataset.pairs["train"], dataset.notes, config.examples, config.seed)
+    pairs = dataset.pairs_of("train", config.examples.pairs)
+    plan = BatchPlan(pairs, dataset.notes, config.examples, config.seed)
     collator = Collator(
-        dataset.notes, built.prompt, plan.related,
+        dataset.notes, built.prompt, _contrasts(config, dataset),
         rank=int(os.environ.get("RANK", "0")), ranks=int(os.environ.get("WORLD_SIZE", "1")), packed=built.packed,
         chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),
         terms=built.model.note_llm.tokens.terms if built.model.note_llm.tokens is not None else None,
     )  # fmt: skip
-    pool = ValidationPool.of(dataset.pairs["validation"], sorted(dataset.split.validation), config.validation.notes)
+    pool = _validation_pool(config, dataset)
     if PartialState().is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
         config.save(directory / "config.yaml")
@@ -193,6 +195,30 @@ def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directo
     PartialState().wait_for_everyone()
     model = shard(built.model, config) if config.compute.fsdp else built.model
     return NoteTrainer(model, config, PlannedBatches(plan, collator), pool, directory)
+
+
+def _contrasts(config: TrainingConfig, dataset: Dataset) -> Contrasts:
+    loss = config.loss
+    return Contrasts(
+        dataset.cooccurrences["train"],
+        targets=loss.targets,
+        power=loss.target_power,
+        hashtag_prompts=loss.contrast_hashtag_prompts,
+    )
+
+
+def _validation_pool(config: TrainingConfig, dataset: Dataset) -> ValidationPool | None:
+    settings = config.validation
+    pairs = dataset.pairs_of("validation", settings.pairs)
+    pool = ValidationPool.of(
+        pairs, sorted(dataset.split.validation), settings.notes, both_ways=settings.pairs == "cooccurrences"
+    )
+    if pool and settings.k >= len(pool.notes) - 1:
+        raise ConfigError(
+            f"validation.k {settings.k} finds every note of a pool of {len(pool.notes)} validation notes: lower validation.k, or "
+            "raise validation.notes or data.split.validation"
+        )
+    return pool
 
 
 def _training_notes(dataset: Dataset) -> list[Note]:

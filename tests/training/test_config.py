@@ -132,6 +132,13 @@ def test_packing_and_sharding_exclude_each_other(config_file: Write) -> None:
         TrainingConfig.load(config_file(compute__fsdp=True, compute__packed=True))
 
 
+def test_an_average_of_the_last_states_is_not_the_best_state(config_file: Write) -> None:
+    with pytest.raises(ConfigError, match=r"exclude each other: set validation\.keep_best: false, and the average becomes the"):
+        TrainingConfig.load(config_file(optimizer__average_share=0.25))
+    config = TrainingConfig.load(config_file(optimizer__average_share=0.25, validation__keep_best=False))
+    assert config.optimizer.average_share == 0.25
+
+
 def test_several_wrong_settings_are_named_at_once(config_file: Write) -> None:
     with pytest.raises(ConfigError) as error:
         TrainingConfig.load(config_file(name="has spaces in it"), ["seed=x", "run.keep=0"])
@@ -170,6 +177,8 @@ def test_defaults_are_those_of_the_paper(config_file: Write) -> None:
     assert (config.data.pairs.max_score, config.data.pairs.min_score, config.data.pairs.per_note) == (30, 0.01, 10)
     assert (config.examples.hashtag_share, config.loss.alpha, config.loss.temperature) == (0.4, 0.01, 3)
     assert TrainingConfig.model_fields["method"].default == FullSettings()
+    assert (config.loss.targets, config.loss.contrast_hashtag_prompts, config.optimizer.average_share) == ("one_hot", True, 0)
+    assert (config.examples.pairs, config.examples.stay_within, config.validation.pairs) == ("related", None, "related")
 
 
 def sections(settings: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from training.errors import EvaluationError
-from training.ranking import Indices, Scores, Vectors, recall, reciprocal_rank, target_ranks
+from training.ranking import Indices, Ranks, Scores, Vectors, recall, recall_error, reciprocal_rank, target_ranks
 
 
 class Table:
@@ -60,6 +60,34 @@ def test_recall_and_reciprocal_rank() -> None:
     ranks = np.array([1.0, 2.0, 10.5, 4.0])
     assert [recall(ranks, k) for k in (1, 2, 10, 11)] == [0.25, 0.5, 0.75, 1.0]
     assert reciprocal_rank(ranks) == pytest.approx((1 + 1 / 2 + 1 / 10.5 + 1 / 4) / 4)
+
+
+def test_with_one_pair_per_asking_note_the_error_is_that_of_a_share() -> None:
+    ranks = np.array([1.0, 9, 1, 9, 9])
+    assert recall_error(ranks, np.arange(5), 3) == pytest.approx(np.std([1, 0, 1, 0, 0], ddof=1) / 5**0.5)
+
+
+def test_the_error_counts_asking_notes_not_pairs() -> None:
+    """Each asking note's pairs are found all or none: more pairs per note tell nothing more."""
+    once, sources = np.array([1.0, 9, 1, 9, 9]), np.arange(5)
+    assert recall_error(once.repeat(4), sources.repeat(4), 3) == pytest.approx(recall_error(once, sources, 3))
+
+
+def test_the_error_is_how_much_recall_differs_between_samples_of_asking_notes() -> None:
+    draw = np.random.default_rng(0)
+
+    def sample() -> tuple[Indices, Ranks]:
+        sources = np.repeat(np.arange(200), draw.integers(1, 6, 200))
+        easy = draw.random(200)
+        return sources, np.where(draw.random(len(sources)) < easy[sources], 1.0, 9.0)
+
+    samples = [sample() for _ in range(300)]
+    spread = np.std([recall(ranks, 3) for _, ranks in samples])
+    assert np.mean([recall_error(ranks, sources, 3) for sources, ranks in samples]) == pytest.approx(spread, rel=0.15)
+
+
+def test_one_asking_note_has_no_error() -> None:
+    assert np.isnan(recall_error(np.array([1.0, 2.0]), np.array([7, 7]), 1))
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])

@@ -47,8 +47,24 @@ def losses(directory: Path) -> dict[int, float]:
         {"loss__contrastive": False, "optimizer__learning_rate": 5e-3},
         {"model__projection": "principal", "model__projection_notes": 40},
         {"model__prompt": {"version": "shared-en", "title_tokens": 15}},
+        {"loss": {"targets": "cooccurrences", "contrast_hashtag_prompts": False}, "examples__pairs": "cooccurrences"},
+        {"examples": {"pairs_per_batch": 3, "stay_within": "category"}, "validation__pairs": "cooccurrences"},
+        {"optimizer": {"learning_rate": 1e-3, "average_share": 0.25}, "validation__keep_best": False},
     ],
-    ids=["full", "lora", "frozen", "gradcache", "padded", "gcl-only", "csft-only", "principal", "shared-en"],
+    ids=[
+        "full",
+        "lora",
+        "frozen",
+        "gradcache",
+        "padded",
+        "gcl-only",
+        "csft-only",
+        "principal",
+        "shared-en",
+        "cooccurrences",
+        "within-category",
+        "average",
+    ],
 )
 def test_a_run_learns_and_leaves_a_checkpoint(run_config: Config, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = run_config(examples__epochs=3, **changes)
@@ -88,14 +104,26 @@ def add_callback(monkeypatch: pytest.MonkeyPatch, callback: TrainerCallback) -> 
     monkeypatch.setattr(NoteTrainer, "__init__", with_callback)
 
 
-@pytest.mark.parametrize("method", [{"kind": "full"}, {"kind": "lora", "rank": 4, "dropout": 0.1}], ids=["full", "lora"])
+AVERAGE = {"optimizer": {"learning_rate": 1e-3, "average_share": 0.5}, "validation__keep_best": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"method": {"kind": "full"}}, 3),
+        ({"method": {"kind": "lora", "rank": 4, "dropout": 0.1}}, 3),
+        (AVERAGE, 3),
+        (AVERAGE, 6),
+    ],
+    ids=["full", "lora", "before the average", "within the average"],
+)
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
-    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any]
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], step: int
 ) -> None:
-    config = run_config(method=method, validation__every_steps=100)
+    config = run_config(**({"validation__every_steps": 100} | changes))
     assert train(config, tmp_path / "whole") is not None
     with monkeypatch.context() as patch:
-        add_callback(patch, StopAt(3))
+        add_callback(patch, StopAt(step))
         assert train(config, tmp_path / "stopped") is None
     assert not (tmp_path / "stopped" / "checkpoint").exists()
     assert train(config, tmp_path / "stopped", resume=True) is not None
@@ -114,9 +142,9 @@ def test_a_run_stops_early_and_keeps_the_best(run_config: Config, tmp_path: Path
     checkpoint = train(config, tmp_path / "run")
     assert checkpoint is not None
     lines = log(tmp_path / "run")
-    recalls = [line["validation_recall@10"] for line in lines if "validation_recall@10" in line]
+    recalls = [line["validation_recall@3"] for line in lines if "validation_recall@3" in line]
     assert max(line["step"] for line in lines) < 40
-    assert checkpoint.manifest.metrics["validation_recall@10"] == pytest.approx(max(recalls))
+    assert checkpoint.manifest.metrics["validation_recall@3"] == pytest.approx(max(recalls))
 
 
 class RememberWeights(TrainerCallback):
@@ -141,7 +169,7 @@ def test_the_state_of_the_best_recall_becomes_the_checkpoint(
     config = run_config(validation__every_steps=2, validation__patience=9, run__keep=1)
     checkpoint = train(config, tmp_path / "run")
     assert checkpoint is not None
-    assert checkpoint.manifest.metrics["validation_recall@10"] == recalls[best]
+    assert checkpoint.manifest.metrics["validation_recall@3"] == recalls[best]
     assert len(remember.measured) == len(recalls)
     kept = parameters(tmp_path / "run")
     for name, value in remember.measured[best].items():
@@ -173,6 +201,63 @@ def test_a_run_may_keep_its_last_state(run_config: Config, tmp_path: Path) -> No
     pytest.fail("the last recall was the best one with every seed")
 
 
+class RememberSteps(TrainerCallback):
+    """The trained weights after each step."""
+
+    def __init__(self) -> None:
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
+        self.weights.append({name: value.detach().clone() for name, value in model.note_llm.named_parameters()})
+
+
+def assert_is_mean(kept: dict[str, torch.Tensor], weights: list[dict[str, torch.Tensor]]) -> None:
+    for name, value in kept.items():
+        torch.testing.assert_close(
+            value, torch.stack([one[name] for one in weights]).mean(dim=0), rtol=1e-5, atol=1e-6, msg=name
+        )
+
+
+def test_the_mean_of_the_last_states_becomes_the_checkpoint(
+    run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured at the end is what is written, although the last step is no step of a measurement."""
+    remember = RememberSteps()
+    add_callback(monkeypatch, remember)
+    config = run_config(**AVERAGE, validation__every_steps=5)
+    checkpoint = train(config, tmp_path / "run")
+    assert checkpoint is not None
+    steps = len(remember.weights)
+    assert steps % 5
+    assert_is_mean(parameters(tmp_path / "run"), remember.weights[steps // 2 :])
+    lines = [line for line in log(tmp_path / "run") if "validation_recall@3" in line]
+    assert [line["step"] for line in lines] == [5, steps]
+    measured = dict(checkpoint.manifest.metrics)
+    assert measured == {"validation_recall@3": lines[-1]["validation_recall@3"]}
+    dataset = load_dataset(config.data)
+    trainer = make_trainer(config, dataset, built := build(config, dataset), tmp_path / "again")
+    built.model.note_llm.load_state_dict(checkpoint.load_model().state_dict())
+    assert trainer.evaluate()["eval_recall@3"] == pytest.approx(measured["validation_recall@3"])
+
+
+def test_the_mean_is_made_up_for_when_only_the_checkpoint_is_missing(run_config: Config, tmp_path: Path) -> None:
+    config = run_config(**AVERAGE)
+    train(config, tmp_path / "run")
+    before = parameters(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    assert train(config, tmp_path / "run", resume=True) is not None
+    for name, value in parameters(tmp_path / "run").items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_measurement_has_its_standard_error(run_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(run_config(validation__pairs="cooccurrences"), tmp_path / "run")
+    lines = [line for line in log(tmp_path / "run") if "validation_recall@3" in line]
+    assert lines
+    assert all(0 <= line["validation_standard_error@3"] < 0.5 for line in lines)
+    assert "eval_standard_error@3" in capsys.readouterr().out
+
+
 def test_a_second_run_in_the_same_directory_is_refused(run_config: Config, tmp_path: Path) -> None:
     config = run_config()
     with pytest.raises(ConfigError, match="has no complete checkpoint: start without --resume"):
@@ -200,6 +285,12 @@ def test_a_second_run_in_the_same_directory_is_refused(run_config: Config, tmp_p
         ({"data__pairs": {"min_users": 1000}}, DataError, "give no related pair of training notes"),
         ({"examples__pairs_per_batch": 40}, DataError, "do not fill one batch of 40 pairs"),
         ({"data__pairs": {"window_hours": 24}}, DataError, "has positions but no times"),
+        ({"validation__k": 6}, ConfigError, "validation.k 6 finds every note of a pool of 7 validation notes: lower validation.k"),
+        (
+            {"examples__stay_within": "category", "examples__pairs_per_batch": 20},
+            DataError,
+            "pairs within a category do not fill one batch of 20 pairs",
+        ),
         ({"compute__fsdp": True}, ConfigError, "start with `torchrun"),
         ({"run__report_to": ["wandb"]}, ConfigError, "the package wandb is not installed"),
     ],
@@ -224,7 +315,7 @@ def test_tensorboard_gets_the_curves(run_config: Config, tmp_path: Path, monkeyp
     drawn = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     curve = {event.step: event.value for event in drawn.Scalars("train/loss")}
     assert curve == pytest.approx(losses(tmp_path / "run"), rel=1e-6)
-    assert {"train/loss_contrastive", "train/loss_generative", "train/temperature", "eval/recall@10"} <= set(
+    assert {"train/loss_contrastive", "train/loss_generative", "train/temperature", "eval/recall@3"} <= set(
         drawn.Tags()["scalars"]
     )
 

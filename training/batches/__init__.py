@@ -6,6 +6,7 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from training.batches.batches import Collator as Collator, TokenRows as TokenRows, TrainingBatch as TrainingBatch
+    from training.batches.contrast import Contrast as Contrast, Contrasts as Contrasts, TargetKind as TargetKind
     from training.batches.examples import (
         Asked as Asked,
         BatchPlan as BatchPlan,
@@ -18,6 +19,7 @@ else:
         __name__,
         {
             ".batches": ("Collator", "TokenRows", "TrainingBatch"),
+            ".contrast": ("Contrast", "Contrasts", "TargetKind"),
             ".examples": ("Asked", "BatchPlan", "ExampleSettings", "undirected"),
             ".validation_pool": ("ValidationPool",),
         },

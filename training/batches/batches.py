@@ -12,7 +12,8 @@ from notellm.forward import Run
 from notellm.note import Note
 from notellm.prompt import NotePrompt, TokenizedNote, TrainingExample
 from notellm.token_vectors import Bags, TokenTerms
-from training.batches.examples import Asked, GlobalBatch, Relations
+from training.batches.contrast import Contrast, Contrasts
+from training.batches.examples import Asked, GlobalBatch
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,12 @@ class TrainingBatch:
     Attributes:
         step: the number of the global batch.
         chunks: the examples, those of the pairs' first notes before those of the second notes, cut into chunks to save memory.
-        related: (examples, global examples), see `losses.contrastive_loss`.
+        contrast: what the examples have to find.
     """
 
     step: int
     chunks: tuple[TokenRows, ...]
-    related: Tensor
+    contrast: Contrast
 
     def chunk_slice(self, index: int) -> slice:
         """The examples of one chunk."""
@@ -106,7 +107,7 @@ class TrainingBatch:
 
     def to(self, device: torch.device) -> "TrainingBatch":
         """The same batch on another device."""
-        return TrainingBatch(self.step, tuple(chunk.to(device) for chunk in self.chunks), self.related.to(device))
+        return TrainingBatch(self.step, tuple(chunk.to(device) for chunk in self.chunks), self.contrast.to(device))
 
 
 class Collator:
@@ -115,7 +116,7 @@ class Collator:
     Args:
         notes: the notes by id.
         prompt: turns notes into token ids.
-        related: which notes are related and therefore not negatives of each other.
+        contrasts: knows what the notes of a batch have to find.
         rank, ranks: this process and the number of processes.
         packed: pack the examples (CPU) instead of padding them (GPU).
         chunk_examples: examples per forward pass; the loss is still that of the whole batch (GradCache).
@@ -124,13 +125,13 @@ class Collator:
     """
 
     def __init__(
-        self, notes: dict[str, Note], prompt: NotePrompt, related: Relations, *,
+        self, notes: dict[str, Note], prompt: NotePrompt, contrasts: Contrasts, *,
         rank: int = 0, ranks: int = 1, packed: bool = False, chunk_examples: int | None = None, pad_id: int = 0,
         terms: TokenTerms | None = None,
     ) -> None:  # fmt: skip
         self._notes = notes
         self._prompt = prompt
-        self._related = related
+        self._contrasts = contrasts
         self._rank, self._ranks = rank, ranks
         self._packed = packed
         self._chunk = chunk_examples
@@ -140,11 +141,10 @@ class Collator:
 
     def __call__(self, step: int, batch: GlobalBatch) -> TrainingBatch:
         """This process's share of a global batch."""
-        asked = batch.shard(self._rank, self._ranks)
-        examples = [self.example(one) for one in asked]
+        examples = [self.example(asked) for asked in batch.shard(self._rank, self._ranks)]
         size = self._chunk or len(examples)
         chunks = (examples[start : start + size] for start in range(0, len(examples), size))
-        return TrainingBatch(step, tuple(map(self.rows, chunks)), self._mask(asked, batch))
+        return TrainingBatch(step, tuple(map(self.rows, chunks)), self._contrasts(batch, self._rank, self._ranks))
 
     def rows(self, examples: Sequence[TrainingExample]) -> TokenRows:
         """The examples packed or padded."""
@@ -164,18 +164,6 @@ class Collator:
         if asked.task == "category" and note.category is not None:
             return self._prompt.category_example(tokenized, note.category)
         return self._prompt.embedding_example(tokenized)
-
-    def _mask(self, mine: Sequence[Asked], batch: GlobalBatch) -> Tensor:
-        columns = [asked.note for rank in range(self._ranks) for asked in batch.shard(rank, self._ranks)]
-        partner = {first.note: second.note for first, second in zip(batch.first, batch.second, strict=True)}
-        partner |= {second: first for first, second in partner.items()}
-        column_of = {note: column for column, note in enumerate(columns)}
-        mask = torch.zeros(len(mine), len(columns), dtype=torch.bool)
-        for row, asked in enumerate(mine):
-            for note in (self._related.of(asked.note) | {asked.note}) - {partner[asked.note]}:
-                if note in column_of:
-                    mask[row, column_of[note]] = True
-        return mask
 
 
 def _opening(example: TrainingExample) -> tuple[int, ...]:

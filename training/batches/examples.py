@@ -5,16 +5,17 @@ resumed run continues with the batches of an uninterrupted one.
 """
 
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
 from notellm.prompt import MAX_COUNT
-from training.data import Pair
+from training.data import Pair, PairKind
 from training.errors import DataError
 
 Task = Literal["category", "hashtags", "none"]
@@ -29,7 +30,21 @@ class ExampleSettings(BaseModel):
     hashtag_share: float = Field(
         default=0.4, ge=0, le=1, description="r: share of a batch's notes that get the hashtag task (paper: 0.4)."
     )
+    pairs: PairKind = Field(
+        default="related",
+        description="`related` pairs make batches, or all `cooccurrences`. Each pair is used once per epoch.",
+    )
+    stay_within: Literal["category"] | None = Field(
+        default=None,
+        description="`category`: all pairs of a batch are of one category, so that negatives are hard. Pairs of notes with different "
+        "categories or without one are left out.",
+    )
     epochs: int = Field(default=1, ge=1, description="Passes over the pairs.")
+    max_batches: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after this many batches, for runs that need no whole pass over all co-occurrences.",
+    )
     max_pairs: int | None = Field(default=None, ge=2, description="Keep only this many pairs, those with the highest score.")
     order: Literal["shuffled", "by_score"] = Field(
         default="shuffled", description="`by_score` starts each pass with the pairs that have the highest score."
@@ -65,8 +80,11 @@ class BatchPlan(Sequence[GlobalBatch]):
     A note appears at most once in a batch, because it would be its own negative. Pairs that do not fit into the batches of an epoch
     come first in the next epoch. The last, incomplete batch of the run is dropped, because it would have fewer negatives.
 
+    With `stay_within`, each category has its own batches, and its remaining pairs wait for the next epoch. A category whose pairs never
+    fill a batch is not trained on.
+
     Args:
-        pairs: related pairs; A→B and B→A count once.
+        pairs: A→B and B→A count once.
         notes: the notes by id.
         settings: sizes and shares.
         seed: seed of the order and of the tasks.
@@ -79,14 +97,13 @@ class BatchPlan(Sequence[GlobalBatch]):
         self._notes = notes
         self._settings = settings
         self._seed = seed
-        known = undirected(pairs)
-        kept = known[: settings.max_pairs]
-        self.related = Relations(known)
-        self._batches = list(self._pack(kept))
+        kept = [pair for pair in undirected(pairs) if self._group(pair) is not None][: settings.max_pairs]
+        self._batches = list(islice(self._pack(kept), settings.max_batches))
         if not self._batches:
+            within, advice = (" within a category", ", or remove stay_within") if settings.stay_within else ("", "")
             raise DataError(
-                f"{len(kept)} related pairs do not fill one batch of {settings.pairs_per_batch} pairs in which no note appears twice: "
-                "choose a smaller pairs_per_batch, or relax the pair settings (min_score, min_users)"
+                f"{len(kept)} pairs{within} do not fill one batch of {settings.pairs_per_batch} pairs in which no note appears twice: "
+                f"choose a smaller pairs_per_batch, or relax the pair settings (min_score, min_users){advice}"
             )
 
     def __len__(self) -> int:
@@ -98,18 +115,28 @@ class BatchPlan(Sequence[GlobalBatch]):
         asked = self._tasks([note for pair in batch for note in pair], draw)
         return GlobalBatch(tuple(asked[first] for first, _ in batch), tuple(asked[second] for _, second in batch))
 
+    def _group(self, pair: tuple[str, str]) -> str | None:
+        """Pairs of one group may share a batch; None for a pair that is in no batch."""
+        if self._settings.stay_within is None:
+            return ""
+        first, second = (self._notes[note].category for note in pair)
+        return first if first == second else None
+
     def _pack(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], ...]]:
-        """Fills batches greedily: a pair with a note that is already in the batch waits for the next batch."""
+        """Fills batches greedily: a pair with a note that is already in the batch waits for the next batch of its group."""
         size = self._settings.pairs_per_batch
-        waiting: deque[tuple[str, str]] = deque()
+        groups: defaultdict[str | None, deque[tuple[str, str]]] = defaultdict(deque)
         for epoch in range(self._settings.epochs):
             fresh = list(pairs)
             if self._settings.order == "shuffled":
                 random.Random(f"{self._seed}:order:{epoch}").shuffle(fresh)  # noqa: S311
-            waiting.extend(fresh)
-            while len(batch := _take_disjoint(waiting, size)) == size:
-                yield batch
-            waiting.extendleft(reversed(batch))
+            for pair in fresh:
+                groups[self._group(pair)].append(pair)
+            batches = [batch for waiting in groups.values() for batch in _take_batches(waiting, size)]
+            if len(groups) > 1:
+                place = {pair: index for index, pair in enumerate(fresh)}
+                batches.sort(key=lambda batch: min(place[pair] for pair in batch))
+            yield from batches
 
     def _tasks(self, ids: list[str], draw: random.Random) -> dict[str, Asked]:
         """Tasks for the notes of a batch, with a share r of hashtag tasks if enough notes have hashtags."""
@@ -130,20 +157,6 @@ class BatchPlan(Sequence[GlobalBatch]):
         return Asked(note.id, "hashtags", tuple(draw.sample(tags, count)))
 
 
-class Relations:
-    """Which notes are known to be related, so that they are not used as negatives of each other."""
-
-    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        self._of: dict[str, set[str]] = {}
-        for first, second in pairs:
-            self._of.setdefault(first, set()).add(second)
-            self._of.setdefault(second, set()).add(first)
-
-    def of(self, note: str) -> set[str]:
-        """Ids of the notes related to `note`."""
-        return self._of.get(note, set())
-
-
 def undirected(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
     """The pairs by score, highest first. A→B and B→A count as one pair with the higher of their scores."""
     ranked = sorted(pairs, key=lambda pair: (-pair.score, pair.source, pair.target))
@@ -151,6 +164,13 @@ def undirected(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
     for pair in ranked:
         kept.setdefault(frozenset((pair.source, pair.target)), (pair.source, pair.target))
     return list(kept.values())
+
+
+def _take_batches(waiting: deque[tuple[str, str]], size: int) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Removes and yields full batches. The pairs that are left keep their order."""
+    while len(batch := _take_disjoint(waiting, size)) == size:
+        yield batch
+    waiting.extendleft(reversed(batch))
 
 
 def _take_disjoint(waiting: deque[tuple[str, str]], count: int) -> tuple[tuple[str, str], ...]:

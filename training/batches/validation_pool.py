@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from training.data import Pair
-from training.ranking import Scores, Vectors, recall, target_ranks
+from training.ranking import Scores, Vectors, recall, recall_error, target_ranks
+
+
+class Measured(NamedTuple):
+    """Recall, and its standard error, clustered by asking note."""
+
+    recall: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,15 @@ class ValidationPool:
     targets: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], others: Sequence[str], size: int) -> "ValidationPool | None":
-        """A pool of at most `size` notes: first those of pairs, then `others`; None if no pair fits."""
+    def of(cls, pairs: Sequence[Pair], others: Sequence[str], size: int, *, both_ways: bool = False) -> "ValidationPool | None":
+        """A pool of at most `size` notes: first those of pairs, then `others`; None if no pair fits.
+
+        Args:
+            pairs: highest score first.
+            others: ids of notes.
+            size: the most notes.
+            both_ways: each note of a pair asks for the other one.
+        """
         place: dict[str, int] = {}
         kept: list[Pair] = []
         for pair in pairs:
@@ -42,9 +57,15 @@ class ValidationPool:
             return None
         sources = np.array([place[pair.source] for pair in kept])
         targets = np.array([place[pair.target] for pair in kept])
+        if both_ways:
+            sources, targets = np.concatenate([sources, targets]), np.concatenate([targets, sources])
         return cls(tuple(place), sources, targets)
 
     def recall(self, method: str, vectors: Scores, k: int) -> float:
+        """The share that `measure` finds."""
+        return self.measure(method, vectors, k).recall
+
+    def measure(self, method: str, vectors: Scores, k: int) -> Measured:
         """Share of the pairs whose target is among the first k notes of the whole pool.
 
         Args:
@@ -55,4 +76,5 @@ class ValidationPool:
         Raises:
             EvaluationError: a note is its own target, or a vector has a value that is not a finite number.
         """
-        return recall(target_ranks(Vectors(method, vectors), self.sources, self.targets), k)
+        ranks = target_ranks(Vectors(method, vectors), self.sources, self.targets)
+        return Measured(recall(ranks, k), recall_error(ranks, self.sources, k))

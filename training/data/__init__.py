@@ -6,7 +6,12 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from training.data.cooccurrences import Cooccurrences as Cooccurrences
-    from training.data.dataset import Dataset as Dataset, DataSettings as DataSettings, load_dataset as load_dataset
+    from training.data.dataset import (
+        Dataset as Dataset,
+        DataSettings as DataSettings,
+        PairKind as PairKind,
+        load_dataset as load_dataset,
+    )
     from training.data.events import open_events as open_events
     from training.data.microlens import MicroLens as MicroLens
     from training.data.notes import (
@@ -22,7 +27,7 @@ else:
         __name__,
         {
             ".cooccurrences": ("Cooccurrences",),
-            ".dataset": ("DataSettings", "Dataset", "load_dataset"),
+            ".dataset": ("DataSettings", "Dataset", "PairKind", "load_dataset"),
             ".events": ("open_events",),
             ".microlens": ("MicroLens",),
             ".notes": ("fingerprint", "read_notes", "read_valid_notes", "write_notes"),

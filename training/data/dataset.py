@@ -3,7 +3,9 @@
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.note import Note
@@ -14,6 +16,7 @@ from training.data.pairs import Pair, PairSettings, related_pairs
 from training.data.splits import Split, SplitName, SplitSettings, split_by_notes, split_by_time
 from training.errors import DataError
 
+PairKind = Literal["related", "cooccurrences"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -59,6 +62,10 @@ class Dataset:
                 if pair.source not in allowed or pair.target not in allowed:
                     raise DataError(f"the pair {pair.source} → {pair.target} of {name} has a note from another part")
 
+    def pairs_of(self, name: SplitName, kind: PairKind) -> tuple[Pair, ...]:
+        """The related pairs of a part, or its co-occurrences, each pair of notes once; highest score first."""
+        return self.pairs[name] if kind == "related" else _as_pairs(self.cooccurrences[name])
+
 
 def load_dataset(settings: DataSettings) -> Dataset:
     """Reads, checks and splits the data, and finds the related pairs of each part.
@@ -85,6 +92,12 @@ def load_dataset(settings: DataSettings) -> Dataset:
     exposure = dict.fromkeys(notes, 0) | log.exposure()
     digest = hashlib.sha256(f"{fingerprint(notes.values())} {log.fingerprint()}".encode()).hexdigest()
     return Dataset(notes, split, pairs, cooccurrences, exposure, digest, {"notes": dropped, "events": log.dropped})
+
+
+def _as_pairs(known: Cooccurrences) -> tuple[Pair, ...]:
+    best_first = np.lexsort((known.second, known.first, -known.score))
+    columns = (values[best_first].tolist() for values in (known.first, known.second, known.score))
+    return tuple(Pair(known.notes[first], known.notes[second], score) for first, second, score in zip(*columns, strict=True))
 
 
 def _split(notes: dict[str, Note], log: EventLog, settings: DataSettings) -> Split:

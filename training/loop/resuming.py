@@ -10,7 +10,7 @@ from transformers.trainer_callback import EarlyStoppingCallback
 from notellm.saving import refuse_existing
 from training.config import TrainingConfig
 from training.errors import ConfigError
-from training.loop.state import COMPLETE, latest_state, load_state
+from training.loop.state import COMPLETE, latest_state, step_of
 from training.loop.trainer import NoteTrainer
 from training.whole_files import write_whole
 
@@ -64,7 +64,7 @@ def forget_lines_after(trainer: NoteTrainer, state: Path | None) -> None:
     """
     if trainer.args.process_index or not trainer.log_path.exists():
         return
-    last = int(state.name.rpartition("-")[2]) if state else 0
+    last = step_of(state) if state else 0
     kept = [json.dumps(line) for line in log_lines(trainer.log_path) if line["step"] <= last] if state else []
     write_whole(trainer.log_path, "".join(f"{line}\n" for line in kept))
 
@@ -96,7 +96,7 @@ def take_over_if_finished(trainer: NoteTrainer, state: Path) -> bool:
     if saved.global_step < trainer.args.max_steps and not stopped_early:
         return False
     trainer.state = saved
-    load_state(Path(saved.best_model_checkpoint) if keeps_best and saved.best_model_checkpoint else state, trainer.model)
+    trainer.load(Path(saved.best_model_checkpoint) if keeps_best and saved.best_model_checkpoint else state)
     return True
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
@@ -27,10 +27,20 @@ STATE, COMPLETE = "state", "trainer_state.json"
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
-def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any) -> None:
-    """Writes `directory/state`. All processes must call it."""
+def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any, mean: dict[str, Tensor]) -> None:
+    """Writes `directory/state`. All processes must call it.
+
+    Args:
+        directory: of the resumable checkpoint.
+        model: what is trained.
+        optimizer: its state is sharded as the model is.
+        scheduler: of the learning rate.
+        mean: `WeightAverage.mean`.
+    """
     state = {"model": get_model_state_dict(model, options=_OPTIONS), "schedule": scheduler.state_dict()}
     state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
+    if mean:
+        state["mean"] = mean
     with _one_process_is_fine():
         state_dict_saver.save(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
 
@@ -57,13 +67,17 @@ def _reason(error: BaseException) -> str:
     return str(next(iter(failures.values()))[0]) if failures else str(error)
 
 
-def load_state(directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> None:
-    """Loads what `save_state` wrote into the model and, if given, into the optimiser and the schedule.
+def load_state(
+    directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None, mean: dict[str, Tensor] | None = None
+) -> None:
+    """Loads what `save_state` wrote into the model and, if given, into the optimiser and the schedule, and into the mean's tensors.
 
     Raises:
         SaveError: the state cannot be read.
     """
     state: dict[str, Any] = {"model": get_model_state_dict(model, options=_OPTIONS)}
+    if mean:
+        state["mean"] = mean
     if optimizer is not None:
         state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
         state["schedule"] = scheduler.state_dict()
@@ -80,10 +94,15 @@ def load_state(directory: Path, model: nn.Module, optimizer: Any = None, schedul
         scheduler.load_state_dict(state["schedule"])
 
 
+def step_of(directory: Path) -> int:
+    """The step after which a resumable checkpoint was saved."""
+    return int(directory.name.rpartition("-")[2])
+
+
 def latest_state(directory: Path) -> Path | None:
     """The newest complete checkpoint, or None."""
     complete = [path for path in directory.glob("checkpoint-*") if _is_complete(path)]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(complete, key=step_of, default=None)
 
 
 def _is_complete(path: Path) -> bool:

@@ -28,7 +28,8 @@ from training.batches import Asked, BatchPlan, Collator, TrainingBatch, Validati
 from training.config import TrainingConfig
 from training.errors import NonFiniteLossError
 from training.loop.arguments import reporters, training_arguments
-from training.loop.state import load_state, save_state, saving
+from training.loop.average import WeightAverage
+from training.loop.state import load_state, save_state, saving, step_of
 from training.model import CachedGradients, Losses, TrainingModel, global_count, total_loss
 
 
@@ -80,6 +81,8 @@ class NoteTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self._parts: dict[str, list[float]] = defaultdict(list)
         self._batch = 0
+        self.average = WeightAverage(model, len(batches), config.optimizer.average_share)
+        self.add_callback(self.average)
 
     def get_train_dataloader(self) -> DataLoader[TrainingBatch]:
         """The plan's batches in order. Each process takes its share of every batch, so accelerate must not distribute them."""
@@ -115,7 +118,7 @@ class NoteTrainer(Trainer):
 
     def _whole_batch(self, model: nn.Module, batch: TrainingBatch, tokens: Tensor) -> Losses:
         with self.compute_loss_context_manager():
-            losses: Losses = model(batch.chunks[0], batch.related, output_tokens=tokens)
+            losses: Losses = model(batch.chunks[0], batch.contrast, output_tokens=tokens)
         if torch.isfinite(losses.total.detach()):
             self.accelerator.backward(losses.total)
         return Losses(*(loss.detach() for loss in losses))
@@ -142,7 +145,7 @@ class NoteTrainer(Trainer):
             return None
         with self.compute_loss_context_manager():
             embeddings = torch.cat([model(chunk) for chunk in batch.chunks])
-        gradients: CachedGradients = model(embeddings=embeddings, related=batch.related)
+        gradients: CachedGradients = model(embeddings=embeddings, contrast=batch.contrast)
         return gradients
 
     @contextmanager
@@ -158,12 +161,15 @@ class NoteTrainer(Trainer):
                 yield
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Measures recall@k on the validation pool."""
+        """Measures recall@k and its standard error on the validation pool, with the averaged weights once there are some."""
         if self.pool is None:
             return {}
         self.model.eval()
+        with self.average.applied():
+            vectors = self._embed_pool(self.pool)
         k = self.config.validation.k
-        metrics = {f"eval_recall@{k}": self.pool.recall(self.config.name, self._embed_pool(self.pool), k)}
+        measured = self.pool.measure(self.config.name, vectors, k)
+        metrics = {f"eval_recall@{k}": measured.recall, f"eval_standard_error@{k}": measured.error}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.model.train()
@@ -259,14 +265,18 @@ class NoteTrainer(Trainer):
         """Does nothing: weights are saved with the optimiser's state, in the same way for every kind of data parallelism."""
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        save_state(Path(output_dir), self.model, self.optimizer, self.lr_scheduler)
+        save_state(Path(output_dir), self.model, self.optimizer, self.lr_scheduler, self.average.mean)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Does nothing, see `save_model`."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            load_state(Path(checkpoint), self.model, self.optimizer, self.lr_scheduler)
+            self.load(Path(checkpoint), self.optimizer, self.lr_scheduler)
+
+    def load(self, state: Path, optimizer: Any = None, scheduler: Any = None) -> None:
+        """Loads the weights and their average, and, if given, the optimiser and the schedule."""
+        load_state(state, self.model, optimizer, scheduler, self.average.to_load(step_of(state)))
 
     def _load_best_model(self) -> None:
         load_state(Path(str(self.state.best_model_checkpoint)), self.model)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from notellm.prompt import NotePrompt
 from notellm.token_vectors import TokenVectors
 from training.batches import ValidationPool
-from training.data import Cooccurrences, Dataset, Pair
+from training.data import Dataset
 from training.model.initialize import linear
 from training.model.states import Encode
 from training.model.token_terms import Classes, documents, terms_of
@@ -80,7 +80,9 @@ class BehaviourFit:
         self._scale = float(np.sqrt(states.var(axis=0, dtype=np.float64).sum())) or 1.0
         self._features = self._side_by_side(states, documents(prompt, classes, notes) if classes is not None else None)
         self._moments = Moments.of(self._features, fitted)
-        self._pool = _pool(dataset.cooccurrences["validation"])
+        judges = dataset.cooccurrences["validation"].notes
+        pairs = dataset.pairs_of("validation", "cooccurrences")
+        self._pool = ValidationPool.of(pairs, judges, len(judges), both_ways=True)
         asked = [dataset.notes[one] for one in self._pool.notes] if self._pool else []
         self._asked_states = encode(asked)
         opening = len(prompt.embedding_prefix)
@@ -133,16 +135,3 @@ def blank_tokens(prompt: NotePrompt, classes: Classes, dataset: Dataset, dimensi
     notes = [dataset.notes[note] for note in dataset.cooccurrences["train"].notes]
     text = TextFeatures(documents(prompt, classes, notes), 1)
     return TokenVectors(terms_of(text, classes, prompt), torch.zeros(len(text.idf), dimensions))
-
-
-def _pool(cooccurrences: Cooccurrences) -> ValidationPool | None:
-    """All validation notes, and each co-occurrence as two pairs, the highest score first; None if there are none."""
-    order = np.argsort(-cooccurrences.score, kind="stable")
-    names = cooccurrences.notes
-    columns = (column[order].tolist() for column in (cooccurrences.first, cooccurrences.second, cooccurrences.score))
-    pairs = [
-        Pair(names[source], names[target], score)
-        for one, other, score in zip(*columns, strict=True)
-        for source, target in ((one, other), (other, one))
-    ]
-    return ValidationPool.of(pairs, names, len(names))

@@ -11,6 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.batches import Contrast
+
 MAX_LOG_SCALE = math.log(100.0)
 
 
@@ -49,26 +51,27 @@ def gather_with_gradient(embeddings: Tensor) -> Tensor:
     return gathered
 
 
-def contrastive_loss(embeddings: Tensor, related: Tensor, log_scale: Tensor) -> Tensor:
-    """Generative-contrastive loss (section 3.3.1): each note finds its partner among the notes of the global batch.
+def contrastive_loss(embeddings: Tensor, contrast: Contrast, log_scale: Tensor) -> Tensor:
+    """Generative-contrastive loss (section 3.3.1): each note finds its targets among the notes of the global batch.
 
     Args:
-        embeddings: (2 * pairs, d) unit vectors of this rank: all first notes of its pairs, then all second ones.
-        related: (2 * pairs, 2 * global pairs), booleans. True for columns that are neither the row's partner nor its negatives: the
-            note itself and notes known to be related. Columns are the rows of all ranks, in rank order.
+        embeddings: (examples, d), unit vectors of this rank.
+        contrast: what they have to find. A target with a single 1 is the paper's loss.
         log_scale: τ, (1,); cosines are multiplied by e^τ, in float32.
 
     Returns:
-        Mean cross-entropy over this rank's rows.
+        The sum of this rank's cross-entropies, divided by the global number of rows that count and multiplied by the number of ranks.
     """
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    rows = len(embeddings)
+    counted = contrast.targets.any(dim=1)
+    targets = contrast.targets[counted]
     everything = gather_with_gradient(embeddings)
     with torch.autocast(embeddings.device.type, enabled=False):
         cosines = embeddings.float() @ everything.float().T
-        logits = (cosines * log_scale.clamp(max=MAX_LOG_SCALE).exp()).masked_fill(related, -torch.inf)
-    partners = rank * rows + (torch.arange(rows, device=logits.device) + rows // 2) % rows
-    return functional.cross_entropy(logits, partners)
+        logits = cosines * log_scale.clamp(max=MAX_LOG_SCALE).exp()
+        log_shares = logits.masked_fill(contrast.left_out, -torch.inf)[counted].log_softmax(dim=1)
+        # Columns that are left out have a share of 0; 0 * -inf would not be a number.
+        total = -(targets * log_shares.masked_fill(targets == 0, 0)).sum()
+    return total * world_size() / contrast.rows.clamp(min=1)
 
 
 def generative_loss(logits: Tensor, output_ids: Tensor, output_tokens: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from notellm.model import NoteLLM
-from training.batches import TokenRows
+from training.batches import Contrast, TokenRows
 from training.model.frozen import FrozenLayers
 from training.model.losses import Temperature, contrastive_loss, generative_loss, total_loss
 
@@ -72,26 +72,26 @@ class TrainingModel(nn.Module):
             self.temperature.requires_grad_(requires_grad=False)
 
     def forward(
-        self, rows: TokenRows | None = None, related: Tensor | None = None, *, output_tokens: Tensor | None = None,
+        self, rows: TokenRows | None = None, contrast: Contrast | None = None, *, output_tokens: Tensor | None = None,
         embeddings: Tensor | None = None, gradients: CachedGradients | None = None,
     ) -> Losses | CachedGradients | Tensor:  # fmt: skip
         """Does one of four computations, depending on the arguments.
 
         - `rows`: returns their embeddings, (examples, d), unit float32.
-        - `rows`, `related` and `output_tokens`: returns the losses of this process's whole share.
-        - `embeddings` and `related`: the first pass of GradCache, returns `CachedGradients`.
+        - `rows`, `contrast` and `output_tokens`: returns the losses of this process's whole share.
+        - `embeddings` and `contrast`: the first pass of GradCache, returns `CachedGradients`.
         - `rows`, `output_tokens` and `gradients`: the second pass of GradCache, returns losses. In place of the total stands a number
           that has the same gradient with respect to this chunk as the loss of the whole share.
 
         Args:
             rows: examples to compute.
-            related: see `losses.contrastive_loss`.
+            contrast: what the examples of the whole share have to find.
             output_tokens: number of output tokens of the global batch.
             embeddings: (examples of the whole share, d).
             gradients: the chunk's part of the first pass's result.
         """
         if embeddings is not None:
-            return self._first_pass(embeddings, _given(related))
+            return self._first_pass(embeddings, _given(contrast))
         hidden = self._hidden_states(_given(rows))
         tokens, bags = self.note_llm.tokens, _given(rows).bags
         added = tokens(bags) if tokens is not None and bags is not None else None
@@ -103,14 +103,14 @@ class TrainingModel(nn.Module):
             return self._second_pass(vectors, generative, gradients)
         if not self.contrastive:
             return Losses(generative, torch.zeros_like(generative), generative)
-        contrastive = contrastive_loss(vectors, _given(related), self.temperature())
+        contrastive = contrastive_loss(vectors, _given(contrast), self.temperature())
         return Losses(total_loss(contrastive, generative, self.alpha), contrastive, generative)
 
-    def _first_pass(self, embeddings: Tensor, related: Tensor) -> CachedGradients:
+    def _first_pass(self, embeddings: Tensor, contrast: Contrast) -> CachedGradients:
         """Computes gradients for detached copies, so that it works however the parameters are stored."""
         with torch.enable_grad():
             leaves = embeddings.detach().requires_grad_(), self.temperature().detach().requires_grad_()
-            contrastive = contrastive_loss(leaves[0], related, leaves[1])
+            contrastive = contrastive_loss(leaves[0], contrast, leaves[1])
             gradients = torch.autograd.grad(contrastive / (1 + self.alpha), leaves)
         return CachedGradients(contrastive.detach(), *gradients)
 

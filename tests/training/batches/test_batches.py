@@ -7,8 +7,10 @@ from transformers import PreTrainedTokenizerBase
 from notellm import Checkpoint, NotePrompt, PromptSettings
 from notellm.note import Note
 from notellm.prompt import PromptVersion
+from tests.training.batches.test_contrast import cooccurring
 from training.batches.batches import Collator, TokenRows
-from training.batches.examples import Asked, GlobalBatch, Relations
+from training.batches.contrast import Contrasts
+from training.batches.examples import Asked, GlobalBatch
 
 NOTES = {
     note.id: note
@@ -26,10 +28,11 @@ BATCH = GlobalBatch(
 
 
 def collator(
-    tiny: Checkpoint, related: Relations | None = None, version: PromptVersion = "paper-en", **settings: object
+    tiny: Checkpoint, contrasts: Contrasts | None = None, version: PromptVersion = "paper-en", **settings: object
 ) -> Collator:
     prompt = NotePrompt(tiny.tokenizer, tiny.manifest.emb_token_id, PromptSettings(version=version))
-    return Collator(NOTES, prompt, related or Relations([("a", "c"), ("b", "d")]), **settings)  # type: ignore[arg-type]
+    contrasts = contrasts or Contrasts(cooccurring({"ac": 2.0, "bd": 1.0}, "abcd"))
+    return Collator(NOTES, prompt, contrasts, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -110,20 +113,11 @@ def test_every_output_token_of_brute_force_is_a_label(tiny: Checkpoint) -> None:
     assert list(zip(rows.predict_at.tolist(), rows.output_ids.tolist(), strict=True)) == expected
 
 
-def test_known_related_notes_are_masked_but_not_the_partner(tiny: Checkpoint) -> None:
-    related = Relations([("a", "c"), ("b", "d"), ("a", "d")])
-    mask = collator(tiny, related)(0, BATCH).related
-    notes = ["a", "b", "c", "d"]
-    masked = {(notes[row], notes[column]) for row, column in mask.nonzero().tolist()}
-    assert masked == {("a", "a"), ("b", "b"), ("c", "c"), ("d", "d"), ("a", "d"), ("d", "a")}
-
-
-def test_columns_of_two_processes_are_rank_after_rank(tiny: Checkpoint) -> None:
-    related = Relations([("a", "c"), ("b", "d"), ("a", "d")])
-    second = collator(tiny, related, rank=1, ranks=2)(0, BATCH).related
-    columns = ["a", "c", "b", "d"]
-    masked = {(["b", "d"][row], columns[column]) for row, column in second.nonzero().tolist()}
-    assert masked == {("b", "b"), ("d", "d"), ("d", "a")}
+def test_a_process_gets_the_contrast_of_its_share(tiny: Checkpoint) -> None:
+    contrasts = Contrasts(cooccurring({"ac": 2.0, "bd": 1.0, "ad": 1.0}, "abcd"))
+    got, expected = collator(tiny, contrasts, rank=1, ranks=2)(0, BATCH).contrast, contrasts(BATCH, 1, 2)
+    assert torch.equal(got.targets, expected.targets)
+    assert torch.equal(got.left_out, expected.left_out)
 
 
 def test_chunks_cover_the_share_in_order(tiny: Checkpoint) -> None:

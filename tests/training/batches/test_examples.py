@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from notellm.note import Note
-from training.batches.examples import BatchPlan, ExampleSettings, undirected
+from training.batches.examples import BatchPlan, ExampleSettings, GlobalBatch, undirected
 from training.data import Pair
 from training.errors import DataError
 
@@ -110,3 +110,67 @@ def test_the_highest_scores_come_first_when_asked_for() -> None:
 def test_too_few_pairs_are_refused_with_advice() -> None:
     with pytest.raises(DataError, match=r"do not fill one batch of 8 pairs.*pairs_per_batch"):
         plan(RING[:5])
+
+
+SITES = {
+    f"s{i}": Note(id=f"s{i}", title=f"title {i}", category=("big", "mid", "small")[(i > 40) + (i > 60)]) for i in range(65)
+}
+SITES["none"] = Note(id="none", title="of no site")
+
+
+def within(pairs: list[tuple[int, int]], **settings: object) -> BatchPlan:
+    chosen = ExampleSettings.model_validate({"pairs_per_batch": 3, "stay_within": "category", **settings})
+    return BatchPlan([Pair(f"s{a}", f"s{b}", 1 / (1 + a)) for a, b in pairs], SITES, chosen, 0)
+
+
+def sites(batch: GlobalBatch) -> set[str | None]:
+    return {SITES[asked.note].category for asked in (*batch.first, *batch.second)}
+
+
+def pairs_in(plan: BatchPlan) -> Counter[tuple[str, str]]:
+    return Counter((a.note, b.note) for batch in plan for a, b in zip(batch.first, batch.second, strict=True))
+
+
+NEIGHBOURS = [(i, i + 1) for i in range(64)]  # two of them lead from one site to another
+
+
+@pytest.mark.parametrize("order", ["shuffled", "by_score"])
+def test_batches_may_stay_within_a_category(order: str) -> None:
+    batches = within(NEIGHBOURS, order=order, epochs=6)
+    assert all(len(sites(batch)) == 1 for batch in batches)
+    used = pairs_in(batches)
+    assert ("s40", "s41") not in used
+    assert max(used.values()) <= 6
+    per_site = Counter(SITES[first].category for first, _ in used.elements())
+    assert per_site["big"] > 6 * 39  # of 40: the one that is left waits for the next epoch
+    assert per_site["mid"] > 6 * 18  # of 19
+
+
+def test_categories_take_turns() -> None:
+    """Neither all batches of one category first, nor one batch of each in turn."""
+    order = [min(map(str, sites(batch))) for batch in within(NEIGHBOURS, epochs=1)]
+    assert order != sorted(order)
+    assert order != sorted(order, reverse=True)
+
+
+def test_the_best_pairs_come_first_within_each_category() -> None:
+    first, *_ = within(NEIGHBOURS, order="by_score")
+    assert {asked.note for asked in first.first} == {"s0", "s2", "s4"}
+
+
+def test_a_category_that_never_fills_a_batch_is_not_trained_on() -> None:
+    pairs = [*((i, i + 1) for i in range(0, 40, 2)), (61, 62), (63, 64)]
+    assert "s61" not in {note for pair in pairs_in(within(pairs, epochs=3)) for note in pair}
+    assert pairs_in(within(pairs, epochs=3, pairs_per_batch=2))["s61", "s62"] == 3
+
+
+def test_pairs_across_categories_and_of_notes_without_one_are_left_out() -> None:
+    pairs = [Pair("none", "s0", 9.0), Pair("s40", "s41", 8.0), Pair("s0", "s1", 1.0), Pair("s2", "s3", 1.0)]
+    settings = ExampleSettings(pairs_per_batch=2, stay_within="category", max_pairs=2)
+    assert pairs_in(BatchPlan(pairs, SITES, settings, 0)).keys() == {("s0", "s1"), ("s2", "s3")}
+
+
+def test_pairs_that_fill_no_batch_within_a_category_are_refused_with_advice() -> None:
+    message = r"4 pairs within a category do not fill one batch of 3 pairs.*or remove stay_within"
+    with pytest.raises(DataError, match=message):
+        within([(40, 41), (0, 1), (2, 3), (41, 42), (43, 44)])

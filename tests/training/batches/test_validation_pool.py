@@ -33,3 +33,12 @@ def test_recall_is_over_the_whole_pool() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], dtype=np.float32)
     assert pool.recall("x", vectors, k=1) == 0.5
     assert pool.recall("x", vectors, k=2) == 1.0
+    assert pool.measure("x", vectors, k=1) == (0.5, 0.5)
+    assert pool.measure("x", vectors, k=2) == (1.0, 0.0)
+
+
+def test_each_note_of_a_pair_may_ask_for_the_other() -> None:
+    pool = ValidationPool.of(PAIRS, [], 3, both_ways=True)
+    assert pool is not None
+    asked = [(pool.notes[source], pool.notes[target]) for source, target in zip(pool.sources, pool.targets, strict=True)]
+    assert asked == [("a", "c"), ("b", "c"), ("c", "a"), ("c", "b")]

@@ -75,6 +75,7 @@ SMALL = (
     "model.dimensions=16",
     "validation.every_steps=1",
     "validation.notes=20",
+    "validation.k=10",
     "compute.threads=1",
     "examples.max_pairs=140",
 )

@@ -18,6 +18,14 @@ STEPS = 3
 LORA: dict[str, Any] = {"method": {"kind": "lora", "rank": 4}}
 
 
+# All that the paper's loss has not; the checkpoint is the mean of the last two steps.
+SOFT: dict[str, Any] = {
+    "loss": {"alpha": 1.0, "targets": "cooccurrences", "contrast_hashtag_prompts": False},
+    "optimizer": {"learning_rate": 1e-3, "warmup_share": 0.0, "average_share": 0.5},
+    "validation": {"every_steps": 2, "notes": 20, "k": 3, "keep_best": False, "pairs": "cooccurrences"},
+}
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a run left behind."""
@@ -28,6 +36,7 @@ class Ran:
     sharded: set[str]
     inputs: dict[str, set[str]]
     parts: list[tuple[float, float]]
+    measured: list[tuple[float, float]]
     parameters: dict[str, torch.Tensor]
 
 
@@ -41,8 +50,8 @@ class Runs:
     def __call__(self, name: str, processes: int, options: tuple[str, ...] = (), **changes: Any) -> Ran:
         config = self._folder / f"{name}.yaml"
         content = self._settings(
-            examples__pairs_per_batch=8, examples__max_pairs=30, validation__every_steps=100, compute__packed=False,
-            optimizer__warmup_share=0.0, **({"loss__alpha": 1.0} | changes),
+            examples__pairs_per_batch=8, examples__max_pairs=30, compute__packed=False,
+            **({"loss__alpha": 1.0, "validation__every_steps": 100, "optimizer__warmup_share": 0.0} | changes),
         )  # fmt: skip
         config.write_text(yaml.safe_dump(content), encoding="utf-8")
         output = self._folder / name
@@ -56,6 +65,11 @@ class Runs:
             captured["sharded"],
             captured["inputs"],
             [(line["loss_contrastive"], line["loss_generative"]) for line in log(output) if "loss" in line],
+            [
+                (line["validation_recall@3"], line["validation_standard_error@3"])
+                for line in log(output)
+                if "validation_recall@3" in line
+            ],
             {name: value.detach() for name, value in model.named_parameters()},
         )
 
@@ -81,10 +95,16 @@ def lora(runs: Runs) -> Ran:
     return runs("one-lora", 1, **LORA)
 
 
+@pytest.fixture(scope="module")
+def soft(runs: Runs) -> Ran:
+    return runs("one-soft", 1, **SOFT)
+
+
 def assert_same(ran: Ran, expected: Ran) -> None:
     assert list(ran.losses) == [1, 2, 3]
     assert ran.losses == pytest.approx(expected.losses, rel=1e-4)
     assert ran.parts == [pytest.approx(parts, rel=1e-4) for parts in expected.parts]
+    assert ran.measured == [pytest.approx(measured, abs=1e-6) for measured in expected.measured]
     assert ran.temperatures == pytest.approx(expected.temperatures, abs=1e-6)
     assert len(set(expected.temperatures)) == STEPS  # τ was trained
     assert ran.gradients.keys() == expected.gradients.keys()
@@ -116,6 +136,22 @@ def test_adapters_in_chunks_on_two_processes_equal_one_batch_on_one(runs: Runs, 
     ran = runs("two-lora-chunks", 2, **LORA, compute__chunk_examples=5)
     assert_same(ran, lora)
     assert "note_llm.causal_lm.model.embed_tokens.token_adapter.trainable_tokens_delta.default" in ran.gradients
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"compute__chunk_examples": 3}, {"compute__fsdp": True}, {"compute__fsdp": True, "compute__chunk_examples": 3}],
+    ids=["whole", "chunks", "sharded", "sharded chunks"],
+)
+def test_soft_targets_and_the_mean_of_the_last_states_are_those_of_one_process(
+    runs: Runs, soft: Ran, changes: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    assert len(soft.measured) == 2
+    assert_same(runs(f"two-soft-{len(changes)}{'fsdp' in str(changes)}", 2, **SOFT, **changes), soft)
+
+
+def test_packed_soft_targets_are_those_of_padded_ones(runs: Runs, soft: Ran) -> None:
+    assert_same(runs("soft-packed", 1, **SOFT, compute__packed=True), soft)
 
 
 def test_the_comparison_can_fail(runs: Runs, full: Ran) -> None:

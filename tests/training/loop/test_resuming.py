@@ -61,7 +61,7 @@ def test_a_run_that_stopped_early_does_not_go_on(run_config: Config, tmp_path: P
     shutil.rmtree(tmp_path / "run" / "checkpoint")
     checkpoint = train(config, tmp_path / "run", resume=True)
     assert checkpoint is not None
-    assert checkpoint.manifest.metrics == {"validation_recall@10": 0.3}
+    assert checkpoint.manifest.metrics == {"validation_recall@3": 0.3}
     assert max(line["step"] for line in log(tmp_path / "run")) == 6
 
 

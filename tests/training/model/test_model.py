@@ -8,7 +8,8 @@ from peft import LoraConfig, get_peft_model
 
 from notellm import Checkpoint, NoteLLM
 from tests.training.batches.test_batches import BATCH, collator
-from training.batches import TrainingBatch
+from tests.training.batches.test_contrast import cooccurring
+from training.batches import Contrasts, TrainingBatch
 from training.model.frozen import FrozenLayers
 from training.model.model import CachedGradients, Losses, TrainingModel
 from training.model.shared_prefix import SHARED_PREFIX_ATTENTION
@@ -29,7 +30,7 @@ def tokens(batch: TrainingBatch) -> torch.Tensor:
 
 def whole(training: TrainingModel, batch: TrainingBatch) -> tuple[Losses, Gradients]:
     training.zero_grad()
-    losses = training(batch.chunks[0], batch.related, output_tokens=tokens(batch))
+    losses = training(batch.chunks[0], batch.contrast, output_tokens=tokens(batch))
     losses.total.backward()
     return losses, gradients(training)
 
@@ -42,7 +43,7 @@ def in_chunks(training: TrainingModel, batch: TrainingBatch) -> tuple[torch.Tens
     training.zero_grad()
     with torch.no_grad():
         embeddings = torch.cat([training(chunk) for chunk in batch.chunks])
-    cached: CachedGradients = training(embeddings=embeddings, related=batch.related)
+    cached: CachedGradients = training(embeddings=embeddings, contrast=batch.contrast)
     for index, chunk in enumerate(batch.chunks):
         share = cached.share(batch.chunk_slice(index), with_temperature=index == 0)
         training(chunk, output_tokens=tokens(batch), gradients=share).total.backward()
@@ -55,13 +56,24 @@ def assert_same(got: Gradients, expected: Gradients) -> None:
         torch.testing.assert_close(got[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
+SOFT = {"targets": "cooccurrences"}
+
+
+@pytest.fixture(params=[{}, SOFT], ids=["one-hot", "soft"])
+def contrasts(request: pytest.FixtureRequest) -> Contrasts:
+    known = cooccurring({"ab": 1.0, "ac": 9.0, "bd": 4.0, "cd": 2.0}, "abcd")
+    return Contrasts(known, **request.param)
+
+
 @pytest.fixture
-def reference(tiny: Checkpoint) -> tuple[Losses, Gradients]:
-    return whole(model(tiny), collator(tiny)(0, BATCH))
+def reference(tiny: Checkpoint, contrasts: Contrasts) -> tuple[Losses, Gradients]:
+    return whole(model(tiny), collator(tiny, contrasts)(0, BATCH))
 
 
-def test_a_packed_batch_gives_the_gradients_of_a_padded_one(tiny: Checkpoint, reference: tuple[Losses, Gradients]) -> None:
-    losses, packed = whole(model(tiny, SHARED_PREFIX_ATTENTION), collator(tiny, packed=True)(0, BATCH))
+def test_a_packed_batch_gives_the_gradients_of_a_padded_one(
+    tiny: Checkpoint, contrasts: Contrasts, reference: tuple[Losses, Gradients]
+) -> None:
+    losses, packed = whole(model(tiny, SHARED_PREFIX_ATTENTION), collator(tiny, contrasts, packed=True)(0, BATCH))
     torch.testing.assert_close(torch.stack(losses), torch.stack(reference[0]), rtol=1e-5, atol=1e-6)
     assert "temperature.log_scale" in packed
     assert "note_llm.causal_lm.model.embed_tokens.weight" in packed
@@ -78,19 +90,21 @@ def test_tasks_that_share_an_opening_give_the_gradients_of_padded_ones(tiny: Che
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("packed", [False, True])
 def test_gradcache_gives_the_gradients_of_one_batch(
-    tiny: Checkpoint, reference: tuple[Losses, Gradients], size: int, packed: bool
+    tiny: Checkpoint, contrasts: Contrasts, reference: tuple[Losses, Gradients], size: int, packed: bool
 ) -> None:
     training = model(tiny, SHARED_PREFIX_ATTENTION if packed else "eager")
-    contrastive, cached = in_chunks(training, collator(tiny, packed=packed, chunk_examples=size)(0, BATCH))
+    contrastive, cached = in_chunks(training, collator(tiny, contrasts, packed=packed, chunk_examples=size)(0, BATCH))
     torch.testing.assert_close(contrastive, reference[0].contrastive.detach(), rtol=1e-5, atol=1e-6)
     assert_same(cached, reference[1])
 
 
-def test_gradient_checkpointing_changes_nothing(tiny: Checkpoint, reference: tuple[Losses, Gradients]) -> None:
+def test_gradient_checkpointing_changes_nothing(
+    tiny: Checkpoint, contrasts: Contrasts, reference: tuple[Losses, Gradients]
+) -> None:
     training = model(tiny, SHARED_PREFIX_ATTENTION)
     training.note_llm.causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
     training.train()
-    assert_same(whole(training, collator(tiny, packed=True)(0, BATCH))[1], reference[1])
+    assert_same(whole(training, collator(tiny, contrasts, packed=True)(0, BATCH))[1], reference[1])
 
 
 def test_embeddings_are_those_that_are_served(tiny: Checkpoint) -> None:

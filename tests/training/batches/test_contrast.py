@@ -1,0 +1,107 @@
+"""Targets and what is left out, against the definition, cell by cell."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from training.batches.contrast import Contrast, Contrasts
+from training.batches.examples import Asked, GlobalBatch
+from training.data import Cooccurrences
+
+KNOWN = {"ae": 4.0, "bf": 1.0, "ab": 9.0, "cd": 16.0, "az": 5.0}
+BATCH = GlobalBatch(
+    (Asked("a", "category"), Asked("b", "none"), Asked("c", "category"), Asked("d", "none")),
+    (Asked("e", "hashtags", ("x",)), Asked("f", "category"), Asked("g", "none"), Asked("h", "none")),
+)
+NOTES = "abcdefgh"
+
+
+def cooccurring(scores: dict[str, float], notes: str) -> Cooccurrences:
+    """Co-occurrences of notes with ids of one letter."""
+    places = [sorted(map(notes.index, pair)) for pair in scores]
+    return Cooccurrences(
+        tuple(notes),
+        np.array([first for first, _ in places], np.int64),
+        np.array([second for _, second in places], np.int64),
+        np.array(list(scores.values())),
+    )
+
+
+def contrasts(**settings: object) -> Contrasts:
+    return Contrasts(cooccurring(KNOWN, NOTES + "z"), **settings)  # type: ignore[arg-type]
+
+
+def cells(matrix: torch.Tensor, rows: str = NOTES, columns: str = NOTES) -> dict[str, float]:
+    return {rows[row] + columns[column]: float(matrix[row, column]) for row, column in matrix.nonzero().tolist()}
+
+
+def test_a_note_finds_its_partner_and_other_cooccurring_notes_are_left_out() -> None:
+    contrast = contrasts()(BATCH, 0, 1)
+    assert cells(contrast.targets) == dict.fromkeys(("ae", "bf", "cg", "dh", "ea", "fb", "gc", "hd"), 1.0)
+    assert set(cells(contrast.left_out)) == {2 * note for note in NOTES} | {"ab", "ba", "cd", "dc"}
+    assert float(contrast.rows) == 8
+
+
+def test_a_note_finds_all_cooccurring_notes_in_proportion_to_a_power_of_their_scores() -> None:
+    contrast = contrasts(targets="cooccurrences")(BATCH, 0, 1)
+    assert cells(contrast.targets) == pytest.approx({
+        "ae": 2 / 5, "ab": 3 / 5, "ba": 3 / 4, "bf": 1 / 4, "ea": 1, "fb": 1,
+        # c-g and d-h were not kept, so they count as the least score that is known.
+        "cd": 4 / 5, "cg": 1 / 5, "dc": 4 / 5, "dh": 1 / 5, "gc": 1, "hd": 1,
+    })  # fmt: skip
+    assert set(cells(contrast.left_out)) == {2 * note for note in NOTES}
+    assert contrast.targets.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0, 1 / 2), (1, 9 / 13), (2, 81 / 97)])
+def test_the_power_is_a_setting(power: float, expected: float) -> None:
+    targets = cells(contrasts(targets="cooccurrences", power=power)(BATCH, 0, 1).targets)
+    assert targets["ab"] == pytest.approx(expected)
+    assert targets.keys() == cells(contrasts(targets="cooccurrences")(BATCH, 0, 1).targets).keys()
+
+
+def test_hashtag_prompts_are_neither_rows_nor_columns() -> None:
+    contrast = contrasts(hashtag_prompts=False)(BATCH, 0, 1)
+    assert set(cells(contrast.targets)) == {"bf", "cg", "dh", "fb", "gc", "hd"}  # nothing is left for a to find
+    assert all(note + "e" in cells(contrast.left_out) for note in NOTES)
+    assert float(contrast.rows) == 6
+    soft = contrasts(hashtag_prompts=False, targets="cooccurrences")(BATCH, 0, 1)
+    assert "ea" not in cells(soft.targets)
+    assert cells(soft.targets)["ab"] == 1  # the rest of the distribution
+    assert float(soft.rows) == 7
+
+
+def assert_is_part(contrast: Contrast, whole: Contrast, rows: str, columns: str) -> None:
+    def mine(all_cells: dict[str, float]) -> dict[str, float]:
+        return {cell: value for cell, value in all_cells.items() if cell[0] in rows}
+
+    assert cells(contrast.targets, rows, columns) == pytest.approx(mine(cells(whole.targets)))
+    assert cells(contrast.left_out, rows, columns) == mine(cells(whole.left_out))
+    assert contrast.rows == whole.rows
+
+
+@pytest.mark.parametrize("settings", [{}, {"targets": "cooccurrences"}, {"targets": "cooccurrences", "hashtag_prompts": False}])
+def test_two_processes_have_the_rows_of_one(settings: dict[str, object]) -> None:
+    make = contrasts(**settings)
+    whole, columns = make(BATCH, 0, 1), "abefcdgh"
+    assert_is_part(make(BATCH, 0, 2), whole, "abef", columns)
+    assert_is_part(make(BATCH, 1, 2), whole, "cdgh", columns)
+
+
+def test_every_row_that_counts_is_a_distribution_over_columns_that_are_not_left_out() -> None:
+    draw = random.Random(0)
+    everyone = [first + second for first in NOTES for second in NOTES if first < second]
+    for _ in range(20):
+        known = {pair: draw.uniform(0.01, 30) for pair in draw.sample(everyone, 9)}
+        contrast = Contrasts(cooccurring(known, NOTES), targets="cooccurrences", hashtag_prompts=False)(BATCH, 0, 1)
+        sums = contrast.targets.sum(dim=1)
+        torch.testing.assert_close(sums, (sums > 0).float())
+        assert float(contrast.rows) == float(sums.round().sum())
+        assert not ((contrast.targets > 0) & contrast.left_out).any()
+
+
+def test_without_cooccurrences_partners_are_still_found() -> None:
+    contrast = Contrasts(cooccurring({}, NOTES), targets="cooccurrences")(BATCH, 0, 1)
+    assert cells(contrast.targets) == cells(contrasts()(BATCH, 0, 1).targets)
