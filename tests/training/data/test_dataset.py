@@ -1,10 +1,13 @@
 import gzip
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from notellm import Note
+from training.config import TrainingConfig
+from training.data import load_dataset
 from training.data.notes import fingerprint, read_notes, write_notes
 from training.data.stackexchange import Attribution, Event, StackExchangeSite, html_to_text
 from training.errors import DataError
@@ -127,3 +130,16 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.xlsx").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"notes\.xlsx is not a file of notes: its name must end in \.jsonl, \.csv"):
         list(read_notes(tmp_path / "notes.xlsx"))
+
+
+def test_cooccurrences_are_pairs_that_stand_once(run_config: Callable[..., TrainingConfig]) -> None:
+    dataset = load_dataset(run_config().data)
+    for part in ("train", "validation"):
+        assert dataset.pairs_of(part, "related") == dataset.pairs[part]
+        known, found = dataset.pairs_of(part, "cooccurrences"), dataset.cooccurrences[part]
+        assert [pair.score for pair in known] == sorted(found.score.tolist(), reverse=True)
+        both = {frozenset((pair.source, pair.target)) for pair in known}
+        assert len(both) == len(known) == len(found)
+        assert {frozenset((pair.source, pair.target)) for pair in dataset.pairs[part]} <= both
+        best = known[0]
+        assert found.among([best.source, best.target])[0, 1] == best.score

@@ -1,11 +1,12 @@
 """One process of a data-parallel run: `train` as the command line calls it, with its gradients written down.
 
-torchrun --nproc-per-node 2 -m tests.training.loop.worker CONFIG OUTPUT [--resume] [--own-mean]
+torchrun --nproc-per-node 2 -m tests.training.loop.worker CONFIG OUTPUT [--resume] [--own-mean] [--own-rows]
 """
 
 import os
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 import training.loop.trainer
 import training.run
+from training.batches import Contrast, Contrasts
+from training.batches.examples import GlobalBatch
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.loop.trainer import NoteTrainer
@@ -59,6 +62,14 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+of_batch = Contrasts.__call__
+
+
+def with_own_rows(contrasts: Contrasts, batch: GlobalBatch, rank: int, ranks: int) -> Contrast:
+    contrast = of_batch(contrasts, batch, rank, ranks)
+    return replace(contrast, rows=contrast.targets.any(dim=1).sum() * ranks)
+
+
 def main(config: str, output: str, *options: str) -> None:
     capture = Capture()
     make_trainer = training.run.make_trainer
@@ -73,6 +84,8 @@ def main(config: str, output: str, *options: str) -> None:
         training.loop.trainer.global_count = lambda count, device: torch.tensor(  # type: ignore[attr-defined]
             float(count * losses.world_size()), device=device
         )
+    if "--own-rows" in options:  # the same mistake in the contrastive loss
+        Contrasts.__call__ = with_own_rows  # type: ignore[assignment, method-assign]
     checkpoint = training.run.train(TrainingConfig.load(Path(config)), Path(output), resume="--resume" in options)
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(
