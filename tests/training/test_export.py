@@ -26,6 +26,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, run_config: Callable[..., Trai
     return path
 
 
+@pytest.fixture
+def tokens_run(tmp_path: Path, run_config: Callable[..., TrainingConfig]) -> Path:
+    behaviour = {"model__projection": "behaviour", "model__token_vectors": True}
+    train(run_config(method={"kind": "lora", "rank": 4}, **behaviour), tmp_path / "run")
+    return tmp_path / "run"
+
+
 def vectors(checkpoint: Checkpoint) -> torch.Tensor:
     prompt = checkpoint.prompt()
     encoder = NoteEncoder(checkpoint.load_model(), prompt.embedding_prefix)
@@ -40,6 +47,16 @@ def test_base_and_adapter_make_the_checkpoint_again(run: Path, tiny_base: Path, 
     assert merged.manifest.model_dump(exclude={"files", "digest"}) == original.manifest.model_dump(exclude={"files", "digest"})
     record = json.loads((merged.path / "training.json").read_text(encoding="utf-8"))
     assert record["adapter"] == adapter_digest(run / "adapter")
+
+
+def test_an_adapter_brings_its_token_vectors(tokens_run: Path, tiny_base: Path, tmp_path: Path) -> None:
+    merged = merge_adapter(str(tiny_base), tokens_run / "adapter", tmp_path / "merged")
+    original = Checkpoint.open(tokens_run / "checkpoint")
+    assert merged.manifest.format_version == original.manifest.format_version == 2
+    torch.testing.assert_close(vectors(merged), vectors(original), rtol=0, atol=1e-5)
+    (tokens_run / "adapter" / "frame.json").rename(tmp_path / "frame.json")
+    with pytest.raises(BaseModelError, match="cannot be merged into"):
+        merge_adapter(str(tiny_base), tokens_run / "adapter", tmp_path / "again")
 
 
 def test_training_changed_the_vectors(run: Path, tiny_base: Path, tmp_path: Path) -> None:

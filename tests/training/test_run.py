@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import PartialState
@@ -35,6 +36,9 @@ def losses(directory: Path) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in log(directory) if "loss" in line}
 
 
+BEHAVIOUR = {"model__projection": "behaviour", "model__token_vectors": True}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -50,6 +54,9 @@ def losses(directory: Path) -> dict[int, float]:
         {"loss": {"targets": "cooccurrences", "contrast_hashtag_prompts": False}, "examples__pairs": "cooccurrences"},
         {"examples": {"pairs_per_batch": 3, "stay_within": "category"}, "validation__pairs": "cooccurrences"},
         {"optimizer": {"learning_rate": 1e-3, "average_share": 0.25}, "validation__keep_best": False},
+        {"model__projection": "behaviour", "model__refit_projection": True},
+        BEHAVIOUR | {"compute__chunk_examples": 6},
+        BEHAVIOUR | {"method": {"kind": "lora", "rank": 4}, "model__refit_projection": True},
     ],
     ids=[
         "full",
@@ -64,6 +71,9 @@ def losses(directory: Path) -> dict[int, float]:
         "cooccurrences",
         "within-category",
         "average",
+        "behaviour",
+        "token-vectors",
+        "token-vectors-lora-refit",
     ],
 )
 def test_a_run_learns_and_leaves_a_checkpoint(run_config: Config, tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -114,8 +124,9 @@ AVERAGE = {"optimizer": {"learning_rate": 1e-3, "average_share": 0.5}, "validati
         ({"method": {"kind": "lora", "rank": 4, "dropout": 0.1}}, 3),
         (AVERAGE, 3),
         (AVERAGE, 6),
+        (BEHAVIOUR, 3),
     ],
-    ids=["full", "lora", "before the average", "within the average"],
+    ids=["full", "lora", "before the average", "within the average", "token vectors"],
 )
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], step: int
@@ -130,7 +141,10 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "whole"), rel=1e-6)
     expected = parameters(tmp_path / "whole")
     for name, value in parameters(tmp_path / "stopped").items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6, msg=name)
+        # The optimiser turns rounding of tiny gradients, as after a solved start, into small steps; other weights would differ by 1e-3.
+        torch.testing.assert_close(
+            value, expected[name], rtol=0, atol=5e-5 if "model__projection" in changes else 1e-6, msg=name
+        )
 
 
 def test_a_run_stops_early_and_keeps_the_best(run_config: Config, tmp_path: Path) -> None:
@@ -384,3 +398,34 @@ def test_only_the_first_process_writes_the_files_of_a_run(
         make_trainer(config, dataset, built, tmp_path / "run")
         assert (tmp_path / "run" / "config.yaml").exists() is first
         assert (tmp_path / "run" / "data.txt").exists() is first
+
+
+def test_token_vectors_are_trained_and_served(run_config: Config, tmp_path: Path) -> None:
+    """Their start is the closed form's; training moves them, and the checkpoint has what was trained, in half precision."""
+    config = run_config(**BEHAVIOUR)
+    dataset = load_dataset(config.data)
+    start = build(config, dataset).model.note_llm.tokens
+    checkpoint = train(config, tmp_path / "run")
+    assert checkpoint is not None
+    trained = checkpoint.load_token_vectors()
+    assert start is not None
+    assert trained is not None
+    assert np.array_equal(start.terms.rows, trained.terms.rows)
+    moved = (start.weight - trained.weight).abs().max()
+    assert 1e-4 < moved < 0.1
+
+
+def test_the_better_of_the_trained_and_the_solved_projection_stays(
+    run_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A learning rate that ruins the trained one; with none at all, the start is already the solution."""
+    caplog.set_level("INFO", "training")
+    ruined: dict[str, Any] = {"optimizer": {"learning_rate": 1e-9, "head_learning_rate": 5.0}, "validation__keep_best": False}
+    kept: dict[str, str] = {}
+    same: dict[str, Any] = {"optimizer": {"learning_rate": 1e-9}}
+    for name, changes in {"ruined": ruined, "same": same}.items():
+        caplog.clear()
+        assert train(run_config(**BEHAVIOUR, **changes, model__refit_projection=True), tmp_path / name)
+        (line,) = (record.getMessage() for record in caplog.records if "projection stays" in record.getMessage())
+        kept[name] = line.rpartition("the ")[2]
+    assert kept == {"ruined": "solved projection stays", "same": "trained projection stays"}

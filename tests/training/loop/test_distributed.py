@@ -16,6 +16,7 @@ from tests.training.test_run import log, losses
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow("two processes train together")]
 STEPS = 3
+TOKENS: dict[str, Any] = {"model__projection": "behaviour", "model__token_vectors": True}
 LORA: dict[str, Any] = {"method": {"kind": "lora", "rank": 4}}
 
 
@@ -167,6 +168,27 @@ def test_the_mean_of_sharded_weights_goes_on_after_an_interruption(runs: Runs, s
     assert ran.measured == [pytest.approx(measured, abs=1e-6) for measured in soft.measured]
     for name, value in soft.parameters.items():
         torch.testing.assert_close(ran.parameters[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.fixture(scope="module")
+def tokens(runs: Runs) -> Ran:
+    return runs("one-tokens", 1, **TOKENS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"compute__chunk_examples": 3}, {"compute__fsdp": True}, {"compute__fsdp": True, "compute__chunk_examples": 3}],
+    ids=["whole", "chunks", "sharded", "sharded chunks"],
+)
+def test_token_vectors_learn_what_they_learn_in_one_process(runs: Runs, tokens: Ran, changes: dict[str, Any]) -> None:
+    """The processes share the notes whose states give the start, so that this is compared as well."""
+    assert "note_llm.tokens.weight" in tokens.gradients
+    assert "tokens.weight" in tokens.parameters
+    assert_same(runs("-".join(("two-tokens", *changes)), 2, **TOKENS, **changes), tokens)
+
+
+def test_packed_token_vectors_are_those_of_padded_ones(runs: Runs, tokens: Ran) -> None:
+    assert_same(runs("tokens-packed", 1, **TOKENS, compute__packed=True), tokens)
 
 
 def test_the_comparison_can_fail(runs: Runs, full: Ran) -> None:
