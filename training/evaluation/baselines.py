@@ -12,6 +12,7 @@ from notellm.vocabulary import categories_of
 from training.config import TrainingConfig
 from training.data import Dataset
 from training.evaluation.embedding import LoadedCheckpoint
+from training.evaluation.item2vec import measure_item2vec
 from training.evaluation.lexical import BM25, CharacterTfIdf, TfIdf
 from training.evaluation.linear import LinearText, Terms, token_terms, word_terms
 from training.evaluation.measure import measure_checkpoint, measure_embedder, measure_retriever, measure_tags
@@ -38,6 +39,7 @@ class Baseline(StrEnum):
     PROMPTEOL = "prompteol"
     PROMPTEOL_CENTRED = "prompteol-centred"
     POPULARITY = "popularity"
+    ITEM2VEC = "item2vec"
     RANDOM_WITHIN_CATEGORY = "random-within-category"
     MOST_FREQUENT_TAGS = "most-frequent-tags"
     NEIGHBOUR_TAGS = "tfidf-neighbour-tags"
@@ -86,6 +88,7 @@ def measure_baseline(
         Baseline.MINILM: lambda: measure_embedder(MiniLM(), ABOUT[one], pool),
         Baseline.MINILM_FINETUNED: lambda: _fine_tuned(settings, dataset, pool),
         Baseline.POPULARITY: lambda: measure_retriever(Popularity(pool), ABOUT[one], pool),
+        Baseline.ITEM2VEC: lambda: measure_item2vec(settings.data, dataset, pool, settings.model.dimensions),
         Baseline.RANDOM_WITHIN_CATEGORY: lambda: measure_retriever(RandomWithinCategory(pool), ABOUT[one], pool),
         Baseline.MOST_FREQUENT_TAGS: lambda: measure_tags(MostFrequentTags(pool.training), ABOUT[one], pool, generated_notes),
         Baseline.NEIGHBOUR_TAGS: lambda: measure_tags(NeighbourTags(pool.training), ABOUT[one], pool, generated_notes),

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from training.errors import EvaluationError
-from training.evaluation.bootstrap import Bootstrap, Comparison, Floats
+from training.evaluation.bootstrap import Bootstrap, Comparison, Estimate, Floats
 from training.evaluation.measure import category_share_notes
-from training.evaluation.measurement import HashtagScores, Measurement
+from training.evaluation.measurement import HashtagScores, Measurement, OwnPool
 from training.evaluation.pool import TestPool
 from training.ranking import Ranks
 
@@ -89,6 +89,15 @@ class Results:
         }
         values = {name: found(one, k) for name, one in ranks.items()}
         return self.bootstrap.compare(values, self.pool.sources[self.pool.one_category]) if values else None
+
+    def own_pools(self) -> dict[str, OwnPool]:
+        """The methods that were measured on pools of their own. They are in no comparison."""
+        return {name: run.own_pool for name, runs in self.methods.items() for run in runs if run.own_pool}
+
+    def recall_in(self, name: str, own: OwnPool, k: int) -> Estimate:
+        """recall@k in a method's own pool; its query notes are drawn."""
+        ranks = np.array(own.ranks)
+        return self.bootstrap.compare({name: found(ranks, k)}, np.array(own.sources)).estimates()[name]
 
     def by_exposure(self, k: int, side: Side = "asking") -> list[Exposure]:
         """recall@k by quantiles of the interactions of the query note, or of the target. Quantiles with equal bounds are merged."""

@@ -52,6 +52,20 @@ class CurvePoint(_Record):
     validation_recall: float | None = None
 
 
+class OwnPool(_Record):
+    """Ranks in a pool that other methods are not measured on; lists have one entry per pair.
+
+    Attributes:
+        notes: number of notes in it.
+        sources: position of the query note.
+        ranks: rank of the target.
+    """
+
+    notes: int
+    sources: list[int]
+    ranks: list[float]
+
+
 class Measurement(_Record):
     """The result of one method, or of one of its runs, on one pool.
 
@@ -62,6 +76,7 @@ class Measurement(_Record):
         pool: fingerprint of the `TestPool`.
         ranks: (pairs,), rank of each target.
         within_category: (pairs of one category,), rank of each target among the notes of the asking note's category.
+        own_pool: ranks in another pool, for a method that cannot be measured on this one.
         category_share: (notes,), share of the first ten neighbours, found without hashtags, that have the note's own category.
         hashtags: scores of generated hashtag lists, on the sample.
         ranked_hashtags: scores of the likeliest of the training notes' hashtags, on the sample.
@@ -76,6 +91,7 @@ class Measurement(_Record):
     pool: str
     ranks: list[float] | None = None
     within_category: list[float] | None = None
+    own_pool: OwnPool | None = None
     category_share: list[float] | None = None
     hashtags: HashtagScores | None = None
     ranked_hashtags: HashtagScores | None = None

@@ -31,8 +31,8 @@ def write_report(results: Results, directory: Path, title: str, command: str) ->
     """
     directory.mkdir(parents=True, exist_ok=True)
     figures = write_plots(results, directory)
-    sections = [*_head(results, title, command), *_retrieval(results), *_within(results), *_copies(results)]
-    sections += [*_exposure(results), *_shares(results)]
+    sections = [*_head(results, title, command), *_retrieval(results), *_exposure(results), *_within(results)]
+    sections += [*_copies(results), *_own_pools(results), *_shares(results)]
     sections += [*_hashtags(results), *_categories(results), *_throughput(results)]
     sections += [part for name, path in figures.items() for part in (f"![{name}]({path.name})",)]
     (directory / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
@@ -58,6 +58,9 @@ def metrics(results: Results) -> dict[str, Any]:
             {"low": part.low, "high": part.high, "pairs": part.pairs, "methods": _numbers(part.recall)}
             for part in results.by_exposure(EXPOSURE_AT, side)
         ]
+    for name, own in results.own_pools().items():
+        recalls = {f"recall@{k}": results.recall_in(name, own, k).model_dump() for k in COMPARED_AT if k < own.notes - 1}
+        content[f"own pool {name}"] = {"notes": own.notes, "pairs": len(own.ranks)} | recalls
     return content
 
 
@@ -148,6 +151,20 @@ def _copies(results: Results) -> Iterator[str]:
     yield f"{counted} (case and white space do not count). {pairs:,} of the {len(pool.sources):,} pairs touch no such note."
     if count and pairs:
         yield _columns({f"recall@{k}, without them": results.recall_without_copies(k).estimates() for k in _compared(results)})
+
+
+def _own_pools(results: Results) -> Iterator[str]:
+    own = results.own_pools()
+    if not own:
+        return
+    yield "## Not available to a new note"
+    yield "These methods need behaviour with the note itself. They have pools of their own and are in no comparison."
+    rows = (
+        [name, f"{one.notes:,}", f"{len(one.ranks):,}"]
+        + [_interval(results.recall_in(name, one, k)) if k < one.notes - 1 else "" for k in COMPARED_AT]
+        for name, one in own.items()
+    )
+    yield _table(["method", "notes", "pairs", *(f"recall@{k}" for k in COMPARED_AT)], rows)
 
 
 def _columns(columns: dict[str, dict[str, Estimate]]) -> str:

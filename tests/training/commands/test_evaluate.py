@@ -15,7 +15,7 @@ from training.evaluation.embedding import LoadedCheckpoint, embed
 from training.run import train
 
 RANKED = ("tfidf", "tfidf-characters", "bm25", "words-linear", "tokens-linear", "popularity", "random-within-category")
-BASELINES = (*RANKED, "prompteol", "prompteol-centred", "most-frequent-tags", "tfidf-neighbour-tags")
+BASELINES = (*RANKED, "item2vec", "prompteol", "prompteol-centred", "most-frequent-tags", "tfidf-neighbour-tags")
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,24 @@ def test_a_report_is_written(
     command(monkeypatch, "evaluate", config_file(), report, "--model", f"notellm={trained}", *options)
     text = (report / "report.md").read_text(encoding="utf-8")
     assert f"`notellm-train evaluate {config_file()} {report} --model notellm={trained} --baseline tfidf" in text
-    for heading in ("Related notes", "Paired differences, recall@10", "Hashtags", "Categories", "Throughput", "same category"):
+    for heading in (
+        "Related notes",
+        "Paired differences, recall@10",
+        "Hashtags",
+        "Categories",
+        "Throughput",
+        "same category",
+        "Not available to a new note",
+    ):
         assert heading in text
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["recall@10"]) == {"notellm", "prompteol", "prompteol-centred", *RANKED}
     gap = metrics["recall@10"]["notellm"]["minus"]["tfidf"]
     assert gap["value"] == pytest.approx(metrics["recall@10"]["notellm"]["value"] - metrics["recall@10"]["tfidf"]["value"])
+    assert metrics["own pool item2vec"]["recall@10"]["value"] > 0
     assert metrics["category illusion"]["prompteol"]["value"] > 0
     ranked = {f"{name}, ranked" for name in ("notellm", "prompteol", "prompteol-centred")}
-    assert set(metrics["hashtags f1@3"]) == {*BASELINES, "notellm", *ranked} - {*RANKED}
+    assert set(metrics["hashtags f1@3"]) == {*BASELINES, "notellm", *ranked} - {*RANKED, "item2vec"}
     for figure in ("recall-at-k.png", "recall-by-exposure.png", "training.png"):
         assert (report / figure).read_bytes().startswith(b"\x89PNG")
 
