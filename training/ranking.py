@@ -1,7 +1,7 @@
 """Ranks of related notes over the full pool. Recall and MRR depend only on these ranks."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ from training.errors import EvaluationError
 Scores = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Ranks = npt.NDArray[np.float64]
+# For query notes, (queries,), which notes of the pool are ranked, (queries, pool).
+Allowed = Callable[[Indices], npt.NDArray[np.bool_]]
 
 
 class Retriever(Protocol):
@@ -24,7 +26,9 @@ class Retriever(Protocol):
         ...
 
 
-def target_ranks(retriever: Retriever, sources: Indices, targets: Indices, *, at_a_time: int = 256) -> Ranks:
+def target_ranks(
+    retriever: Retriever, sources: Indices, targets: Indices, *, at_a_time: int = 256, allowed: Allowed | None = None
+) -> Ranks:
     """The rank of each target among all notes of the pool except the query note, counted from 1.
 
     A rank is 1 + the number of notes with a higher score + half the number of other notes with the same score (mid-rank), so that a
@@ -35,9 +39,10 @@ def target_ranks(retriever: Retriever, sources: Indices, targets: Indices, *, at
         sources: (pairs,), positions of the query notes in the pool.
         targets: (pairs,), positions of the notes to find.
         at_a_time: number of query notes whose scores are in memory at the same time: 4 bytes × at_a_time × pool size.
+        allowed: ranks only some notes for each query note; by default all. Each target must be among them.
 
     Raises:
-        EvaluationError: a note is its own target, or a score is not a finite number.
+        EvaluationError: a note is its own target, a target is not ranked, or a score is not a finite number.
     """
     if (sources == targets).any():
         raise EvaluationError("a note is paired with itself: remove such pairs")
@@ -47,8 +52,12 @@ def target_ranks(retriever: Retriever, sources: Indices, targets: Indices, *, at
         if not np.isfinite(scores).all():
             raise EvaluationError(f"{retriever.name} gives scores that are not finite numbers: its vectors are broken")
         scores[np.arange(len(queries)), queries] = -np.inf
+        if allowed is not None:
+            scores[~allowed(queries)] = -np.inf
         for row, pairs in zip(scores, pairs_of, strict=True):
             wanted = row[targets[pairs]][:, None]
+            if (wanted == -np.inf).any():
+                raise EvaluationError("a target is not among the notes that are ranked: leave out its pair")
             ranks[pairs] = 1 + (row > wanted).sum(axis=1) + ((row == wanted).sum(axis=1) - 1) / 2
     return ranks
 

@@ -28,9 +28,7 @@ def questions() -> Dataset:
 def test_fine_tuning_draws_the_pairs_that_it_learns_from_together(questions: Dataset) -> None:
     pairs = undirected(questions.pairs["train"])[:PAIRS]
     first, second = ([questions.notes[pair[side]] for pair in pairs] for side in (0, 1))
-    tuned = FineTunedMiniLM(
-        questions, FineTuning(epochs=2, max_pairs=PAIRS, pairs_per_batch=8, learning_rate=2e-4, validation_notes=20)
-    )
+    tuned = FineTunedMiniLM(questions, FineTuning(epochs=2, max_pairs=PAIRS, pairs_per_batch=8, learning_rates=(2e-4,)))
     margins = []
     for model in (MiniLM(), tuned):
         one, other = model.embed(first), model.embed(second)

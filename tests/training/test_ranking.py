@@ -90,6 +90,15 @@ def test_one_asking_note_has_no_error() -> None:
     assert np.isnan(recall_error(np.array([1.0, 2.0]), np.array([7, 7]), 1))
 
 
+def test_only_allowed_notes_are_ranked() -> None:
+    table = np.array([[0, 5, 4, 3, 2], [5, 0, 4, 3, 2]], dtype=np.float32)
+    odd = np.array([0, 1, 0, 1, 0])
+    allowed = lambda queries: odd[queries][:, None] == odd[None]  # noqa: E731
+    assert target_ranks(Table(table), np.array([0, 1]), np.array([4, 3]), allowed=allowed).tolist() == [2, 1]
+    with pytest.raises(EvaluationError, match="a target is not among the notes that are ranked"):
+        target_ranks(Table(table), np.array([0]), np.array([1]), allowed=allowed)
+
+
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_broken_vectors_are_refused_rather_than_ranked_first(broken: float) -> None:
     vectors = np.array([[1, 0], [broken, 0], [0, 1]], dtype=np.float32)

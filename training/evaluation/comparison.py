@@ -2,25 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
 from training.errors import EvaluationError
-from training.evaluation.bootstrap import Bootstrap, Comparison, Floats
+from training.evaluation.bootstrap import Bootstrap, Comparison, Estimate, Floats
 from training.evaluation.measure import category_share_notes
-from training.evaluation.measurement import HashtagScores, Measurement
+from training.evaluation.measurement import HashtagScores, Measurement, OwnPool
 from training.evaluation.pool import TestPool
 from training.ranking import Ranks
 
 RECALL_AT = (1, 10, 100, 1_000, 10_000)
 EXPOSURE_AT = 100
 QUANTILES = 4
+Side = Literal["asking", "target"]
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """recall@k over the pairs whose query note has between `low` and `high` interactions, and the number of these pairs."""
+    """recall@k over the pairs of which one note has between `low` and `high` interactions, and the number of these pairs."""
 
     low: int
     high: int
@@ -34,7 +37,7 @@ class Results:
 
     Args:
         pool: the pool of all measurements.
-        measurements: the measurements by method.
+        measurements: the measurements by key. Those of the runs of one method count as one method, with the mean of the runs.
         bootstrap: the draws.
     """
 
@@ -42,10 +45,18 @@ class Results:
     measurements: Mapping[str, Measurement]
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
 
+    @cached_property
+    def methods(self) -> dict[str, list[Measurement]]:
+        """The measurements of each method: one, or one for each seed."""
+        methods: dict[str, list[Measurement]] = {}
+        for one in self.measurements.values():
+            methods.setdefault(one.method, []).append(one)
+        return methods
+
     @property
     def ranks(self) -> dict[str, Ranks]:
-        """The rank of each pair, by method, for methods that rank notes."""
-        return {name: np.array(one.ranks) for name, one in self.measurements.items() if one.ranks is not None}
+        """The rank of each pair, (runs, pairs), for methods that rank notes."""
+        return {name: np.array(kept) for name, runs in self.methods.items() if (kept := [r.ranks for r in runs if r.ranks])}
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -60,9 +71,37 @@ class Results:
         """The mean reciprocal rank (MRR)."""
         return self.bootstrap.compare({name: 1 / ranks for name, ranks in self.ranks.items()}, self.pool.sources)
 
-    def by_exposure(self, k: int) -> list[Exposure]:
-        """recall@k by quantiles of the query note's interactions. Quantiles with equal bounds are merged."""
-        interactions = self.pool.exposure[self.pool.sources]
+    def recall_without_copies(self, k: int) -> Comparison:
+        """The same over the pairs of which neither note's text is in the training part.
+
+        Raises:
+            EvaluationError: there is no such pair.
+        """
+        values = {name: found(ranks, k) for name, ranks in self.ranks.items()}
+        return self.bootstrap.compare(values, self.pool.sources, self.pool.without_copies)
+
+    def recall_within_category(self, k: int) -> Comparison | None:
+        """The same among the notes of the query note's category, over the pairs of one category. None if it was not measured."""
+        ranks = {
+            name: np.array(kept)
+            for name, runs in self.methods.items()
+            if (kept := [run.within_category for run in runs if run.within_category])
+        }
+        values = {name: found(one, k) for name, one in ranks.items()}
+        return self.bootstrap.compare(values, self.pool.sources[self.pool.one_category]) if values else None
+
+    def own_pools(self) -> dict[str, OwnPool]:
+        """The methods that were measured on pools of their own. They are in no comparison."""
+        return {name: run.own_pool for name, runs in self.methods.items() for run in runs if run.own_pool}
+
+    def recall_in(self, name: str, own: OwnPool, k: int) -> Estimate:
+        """recall@k in a method's own pool; its query notes are drawn."""
+        ranks = np.array(own.ranks)
+        return self.bootstrap.compare({name: found(ranks, k)}, np.array(own.sources)).estimates()[name]
+
+    def by_exposure(self, k: int, side: Side = "asking") -> list[Exposure]:
+        """recall@k by quantiles of the interactions of the query note, or of the target. Quantiles with equal bounds are merged."""
+        interactions = self.pool.exposure[self.pool.sources if side == "asking" else self.pool.targets]
         edges = np.unique(np.quantile(interactions, np.linspace(0, 1, QUANTILES + 1), method="inverted_cdf"))
         values = {name: found(ranks, k) for name, ranks in self.ranks.items()}
         parts = []
@@ -76,26 +115,29 @@ class Results:
 
     def hashtags(self, metric: str) -> Comparison | None:
         """A hashtag metric; notes are drawn. None if no method suggests hashtags."""
-        return self._over_notes({name: one.metrics[metric] for name, one in self.hashtag_scores.items()})
+        return self._over_notes({name: [one.metrics[metric] for one in runs] for name, runs in self.hashtag_scores.items()})
 
     @property
-    def hashtag_scores(self) -> dict[str, HashtagScores]:
-        """The scores of each way to suggest hashtags; a model may have two."""
-        scores: dict[str, HashtagScores] = {}
-        for name, one in self.measurements.items():
-            if one.hashtags:
-                scores[name] = one.hashtags
-            if one.ranked_hashtags:
-                scores[f"{name}, ranked"] = one.ranked_hashtags
-        return scores
+    def hashtag_scores(self) -> dict[str, list[HashtagScores]]:
+        """The scores of each run of each way to suggest hashtags; a model may have two ways."""
+        scores: dict[str, list[HashtagScores]] = {}
+        for name, runs in self.methods.items():
+            scores[name] = [run.hashtags for run in runs if run.hashtags]
+            scores[f"{name}, ranked"] = [run.ranked_hashtags for run in runs if run.ranked_hashtags]
+        return {name: kept for name, kept in scores.items() if kept}
 
     def categories(self, metric: str) -> Comparison | None:
         """`accuracy`, `illusion` or `constrained_accuracy`; notes are drawn."""
-        return self._over_notes({n: getattr(one.categories, metric) for n, one in self.measurements.items() if one.categories})
+        found = {n: [getattr(run.categories, metric) for run in runs if run.categories] for n, runs in self.methods.items()}
+        return self._over_notes({name: scores for name, scores in found.items() if scores})
 
     def category_share(self) -> Comparison | None:
         """Share of the first ten neighbours that have the query note's category: mean over categories of the mean over notes."""
-        shares = {n: np.array(one.category_share) for n, one in self.measurements.items() if one.category_share}
+        shares = {
+            name: np.array(kept)
+            for name, runs in self.methods.items()
+            if (kept := [run.category_share for run in runs if run.category_share])
+        }
         if not shares:
             return None
         names = np.array([note.category for note in category_share_notes(self.pool)])
@@ -106,15 +148,15 @@ class Results:
             {name: np.mean([part.draws[name] for part in parts], axis=0) for name in shares},
         )
 
-    def _over_notes(self, values: Mapping[str, list[float]]) -> Comparison | None:
+    def _over_notes(self, values: Mapping[str, list[list[float]]]) -> Comparison | None:
         if not values:
             return None
-        if len({len(one) for one in values.values()}) > 1:
+        if len({len(run) for runs in values.values() for run in runs}) > 1:
             raise EvaluationError(
                 "methods were measured on different samples of notes: evaluate all of them again with the same --generated-notes"
             )
-        columns = {name: np.array(one) for name, one in values.items()}
-        return self.bootstrap.compare(columns, np.arange(len(next(iter(columns.values())))))
+        columns = {name: np.array(runs) for name, runs in values.items()}
+        return self.bootstrap.compare(columns, np.arange(next(iter(columns.values())).shape[1]))
 
 
 def found(ranks: Ranks, k: int) -> Floats:

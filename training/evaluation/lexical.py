@@ -1,7 +1,7 @@
-"""TF-IDF and BM25: retrieval by shared words, without training."""
+"""TF-IDF and BM25: retrieval by shared words or characters, without training."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,10 +19,11 @@ class TfIdf:
     """
 
     name = "tfidf"
+    _terms: ClassVar[dict[str, Any]] = {"analyzer": words}
 
     def __init__(self, pool: Sequence[NoteText]) -> None:
         text = evaluation_package("sklearn.feature_extraction.text")
-        self._vectorizer = text.TfidfVectorizer(analyzer=words, dtype=np.float32)
+        self._vectorizer = text.TfidfVectorizer(**self._terms, dtype=np.float32)
         self._vectors = self._vectorizer.fit_transform(map(note_text, pool))
 
     def scores(self, queries: Indices) -> Scores:
@@ -36,6 +37,13 @@ class TfIdf:
     def _cosines(self, vectors: Any) -> Scores:
         cosines: Scores = (vectors @ self._vectors.T).toarray()
         return cosines
+
+
+class CharacterTfIdf(TfIdf):
+    """The same with runs of three to five characters as terms, within words and with their edges (scikit-learn's `char_wb`)."""
+
+    name = "tfidf-characters"
+    _terms: ClassVar[dict[str, Any]] = {"analyzer": "char_wb", "ngram_range": (3, 5)}
 
 
 class BM25:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ Predict = Callable[[Sequence[Note], int], list[list[str]]]
 
 def measure_retriever(retriever: Retriever, about: str, pool: TestPool) -> Measurement:
     """Measures a method that scores notes without embedding them."""
-    return Measurement(method=retriever.name, about=about, pool=pool.fingerprint, ranks=_ranks(retriever, pool))
+    return Measurement(method=retriever.name, about=about, pool=pool.fingerprint, **_ranks(retriever, pool))
 
 
 def measure_embedder(embedder: Embedder, about: str, pool: TestPool) -> Measurement:
@@ -33,7 +34,7 @@ def measure_embedder(embedder: Embedder, about: str, pool: TestPool) -> Measurem
         method=embedder.name,
         about=about,
         pool=pool.fingerprint,
-        ranks=_ranks(Vectors(embedder.name, embedded.vectors), pool),
+        **_ranks(Vectors(embedder.name, embedded.vectors), pool),
         category_share=_category_share(embedder, embedded, pool),
         notes_per_second=round(embedded.notes_per_second, 2),
         machine=embedded.machine,
@@ -64,9 +65,14 @@ def measure_tags(method: MostFrequentTags | NeighbourTags, about: str, pool: Tes
     )
 
 
-def _ranks(retriever: Retriever, pool: TestPool) -> list[float]:
+def _ranks(retriever: Retriever, pool: TestPool) -> dict[str, Any]:
+    """The ranks of a measurement: in the whole pool, and within categories if the pool says so."""
     logger.info("%s: ranking %d pairs in a pool of %d notes", retriever.name, len(pool.sources), len(pool.notes))
-    return list(map(float, target_ranks(retriever, pool.sources, pool.targets)))
+    ranks = {"ranks": target_ranks(retriever, pool.sources, pool.targets)}
+    if pool.within_category:
+        pairs = pool.one_category
+        ranks["within_category"] = target_ranks(retriever, pool.sources[pairs], pool.targets[pairs], allowed=pool.same_category)
+    return {name: list(map(float, one)) for name, one in ranks.items()}
 
 
 def _category_share(embedder: Embedder, embedded: EmbeddedNotes, pool: TestPool) -> list[float] | None:

@@ -1,6 +1,6 @@
 """`Measurement`: the result of one method on one pool, note by note, for later paired comparisons between methods.
 
-Each method has one JSON file with ranks and scores, without any text of the notes.
+Each method has one JSON file with ranks and scores, without any text of the notes; a method with several runs has one for each seed.
 """
 
 from collections.abc import Sequence
@@ -52,14 +52,31 @@ class CurvePoint(_Record):
     validation_recall: float | None = None
 
 
+class OwnPool(_Record):
+    """Ranks in a pool that other methods are not measured on; lists have one entry per pair.
+
+    Attributes:
+        notes: number of notes in it.
+        sources: position of the query note.
+        ranks: rank of the target.
+    """
+
+    notes: int
+    sources: list[int]
+    ranks: list[float]
+
+
 class Measurement(_Record):
-    """The result of one method on one pool.
+    """The result of one method, or of one of its runs, on one pool.
 
     Attributes:
         method: name of the method.
+        seed: the run's seed, if the method has several runs.
         about: description of the method, in one sentence.
         pool: fingerprint of the `TestPool`.
         ranks: (pairs,), rank of each target.
+        within_category: (pairs of one category,), rank of each target among the notes of the asking note's category.
+        own_pool: ranks in another pool, for a method that cannot be measured on this one.
         category_share: (notes,), share of the first ten neighbours, found without hashtags, that have the note's own category.
         hashtags: scores of generated hashtag lists, on the sample.
         ranked_hashtags: scores of the likeliest of the training notes' hashtags, on the sample.
@@ -69,9 +86,12 @@ class Measurement(_Record):
     """
 
     method: str = Field(pattern=r"^[\w.-]+$")
+    seed: int | None = None
     about: str
     pool: str
     ranks: list[float] | None = None
+    within_category: list[float] | None = None
+    own_pool: OwnPool | None = None
     category_share: list[float] | None = None
     hashtags: HashtagScores | None = None
     ranked_hashtags: HashtagScores | None = None
@@ -80,16 +100,27 @@ class Measurement(_Record):
     machine: str | None = None
     curve: list[CurvePoint] = []
 
+    @property
+    def key(self) -> str:
+        """Names the measurement among all of a pool: `notellm`, or `notellm.seed2`."""
+        return self.method if self.seed is None else f"{self.method}.seed{self.seed}"
+
 
 def write_measurement(directory: Path, measurement: Measurement) -> None:
-    """Writes `directory/METHOD.json` and replaces an existing file."""
+    """Writes `directory/METHOD.json` or `directory/METHOD.seedN.json` and replaces an existing file."""
     directory.mkdir(parents=True, exist_ok=True)
     rounded = measurement.model_dump_json(exclude_none=True, exclude_defaults=True)
-    (directory / f"{measurement.method}.json").write_text(rounded + "\n", encoding="utf-8")
+    (directory / f"{measurement.key}.json").write_text(rounded + "\n", encoding="utf-8")
+
+
+def remove_measurements(directory: Path, method: str) -> None:
+    """Removes those of all runs of a method, before it is measured anew."""
+    for path in (*directory.glob(f"{method}.json"), *directory.glob(f"{method}.seed*.json")):
+        path.unlink()
 
 
 def read_measurements(directory: Path, pool: str, order: Sequence[str] = ()) -> dict[str, Measurement]:
-    """All measurements on a pool by method, those in `order` first.
+    """All measurements on a pool by their keys, those of the methods in `order` first.
 
     Raises:
         EvaluationError: a file is invalid, or was measured on another pool.
@@ -107,6 +138,6 @@ def read_measurements(directory: Path, pool: str, order: Sequence[str] = ()) -> 
                 f"{path} was measured on other data or with another split (pool {measurement.pool}, now {pool}): remove it, or choose "
                 "another output directory"
             )
-        found[measurement.method] = measurement
+        found[measurement.key] = measurement
     rank = {name: place for place, name in enumerate(order)}
-    return dict(sorted(found.items(), key=lambda item: rank.get(item[0], len(rank))))
+    return dict(sorted(found.items(), key=lambda item: rank.get(item[1].method, len(rank))))

@@ -14,7 +14,8 @@ from training.data import read_notes
 from training.evaluation.embedding import LoadedCheckpoint, embed
 from training.run import train
 
-BASELINES = ("tfidf", "bm25", "prompteol", "prompteol-centred", "most-frequent-tags", "tfidf-neighbour-tags")
+RANKED = ("tfidf", "tfidf-characters", "bm25", "words-linear", "tokens-linear", "popularity", "random-within-category")
+BASELINES = (*RANKED, "item2vec", "prompteol", "prompteol-centred", "most-frequent-tags", "tfidf-neighbour-tags")
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +45,24 @@ def test_a_report_is_written(
     command(monkeypatch, "evaluate", config_file(), report, "--model", f"notellm={trained}", *options)
     text = (report / "report.md").read_text(encoding="utf-8")
     assert f"`notellm-train evaluate {config_file()} {report} --model notellm={trained} --baseline tfidf" in text
-    for heading in ("Related notes", "Paired differences, recall@10", "Hashtags", "Categories", "Throughput", "same category"):
+    for heading in (
+        "Related notes",
+        "Paired differences, recall@10",
+        "Hashtags",
+        "Categories",
+        "Throughput",
+        "same category",
+        "Not available to a new note",
+    ):
         assert heading in text
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics["recall@10"]) == {"notellm", "tfidf", "bm25", "prompteol", "prompteol-centred"}
+    assert set(metrics["recall@10"]) == {"notellm", "prompteol", "prompteol-centred", *RANKED}
     gap = metrics["recall@10"]["notellm"]["minus"]["tfidf"]
     assert gap["value"] == pytest.approx(metrics["recall@10"]["notellm"]["value"] - metrics["recall@10"]["tfidf"]["value"])
+    assert metrics["own pool item2vec"]["recall@10"]["value"] > 0
     assert metrics["category illusion"]["prompteol"]["value"] > 0
     ranked = {f"{name}, ranked" for name in ("notellm", "prompteol", "prompteol-centred")}
-    assert set(metrics["hashtags f1@3"]) == {*BASELINES, "notellm", *ranked} - {"tfidf", "bm25"}
+    assert set(metrics["hashtags f1@3"]) == {*BASELINES, "notellm", *ranked} - {*RANKED, "item2vec"}
     for figure in ("recall-at-k.png", "recall-by-exposure.png", "training.png"):
         assert (report / figure).read_bytes().startswith(b"\x89PNG")
 
@@ -66,6 +76,43 @@ def test_what_was_measured_is_kept(
     command(monkeypatch, "evaluate", config_file(), report, "--baseline", "bm25", "--model", f"zero={trained / 'checkpoint'}")
     assert (report / "measurements" / "tfidf.json").read_bytes() == before
     assert set(json.loads((report / "metrics.json").read_text())["mrr"]) == {"tfidf", "bm25", "zero"}
+
+
+def test_recall_within_the_category(
+    trained: Path, config_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "report"
+    options = ("--baseline", "tfidf", "--baseline", "random-within-category")
+    command(monkeypatch, "evaluate", config_file(), report, "--baseline", "bm25")
+    command(monkeypatch, "evaluate", config_file(), report, "--within", "category", *options)
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["pairs within category"] == metrics["pairs"]  # on this platform, users keep to a topic
+    assert set(metrics["recall@10 within category"]) == {"tfidf", "random-within-category"}
+    assert "## Within the asking note's category" in (report / "report.md").read_text(encoding="utf-8")
+
+
+def test_several_runs_of_a_method(
+    trained: Path, run_config: Callable[..., TrainingConfig], config_file: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    second, other, report = tmp_path / "second", tmp_path / "other", tmp_path / "report"
+    train(run_config(seed=1), second)
+    train(run_config(seed=2, loss__alpha=0.5), other)
+    command(monkeypatch, "evaluate", config_file(), report, "--model", f"m={trained}", "--baseline", "tfidf")
+    command(monkeypatch, "evaluate", config_file(), report, "--model", f"m={trained},{second}", "--baseline", "bm25")
+    kept = {path.stem for path in (report / "measurements").iterdir()}
+    assert kept == {"m.seed0", "m.seed1", "tfidf", "bm25"}
+    ranks = [json.loads((report / "measurements" / f"m.seed{seed}.json").read_text())["ranks"] for seed in (0, 1)]
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["recall@10"]["m"]["value"] == pytest.approx(
+        sum(rank <= 10 for one in ranks for rank in one) / 2 / len(ranks[0])
+    )
+    assert "mean of 2 runs (seeds 0, 1)" in (report / "report.md").read_text(encoding="utf-8")
+    for place, message in ((other, "the runs differ in loss"), (trained, "two runs have the same seed")):
+        with pytest.raises(SystemExit):
+            command(monkeypatch, "evaluate", config_file(), report, "--model", f"m={trained}", "--model", f"m={place}")
+        assert message in capsys.readouterr().err
+    assert {path.stem for path in (report / "measurements").iterdir()} == kept
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from notellm import NoteText
-from training.evaluation.lexical import BM25, TfIdf
+from training.evaluation.lexical import BM25, CharacterTfIdf, TfIdf
 from training.evaluation.text import note_text, words
 
 POOL = [
@@ -30,6 +30,14 @@ def test_tfidf_equals_its_formula() -> None:
     assert tfidf.scores(EVERYONE) == pytest.approx(np.array(expected), abs=1e-6)
     assert tfidf.scores_of([POOL[1]]) == pytest.approx(np.array(expected[1:2]), abs=1e-6)
     assert tfidf.scores(EVERYONE).dtype == np.float32
+
+
+def test_characters_find_other_forms_of_a_word() -> None:
+    pool = [NoteText(title="brewing"), NoteText(title="homebrewer"), NoteText(title="grinder")]
+    assert TfIdf(pool).scores(np.array([0]))[0, 1:].tolist() == [0, 0]
+    scores = CharacterTfIdf(pool).scores(np.array([0]))[0]
+    assert scores[1] > scores[2] >= 0
+    assert CharacterTfIdf.name == "tfidf-characters"
 
 
 def test_bm25_equals_its_formula() -> None:
