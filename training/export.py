@@ -103,4 +103,11 @@ def adapter_digest(adapter: Path) -> str:
 
 
 def _save(path: Path, model: NoteLLM, tokenizer: Any, facts: CheckpointFacts, record: Any) -> Checkpoint:
-    return save_checkpoint(path, model.eval(), tokenizer, facts, extra={RECORD: record}, card=model_card(facts, record))
+    return save_checkpoint(
+        path,
+        model.eval(),
+        tokenizer,
+        facts,
+        extra={RECORD: record},
+        card=model_card(facts, record, with_tokens=model.tokens is not None),
+    )

@@ -28,8 +28,7 @@ recommendation, and writes hashtags and a category for it.
 ## Use
 
 Serve it with `NOTELLM_CHECKPOINT=<this directory> notellm-serve`. The prompt is part of the model: vectors from different prompts
-cannot be compared. sentence-transformers and vLLM's pooling runner load the directory too; give them token ids from
-`notellm.NotePrompt`, not text.
+cannot be compared. {others}
 
 ## Limits
 
@@ -38,10 +37,18 @@ in `training.json`.
 """
 
 
-def model_card(facts: CheckpointFacts, record: dict[str, Any]) -> str:
-    """The model card in markdown."""
+_PLAIN = """sentence-transformers and vLLM's pooling runner load the directory too; give them token ids from
+`notellm.NotePrompt`, not text."""
+_WITH_TOKENS = """The vectors are the sum of a projected hidden state and of vectors of the note's own tokens. sentence-transformers
+computes them with `trust_remote_code=True` if the package `notellm` is installed; give it token ids from `notellm.NotePrompt`, not text.
+The pooling of vLLM and of text-embeddings-inference cannot add token vectors: do not use it with this checkpoint."""
+
+
+def model_card(facts: CheckpointFacts, record: dict[str, Any], *, with_tokens: bool = False) -> str:
+    """The model card in markdown; `with_tokens` says whether the checkpoint has token vectors."""
     return _CARD.format(
         **facts.model_dump(exclude={"prompt", "categories", "metrics", "data_fingerprint"}),
+        others=_WITH_TOKENS if with_tokens else _PLAIN,
         prompt=facts.prompt.version,
         title_tokens=facts.prompt.title_tokens,
         topic_tokens=facts.prompt.topic_tokens,

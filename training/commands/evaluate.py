@@ -59,15 +59,17 @@ def evaluate(
     done = read_measurements(records, pool.fingerprint)
     models = {named: named.open(settings, dataset) for named in ModelRuns.read(model or ())}
     baselines = baseline if baseline is not None else _missing(done.values(), pool)
-    anew = {*(named.name for named in models), *baselines}
+    of_models = [method for named in models for method in named.methods]
+    anew = {*of_models, *baselines}
     _refuse_other_sample([one for one in done.values() if one.method not in anew], pool, generated_notes)
     for named, runs in models.items():
-        remove_measurements(records, named.name)
+        for method in named.methods:
+            remove_measurements(records, method)
         for measured in named.measure(runs, pool, generated_notes):
             write_measurement(records, measured)
     for missing in baselines:
         write_measurement(records, measure_baseline(missing, settings, dataset, pool, generated_notes))
-    order = [*(named.name for named in models), *(one.method for one in done.values()), *Baseline]
+    order = [*of_models, *(one.method for one in done.values()), *Baseline]
     results = Results(pool, read_measurements(records, pool.fingerprint, order))
     write_report(results, output, title or f"Evaluation: {settings.name}", shlex.join(["notellm-train", *sys.argv[1:]]))
     counted = f"{len(pool.notes):,} notes and {len(pool.sources):,} pairs"

@@ -56,7 +56,14 @@ def fit_projection(
         content["fitted_checkpoint"] = _record_of(source)
         stated = stated.model_copy(update={"prompt": source.manifest.prompt, "base_model": source.manifest.base_model})
     model = NoteLLM(causal_lm, head.projection, head.tokens)
-    made = save_checkpoint(output, model, tokenizer, stated, extra={RECORD: content}, card=model_card(stated, content))
+    made = save_checkpoint(
+        output,
+        model,
+        tokenizer,
+        stated,
+        extra={RECORD: content},
+        card=model_card(stated, content, with_tokens=head.tokens is not None),
+    )
     found = "".join(f", {name} {value:.3f}" for name, value in metrics.items())
     typer.echo(f"{made.path}: {made.manifest.name}, {made.manifest.dimensions} dimensions{found}")
 

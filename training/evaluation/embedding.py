@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
+from torch.nn import functional
 
 from notellm import Checkpoint, Note, NoteEncoder, NotePrompt
 from notellm.model import NoteLLM
@@ -16,6 +17,7 @@ from training.ranking import Scores
 
 logger = logging.getLogger(__name__)
 _WARM_UP = 8
+STATE_ONLY, TOKENS_ONLY = "-state-only", "-tokens-only"
 
 
 class Embedder(Protocol):
@@ -74,6 +76,54 @@ class LoadedCheckpoint:
     def embed(self, notes: Sequence[Note]) -> Scores:
         """Embeds each note's embedding prompt with the custom forward pass."""
         return self._encoder.encode([self.prompt.embedding(note) for note in self.prompt.tokenize(notes)])
+
+
+class StateOnly:
+    """The part of a checkpoint's vectors that comes from the hidden state: what the language model knows without the token vectors.
+
+    Args:
+        loaded: a checkpoint with token vectors.
+    """
+
+    about = "the same vectors without what the token vectors add"
+
+    def __init__(self, loaded: LoadedCheckpoint) -> None:
+        self.name = f"{loaded.name}{STATE_ONLY}"
+        self.machine = loaded.machine
+        self._loaded = loaded
+
+    def embed(self, notes: Sequence[Note]) -> Scores:
+        """See `Embedder`."""
+        loaded, model = self._loaded, self._loaded.model
+        bare = NoteLLM(model.causal_lm, model.projection)
+        encoder = NoteEncoder(bare, loaded.prompt.embedding_prefix)
+        return encoder.encode([loaded.prompt.embedding(note) for note in loaded.prompt.tokenize(notes)])
+
+
+class TokensOnly:
+    """The part of a checkpoint's vectors that comes from the note's tokens: what words say without the language model.
+
+    Args:
+        loaded: a checkpoint with token vectors.
+    """
+
+    about = "the same vectors without the language model: only what the token vectors add"
+
+    def __init__(self, loaded: LoadedCheckpoint) -> None:
+        self.name = f"{loaded.name}{TOKENS_ONLY}"
+        self.machine = loaded.machine
+        self._prompt = loaded.prompt
+        self._tokens = loaded.checkpoint.load_token_vectors()
+
+    @torch.inference_mode()
+    def embed(self, notes: Sequence[Note]) -> Scores:
+        """See `Embedder`. A note without known tokens has a vector of zeros."""
+        if self._tokens is None:
+            raise ValueError(f"{self.name}: the checkpoint has no token vectors")
+        opening = len(self._prompt.embedding_prefix)
+        rests = [self._prompt.embedding(note)[opening:] for note in self._prompt.tokenize(notes)]
+        vectors: Scores = functional.normalize(self._tokens.of_prompts(rests), dim=-1).numpy()
+        return vectors
 
 
 @dataclass(frozen=True)

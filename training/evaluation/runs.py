@@ -10,8 +10,8 @@ from notellm.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.data import Dataset
 from training.errors import EvaluationError
-from training.evaluation.embedding import LoadedCheckpoint
-from training.evaluation.measure import measure_checkpoint
+from training.evaluation.embedding import STATE_ONLY, TOKENS_ONLY, LoadedCheckpoint, StateOnly, TokensOnly
+from training.evaluation.measure import measure_checkpoint, measure_embedder
 from training.evaluation.measurement import CurvePoint, Measurement
 from training.evaluation.pool import TestPool
 from training.export import RECORD
@@ -48,6 +48,11 @@ class ModelRuns:
             places.setdefault(name, []).extend(map(Path, listed.split(",")))
         return [cls(name, tuple(found)) for name, found in places.items()]
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names under which it is measured: its own, and those of the parts of its vectors."""
+        return self.name, f"{self.name}{STATE_ONLY}", f"{self.name}{TOKENS_ONLY}"
+
     def open(self, settings: TrainingConfig, dataset: Dataset) -> "list[ModelRun]":
         """Opens all checkpoints and checks what may be compared, before anything is measured.
 
@@ -62,10 +67,10 @@ class ModelRuns:
         return runs
 
     def measure(self, runs: "Sequence[ModelRun]", pool: TestPool, generated_notes: int) -> Iterator[Measurement]:
-        """Measures one run after another; each has its seed if there are several."""
+        """Measures one run after another, and the parts of its vectors if it has token vectors. Each has its seed if there are several."""
         for run in runs:
-            measured = run.measure(self.name, pool, generated_notes)
-            yield measured.model_copy(update={"seed": run.config["seed"]}) if len(runs) > 1 else measured
+            for measured in (run.measure(self.name, pool, generated_notes), *run.measure_parts(self.name, pool)):
+                yield measured.model_copy(update={"seed": run.config["seed"]}) if len(runs) > 1 else measured
 
     def _refuse_other_recipes(self, runs: "Sequence[ModelRun]") -> None:
         if not all(run.config for run in runs):
@@ -84,11 +89,13 @@ class ModelRun:
     Attributes:
         checkpoint: the model.
         config: the settings that it was trained with; empty if it was not trained.
+        earlier: those of the checkpoint whose projection was fitted again; empty if there is none.
         log: the log of the run.
     """
 
     checkpoint: Checkpoint
     config: dict[str, Any]
+    earlier: dict[str, Any]
     log: Path | None
 
     @classmethod
@@ -96,9 +103,10 @@ class ModelRun:
         """Opens the checkpoint at `place`, which is a run's directory or a checkpoint's."""
         run = (place / "checkpoint").is_dir()
         checkpoint = Checkpoint.open(place / "checkpoint" if run else place)
-        record = checkpoint.path / RECORD
-        config = json.loads(record.read_text(encoding="utf-8"))["config"] if record.exists() else {}
-        return cls(checkpoint, config, place / "log.jsonl" if run else None)
+        path = checkpoint.path / RECORD
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        earlier = record.get("fitted_checkpoint", {})
+        return cls(checkpoint, record.get("config", {}), earlier, place / "log.jsonl" if run else None)
 
     def refuse_leak(self, settings: TrainingConfig, dataset: Dataset) -> None:
         """Makes sure that the model was not trained on test notes.
@@ -106,11 +114,14 @@ class ModelRun:
         Raises:
             EvaluationError: it was trained on other data or on another split.
         """
-        if not self.config:
-            return
-        if self.checkpoint.manifest.data_fingerprint != dataset.fingerprint:
+        fingerprints = [self.checkpoint.manifest.data_fingerprint] if self.config else []
+        configs = [self.config] if self.config else []
+        if "config" in self.earlier:
+            fingerprints.append(self.earlier["data_fingerprint"])
+            configs.append(self.earlier["config"])
+        if any(fingerprint != dataset.fingerprint for fingerprint in fingerprints):
             raise EvaluationError(f"{self.checkpoint.path} was trained on different data: it may have learnt from test notes")
-        if self.config["data"]["split"] != settings.data.split.model_dump(mode="json"):
+        if any(config["data"]["split"] != settings.data.split.model_dump(mode="json") for config in configs):
             raise EvaluationError(
                 f"{self.checkpoint.path} was trained on a different split: it may have learnt from test notes"
             )
@@ -122,6 +133,14 @@ class ModelRun:
             LoadedCheckpoint(name, self.checkpoint), f"{manifest.name}, {manifest.dimensions} dimensions, of {manifest.base_model}",
             pool, generated_notes=generated_notes, categories=manifest.categories, curve=_curve(self.log) if self.log else (),
         )  # fmt: skip
+
+    def measure_parts(self, name: str, pool: TestPool) -> Iterator[Measurement]:
+        """Measures what the language model and the token vectors contribute; nothing for a checkpoint without token vectors."""
+        if self.checkpoint.load_token_vectors() is None:
+            return
+        loaded = LoadedCheckpoint(name, self.checkpoint)
+        for part in (StateOnly(loaded), TokensOnly(loaded)):
+            yield measure_embedder(part, f"{name}: {part.about}", pool)
 
 
 def _curve(log: Path) -> list[CurvePoint]:

@@ -165,3 +165,41 @@ def test_another_sample_of_notes_is_refused_before_anything_is_measured(
     )
     assert [path.stem for path in (report / "measurements").iterdir()] == ["most-frequent-tags"]
     command(monkeypatch, "evaluate", config_file(), report, *tags, "--generated-notes", "7")  # all of it anew
+
+
+def test_the_parts_of_vectors_are_measured(
+    tokens_path: Path, config_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the model stand its hidden states alone and its token vectors alone."""
+    report = tmp_path / "report"
+    command(monkeypatch, "evaluate", config_file(), report, "--baseline", "tfidf", "--model", f"m={tokens_path}")
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["mrr"]) == {"m", "m-state-only", "m-tokens-only", "tfidf"}
+    assert len({metrics["mrr"][name]["value"] for name in ("m", "m-state-only", "m-tokens-only")}) == 3
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "**m-tokens-only**: m: the same vectors without the language model" in text
+    command(monkeypatch, "evaluate", config_file(), report, "--model", f"m={tokens_path}", "--baseline", "bm25")
+    assert set(json.loads((report / "metrics.json").read_text())["mrr"]) == {
+        "m",
+        "m-state-only",
+        "m-tokens-only",
+        "tfidf",
+        "bm25",
+    }
+
+
+def test_a_projection_that_was_fitted_again_does_not_hide_what_the_model_was_trained_on(
+    tokens_path: Path,
+    config_file: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    split = {"seed": 1, "validation": 0.2, "test": 0.2}
+    config = config_file(data__split=split)
+    command(monkeypatch, "fit-projection", config, tmp_path / "again", "--checkpoint", tokens_path)
+    with pytest.raises(SystemExit):
+        command(
+            monkeypatch, "evaluate", config, tmp_path / "report", "--baseline", "tfidf", "--model", f"m={tmp_path / 'again'}"
+        )
+    assert "was trained on a different split" in capsys.readouterr().err
