@@ -19,7 +19,19 @@ from typing import Any
 from benchmarks.machine import machine
 from benchmarks.report import Section, write_report
 
-SECTIONS = ("encoders", "encoders_avx2", "steps", "int8", "growth", "memory", "startup", "http", "hashtags", "mixed")
+SECTIONS = (
+    "encoders",
+    "encoders_avx2",
+    "steps",
+    "int8",
+    "token_vectors",
+    "growth",
+    "memory",
+    "startup",
+    "http",
+    "hashtags",
+    "mixed",
+)
 
 
 def section(name: str) -> Section:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import encoders, encoders_avx2, growth, memory, steps
+from benchmarks import encoders, encoders_avx2, growth, memory, steps, token_vectors
 from benchmarks.measure import Spread, alternate, ratios, take_turns
 from benchmarks.report import write_report
 from benchmarks.speed import SECTIONS, section
@@ -54,6 +54,13 @@ def test_steps_give_the_same_vectors(tiny_path: Path) -> None:
     assert len(rows) == steps.STEPS + len(steps.OTHER_BUDGETS)
     assert "| 1.00×" in rows[0]
     assert list(steps.figures(content)) == ["steps"]
+
+
+def test_token_vectors_are_compared_with_none(tiny_path: Path) -> None:
+    content = json.loads(json.dumps(token_vectors.measure(tiny_path, quick=True)))
+    rows = token_vectors.markdown(content).splitlines()[4:]
+    assert len(rows) == len(content["workloads"])
+    assert all(len(row.split("|")) == 6 and "×" in row.split("|")[4] for row in rows)
 
 
 def test_growth_of_memory_counts_from_when_it_is_warm() -> None:
