@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import subprocess
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -102,8 +103,11 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
     _report_dropped(dataset)
     if state:
         refuse_other_data(directory, dataset.fingerprint)
+    planned = plan(
+        config, dataset
+    )  # before the model, whose start may take minutes: settings that do not fit are refused at once
     built = build(config, dataset, fitted=state is None)
-    trainer = make_trainer(config, dataset, built, directory)
+    trainer = make_trainer(config, dataset, built, directory, planned)
     forget_lines_after(trainer, state)
     stop = StopOnSignal()
     trainer.add_callback(stop)
@@ -177,24 +181,43 @@ def record(config: TrainingConfig, revision: str | None) -> dict[str, Any]:
     return {"code_revision": revision, "config": config.model_dump(mode="json", exclude={"data": {"notes", "events"}})}
 
 
-def make_trainer(config: TrainingConfig, dataset: Dataset, built: Built, directory: Path) -> NoteTrainer:
-    """The trainer of a run. It also shards the model if `compute.fsdp` is set."""
+@dataclass(frozen=True)
+class Planned:
+    """What a run will train on and be measured on."""
+
+    batches: BatchPlan
+    pool: ValidationPool | None
+
+
+def plan(config: TrainingConfig, dataset: Dataset) -> Planned:
+    """Plans the batches and chooses the validation pool.
+
+    Raises:
+        DataError: there are not enough pairs for one batch.
+        ConfigError: `validation.k` finds the whole pool.
+    """
     pairs = dataset.pairs_of("train", config.examples.pairs)
-    plan = BatchPlan(pairs, dataset.notes, config.examples, config.seed)
+    return Planned(BatchPlan(pairs, dataset.notes, config.examples, config.seed), _validation_pool(config, dataset))
+
+
+def make_trainer(
+    config: TrainingConfig, dataset: Dataset, built: Built, directory: Path, planned: Planned | None = None
+) -> NoteTrainer:
+    """The trainer of a run. It also shards the model if `compute.fsdp` is set."""
+    planned = planned or plan(config, dataset)
     collator = Collator(
         dataset.notes, built.prompt, _contrasts(config, dataset),
         rank=int(os.environ.get("RANK", "0")), ranks=int(os.environ.get("WORLD_SIZE", "1")), packed=built.packed,
         chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),
         terms=built.model.note_llm.tokens.terms if built.model.note_llm.tokens is not None else None,
     )  # fmt: skip
-    pool = _validation_pool(config, dataset)
     if PartialState().is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
         config.save(directory / "config.yaml")
         write_whole(directory / DATA, dataset.fingerprint)
     PartialState().wait_for_everyone()
     model = shard(built.model, config) if config.compute.fsdp else built.model
-    return NoteTrainer(model, config, PlannedBatches(plan, collator), pool, directory)
+    return NoteTrainer(model, config, PlannedBatches(planned.batches, collator), planned.pool, directory)
 
 
 def _contrasts(config: TrainingConfig, dataset: Dataset) -> Contrasts:

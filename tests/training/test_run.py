@@ -429,3 +429,9 @@ def test_the_better_of_the_trained_and_the_solved_projection_stays(
         (line,) = (record.getMessage() for record in caplog.records if "projection stays" in record.getMessage())
         kept[name] = line.rpartition("the ")[2]
     assert kept == {"ruined": "solved projection stays", "same": "trained projection stays"}
+
+
+def test_too_few_pairs_are_refused_before_the_model_is_loaded(run_config: Config, tmp_path: Path) -> None:
+    """Its start may take minutes."""
+    with pytest.raises(DataError, match="do not fill one batch of 1000 pairs"):
+        train(run_config(examples__pairs_per_batch=1000, model__base="nowhere.gguf"), tmp_path / "run")

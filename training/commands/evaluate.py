@@ -44,7 +44,9 @@ def evaluate(
     within: Annotated[
         Within | None, typer.Option(help="Also rank among only the notes that have the asking note's category.")
     ] = None,
-    generated_notes: Annotated[int, typer.Option(help="Number of test notes to generate hashtags and categories for.")] = 300,
+    generated_notes: Annotated[
+        int, typer.Option(min=0, help="Number of test notes to generate hashtags and categories for; 0: none.")
+    ] = 300,
     override: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, `data.split.seed=1`; repeat the option.")
     ] = None,
@@ -86,7 +88,7 @@ def _refuse_other_sample(kept: Iterable[Measurement], pool: TestPool, generated_
     """Before hours of measuring, checks that the kept measurements are of the notes that would be measured now."""
     expected = len(hashtag_notes(pool, generated_notes))
     for one in kept:
-        if one.hashtags and (found := len(next(iter(one.hashtags.metrics.values())))) != expected:
+        if generated_notes and one.hashtags and (found := len(next(iter(one.hashtags.metrics.values())))) != expected:
             raise EvaluationError(
                 f"{one.method} was measured on the hashtags of {found} notes, but --generated-notes {generated_notes} gives "
                 f"{expected}: use the earlier number, or another output directory"

@@ -99,7 +99,9 @@ class TestPool:
         return np.array([note.category or "" for note in self.notes])
 
     def sample(self, count: int) -> tuple[Note, ...]:
-        """At most `count` notes, spread evenly over the pool: generation is slow."""
+        """At most `count` notes, spread evenly over the pool: generation is slow. 0 gives none."""
+        if count == 0:
+            return ()
         step = max(1, -(-len(self.notes) // count))
         return self.notes[::step]
 

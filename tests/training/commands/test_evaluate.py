@@ -172,13 +172,15 @@ def test_the_parts_of_vectors_are_measured(
 ) -> None:
     """Beside the model stand its hidden states alone and its token vectors alone."""
     report = tmp_path / "report"
-    command(monkeypatch, "evaluate", config_file(), report, "--baseline", "tfidf", "--model", f"m={tokens_path}")
+    nothing = ("--generated-notes", 0)
+    command(monkeypatch, "evaluate", config_file(), report, "--baseline", "tfidf", "--model", f"m={tokens_path}", *nothing)
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["mrr"]) == {"m", "m-state-only", "m-tokens-only", "tfidf"}
     assert len({metrics["mrr"][name]["value"] for name in ("m", "m-state-only", "m-tokens-only")}) == 3
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "**m-tokens-only**: m: the same vectors without the language model" in text
-    command(monkeypatch, "evaluate", config_file(), report, "--model", f"m={tokens_path}", "--baseline", "bm25")
+    assert not [name for name in metrics if name.startswith(("hashtags", "category accuracy"))]  # nothing was generated
+    command(monkeypatch, "evaluate", config_file(), report, "--model", f"m={tokens_path}", "--baseline", "bm25", *nothing)
     assert set(json.loads((report / "metrics.json").read_text())["mrr"]) == {
         "m",
         "m-state-only",

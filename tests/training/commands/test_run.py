@@ -86,7 +86,7 @@ SAMPLE = ("data.notes=demo/notes.jsonl.gz", "data.events=demo/events.csv.gz")
     ("name", "processes", "changes"),
     [
         ("smollm2-135m-stackexchange", 1, ("examples.max_pairs=70",)),
-        ("smollm2-135m-microlens", 1, (*SAMPLE, "data.pairs.min_users=1", "method.frozen_layers=1", "examples.epochs=1")),
+        ("smollm2-135m-microlens", 1, (*SAMPLE, "method.frozen_layers=1", "examples.max_pairs=null", "examples.max_batches=2")),
         ("llama2-7b-lora-a100x1", 1, SAMPLE),
         ("llama2-7b-a100x8", 2, SAMPLE),
     ],
