@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+import torch
 
 from harness.vllm_server import VllmServer, vllm_server
 from notellm import Checkpoint, Note, NoteText
 from notellm.hashtags import choice_pattern, hashtag_list_pattern
+from notellm.saving import CheckpointFacts, save_checkpoint
+from notellm.token_vectors import TokenTerms, TokenVectors
 from notellm.vocabulary import HashtagVocabulary
 from service.engines import Generation, GenerationRequest, LocalEngine, RankingRequest, remote as remote_module
 from service.engines.completions import CompletionsClient
@@ -39,6 +42,17 @@ CHINESE = NoteText(title="周末在家做冷萃咖啡", content="豆子要磨粗
 OPTIONS = VllmOptions(cache_bytes=256 * 2**20, lanes=16, threads=2)
 PARITY = 1e-4
 STALL_SECONDS = 0.25
+
+
+@pytest.fixture(scope="module")
+def smollm2(smollm2: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The demo's weights with random token vectors: every engine must add them, and `vllm serve` must not mind them."""
+    model, tokenizer, manifest = smollm2.load_model(), smollm2.tokenizer, smollm2.manifest
+    rows, random = int(model.causal_lm.config.vocab_size), np.random.default_rng(0)
+    terms = TokenTerms(np.arange(rows), random.uniform(1, 9, rows).astype(np.float32), smollm2.prompt().frame)
+    model.tokens = TokenVectors(terms, torch.from_numpy(random.normal(size=(rows, manifest.dimensions))))
+    facts = CheckpointFacts.model_validate(manifest.model_dump(include=set(CheckpointFacts.model_fields)))
+    return save_checkpoint(tmp_path_factory.mktemp("with-tokens") / "checkpoint", model, tokenizer, facts)
 
 
 @pytest.fixture(scope="module")
