@@ -33,11 +33,12 @@ continue.
 import inspect
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
-from service.problem_documents import FieldError, problem, shortened
+from pydantic import AfterValidator, BaseModel, Field
 
-# A detail names up to three fields.
+# What a client sent may be quoted, and must not make an answer large. A detail names up to three fields.
+MOST_MESSAGE_CHARS = 300
 MOST_DETAIL_CHARS = 2000
 
 
@@ -47,6 +48,24 @@ class StartupError(Exception):
 
 class CommandError(Exception):
     """A command cannot continue; the message says why and what to do."""
+
+
+def shortened(text: str, most: int) -> str:
+    """The text with its middle cut out if it is longer than `most`: what a client sent is at the start, and the advice at the end."""
+    half = most // 2 - 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
+
+
+class FieldError(BaseModel):
+    """One broken rule."""
+
+    field: str = Field(
+        description="Path of the field in the request: `notes[3].title`, `query.limit`.", examples=["notes[3].title"]
+    )
+    rule: str = Field(description="Stable name of the rule.", examples=["string_too_long"])
+    message: Annotated[str, AfterValidator(lambda text: shortened(text, MOST_MESSAGE_CHARS))] = Field(
+        description="What the rule requires.", examples=["String should have at most 2000 characters"]
+    )
 
 
 class ServiceError(Exception):
@@ -70,10 +89,6 @@ class ServiceError(Exception):
     def headers(self) -> dict[str, str]:
         """Response headers of this error."""
         return {}
-
-    def problem(self, request_id: str | None = None) -> dict[str, Any]:
-        """The response body."""
-        return problem(self.status, self.kind, self.title, self.detail, request_id=request_id, errors=self.errors)
 
 
 class InvalidRequest(ServiceError):

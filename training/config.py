@@ -41,8 +41,7 @@ class ModelSettings(_Settings):
     projection_notes: int | None = Field(
         default=None,
         ge=2,
-        description="Number of training notes that the projection starts from; by default 256 for `principal` and all for `behaviour`, "
-        "which takes those with the most co-occurrences first.",
+        description="Training notes that it starts from; by default 256 for `principal`, all for `behaviour` (most related first).",
     )
     token_vectors: bool = Field(
         default=False,
@@ -50,8 +49,7 @@ class ModelSettings(_Settings):
     )
     refit_projection: bool = Field(
         default=False,
-        description="After training, solve for projection and token vectors again, with the final hidden states of all training notes. The "
-        "better ones on the validation notes become the checkpoint's.",
+        description="After training, solve for them again, with the final states. The better ones on validation notes are kept.",
     )
     prompt: PromptSettings = PromptSettings()
 

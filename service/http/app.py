@@ -9,11 +9,11 @@ from service.http.draining import Drain
 from service.http.error_handlers import handle_errors
 from service.http.gate import describe_access
 from service.http.middleware import list_middleware
+from service.http.problems import Problem
 from service.http.request_context import API_VERSION
 from service.http.routes import admin, docs, migration, notes, openai, operations
 from service.notes import NoteArchive
 from service.observability.tracing import RequestTracing
-from service.problem_documents import Problem
 from service.serving import Runtime
 from service.settings import Settings
 

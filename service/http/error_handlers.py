@@ -9,10 +9,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service.errors import BodyTooLarge, InvalidRequest, ServiceError, UnreadableBody
-from service.http.problems import NOT_JSON, document_response, problem_response
+from service.errors import BodyTooLarge, FieldError, InvalidRequest, ServiceError, UnreadableBody
+from service.http.problems import NOT_JSON, document_response, problem, problem_response
 from service.observability import request_id
-from service.problem_documents import FieldError, problem
 
 MAX_ERRORS = 20
 

@@ -8,11 +8,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from notellm.note import Note, NoteId, NoteVersion
-from service.errors import InvalidRequest
+from service.errors import FieldError, InvalidRequest
 from service.index import LENGTH_TOLERANCE, IndexedNote, NoteIndex, NotePage, Restored, Tombstone, Vector
 from service.notes.vectors import vector_from_base64, vector_to_base64
 from service.observability import Metrics
-from service.problem_documents import FieldError
 
 
 class ArchivedNote(BaseModel):

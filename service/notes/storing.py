@@ -6,11 +6,10 @@ from typing import Literal
 
 from notellm.note import Note
 from notellm.prompt import TokenizedNote
-from service.errors import InvalidRequest
+from service.errors import FieldError, InvalidRequest
 from service.index import Entry, IndexedNote, Tombstone, Vector
 from service.index.outcomes import upserted
 from service.notes.fields import NoteField, note_field
-from service.problem_documents import FieldError
 
 NoteStatus = Literal["stored", "unchanged", "stale", "embedded"]
 
