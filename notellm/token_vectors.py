@@ -83,7 +83,7 @@ class TokenVectors(nn.Module):
         if len(weight) != len(terms.idf):
             raise ValueError(f"there are {len(terms.idf)} terms, but {len(weight)} vectors")
         self.terms = terms
-        self.weight = nn.Parameter(weight.float())
+        self.weight = nn.Parameter(weight.float().contiguous())  # FSDP2 shards no other tensors
 
     def forward(self, bags: Bags) -> Tensor:
         """What is added to each note's projected state, (notes, dimensions), float32."""

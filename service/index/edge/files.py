@@ -1,5 +1,7 @@
 """The directory of an embedded index: opens its shard, and reads and writes the description next to it."""
 
+import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from service.index.base import DELETED
 from service.index.description import Description, check_served
 from service.index.edge.integrity import failed
 
+logger = logging.getLogger(__name__)
 DESCRIPTION, LEDGER = "index.json", "notes.ledger"
 # Without payload indexes, a filter reads the payload of every note, which takes forty times as long as the vector scan.
 _PAYLOAD_INDEXES = {
@@ -60,7 +63,34 @@ def load_shard(path: Path, vector_name: str, dimensions: int) -> edge.EdgeShard:
         partial.rename(path)
         sync(path.parent)
     with refused(path):
+        align_config(path)
         return _with_payload_indexes(edge.EdgeShard.load(str(path)))
+
+
+def align_config(path: Path) -> None:
+    """Makes the shard's configuration list the vectors that its segments have.
+
+    The library adds and drops vectors in the segments first and in the configuration afterwards. If the process is killed in between, it
+    does not open the shard any more: `Incompatible configs`. Damaged files, and segments that differ from each other, are left as they are.
+
+    Args:
+        path: the directory of a shard that is not open.
+    """
+    file = path / "edge_config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        segments = [json.loads(one.read_text(encoding="utf-8")) for one in sorted(path.glob("segments/*/segment.json"))]
+        held = [segment["config"]["vector_data"] for segment in segments]
+        if not held or any(one.keys() != held[0].keys() for one in held) or held[0].keys() == config["vectors"].keys():
+            return
+        config["vectors"] = {
+            name: config["vectors"].get(name, {"size": vectors["size"], "distance": vectors["distance"]})
+            for name, vectors in held[0].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # damaged: the library says how
+    logger.warning("the configuration of the index %s is brought in line with its segments after an interruption", path)
+    replace_durably(file, json.dumps(config))
 
 
 def _with_payload_indexes(shard: edge.EdgeShard) -> edge.EdgeShard:
