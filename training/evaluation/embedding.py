@@ -75,7 +75,11 @@ class LoadedCheckpoint:
 
     def embed(self, notes: Sequence[Note]) -> Scores:
         """Embeds each note's embedding prompt with the custom forward pass."""
-        return self._encoder.encode([self.prompt.embedding(note) for note in self.prompt.tokenize(notes)])
+        return self._encoder.encode(self.prompts(notes))
+
+    def prompts(self, notes: Sequence[Note]) -> list[list[int]]:
+        """The notes' embedding prompts."""
+        return [self.prompt.embedding(note) for note in self.prompt.tokenize(notes)]
 
 
 class StateOnly:
@@ -94,10 +98,12 @@ class StateOnly:
 
     def embed(self, notes: Sequence[Note]) -> Scores:
         """See `Embedder`."""
-        loaded, model = self._loaded, self._loaded.model
-        bare = NoteLLM(model.causal_lm, model.projection)
-        encoder = NoteEncoder(bare, loaded.prompt.embedding_prefix)
-        return encoder.encode([loaded.prompt.embedding(note) for note in loaded.prompt.tokenize(notes)])
+        return self._encoder.encode(self._loaded.prompts(notes))
+
+    @cached_property
+    def _encoder(self) -> NoteEncoder:
+        model = self._loaded.model
+        return NoteEncoder(NoteLLM(model.causal_lm, model.projection), self._loaded.prompt.embedding_prefix)
 
 
 class TokensOnly:
@@ -112,7 +118,7 @@ class TokensOnly:
     def __init__(self, loaded: LoadedCheckpoint) -> None:
         self.name = f"{loaded.name}{TOKENS_ONLY}"
         self.machine = loaded.machine
-        self._prompt = loaded.prompt
+        self._loaded = loaded
         self._tokens = loaded.checkpoint.load_token_vectors()
 
     @torch.inference_mode()
@@ -120,8 +126,8 @@ class TokensOnly:
         """See `Embedder`. A note without known tokens has a vector of zeros."""
         if self._tokens is None:
             raise ValueError(f"{self.name}: the checkpoint has no token vectors")
-        opening = len(self._prompt.embedding_prefix)
-        rests = [self._prompt.embedding(note)[opening:] for note in self._prompt.tokenize(notes)]
+        opening = len(self._loaded.prompt.embedding_prefix)
+        rests = [ids[opening:] for ids in self._loaded.prompts(notes)]
         vectors: Scores = functional.normalize(self._tokens.of_prompts(rests), dim=-1).numpy()
         return vectors
 

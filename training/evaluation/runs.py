@@ -69,7 +69,8 @@ class ModelRuns:
     def measure(self, runs: "Sequence[ModelRun]", pool: TestPool, generated_notes: int) -> Iterator[Measurement]:
         """Measures one run after another, and the parts of its vectors if it has token vectors. Each has its seed if there are several."""
         for run in runs:
-            for measured in (run.measure(self.name, pool, generated_notes), *run.measure_parts(self.name, pool)):
+            loaded = LoadedCheckpoint(self.name, run.checkpoint)  # once: its weights are large
+            for measured in (run.measure(loaded, pool, generated_notes), *run.measure_parts(loaded, pool)):
                 yield measured.model_copy(update={"seed": run.config["seed"]}) if len(runs) > 1 else measured
 
     def _refuse_other_recipes(self, runs: "Sequence[ModelRun]") -> None:
@@ -126,21 +127,20 @@ class ModelRun:
                 f"{self.checkpoint.path} was trained on a different split: it may have learnt from test notes"
             )
 
-    def measure(self, name: str, pool: TestPool, generated_notes: int) -> Measurement:
+    def measure(self, loaded: LoadedCheckpoint, pool: TestPool, generated_notes: int) -> Measurement:
         """Measures the model on the pool."""
         manifest = self.checkpoint.manifest
         return measure_checkpoint(
-            LoadedCheckpoint(name, self.checkpoint), f"{manifest.name}, {manifest.dimensions} dimensions, of {manifest.base_model}",
+            loaded, f"{manifest.name}, {manifest.dimensions} dimensions, of {manifest.base_model}",
             pool, generated_notes=generated_notes, categories=manifest.categories, curve=_curve(self.log) if self.log else (),
         )  # fmt: skip
 
-    def measure_parts(self, name: str, pool: TestPool) -> Iterator[Measurement]:
+    def measure_parts(self, loaded: LoadedCheckpoint, pool: TestPool) -> Iterator[Measurement]:
         """Measures what the language model and the token vectors contribute; nothing for a checkpoint without token vectors."""
         if self.checkpoint.load_token_vectors() is None:
             return
-        loaded = LoadedCheckpoint(name, self.checkpoint)
         for part in (StateOnly(loaded), TokensOnly(loaded)):
-            yield measure_embedder(part, f"{name}: {part.about}", pool)
+            yield measure_embedder(part, f"{loaded.name}: {part.about}", pool)
 
 
 def _curve(log: Path) -> list[CurvePoint]:

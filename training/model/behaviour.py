@@ -69,16 +69,14 @@ class BehaviourFit:
     ) -> None:  # fmt: skip
         self._prompt, self._classes = prompt, classes
         known = dataset.cooccurrences["train"]
-        self._text = (
-            TextFeatures(documents(prompt, classes, [dataset.notes[one] for one in known.notes]))
-            if classes is not None
-            else None
-        )
+        everyone = [dataset.notes[one] for one in known.notes]
+        terms = dict(zip(known.notes, documents(prompt, classes, everyone), strict=True)) if classes is not None else {}
+        self._text = TextFeatures([*terms.values()]) if classes is not None else None
         fitted = known.of_most_frequent(most_notes)
         notes = [dataset.notes[one] for one in fitted.notes]
         states = encode(notes)
         self._scale = float(np.sqrt(states.var(axis=0, dtype=np.float64).sum())) or 1.0
-        self._features = self._side_by_side(states, documents(prompt, classes, notes) if classes is not None else None)
+        self._features = self._side_by_side(states, [terms[one] for one in fitted.notes] if classes is not None else None)
         self._moments = Moments.of(self._features, fitted)
         judges = dataset.cooccurrences["validation"].notes
         pairs = dataset.pairs_of("validation", "cooccurrences")
