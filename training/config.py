@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from notellm.checkpoint import ModelName
 from notellm.prompt import PromptSettings
-from training.batches import ExampleSettings, TargetKind
+from training.batches import ExampleSettings
 from training.data import DataSettings, PairKind
 from training.errors import ConfigError
+from training.loss_settings import LossSettings
 from training.precision import Precision
 from training.whole_files import write_whole
 
@@ -85,37 +86,6 @@ class FullSettings(_Settings):
         ge=0,
         description="Number of lowest layers that are not trained. If above 0, the embedding table is not trained either.",
     )
-
-
-class LossSettings(_Settings):
-    """L = (L_cl + α L_gen) / (1 + α)."""
-
-    alpha: float = Field(
-        default=0.01,
-        ge=0,
-        description="α: weight of the generative loss (paper: 0.01). 0 trains with the contrastive loss (GCL) only.",
-    )
-    contrastive: bool = Field(default=True, description="False trains with the generative loss (CSFT) only.")
-    targets: TargetKind = Field(
-        default="one_hot",
-        description="What a note has to find in the batch. `one_hot`: its partner (paper); other notes that it co-occurs with are no "
-        "negatives. `cooccurrences`: all notes that it co-occurs with, in proportion to a power of their scores.",
-    )
-    target_power: float = Field(
-        default=0.5, ge=0, description="Exponent of the scores for `targets: cooccurrences`; 0: all count alike."
-    )
-    contrast_hashtag_prompts: bool = Field(
-        default=True,
-        description="False leaves the vectors of hashtag prompts out of the contrastive loss, because served vectors come from category "
-        "prompts.",
-    )
-    temperature: float = Field(default=3.0, description="Start value of τ; cosines are multiplied by e^τ (paper: 3).")
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> "LossSettings":
-        if not self.contrastive and self.alpha == 0:
-            raise ValueError("contrastive is false and alpha is 0: this leaves no loss to train with")
-        return self
 
 
 class OptimizerSettings(_Settings):
@@ -226,6 +196,13 @@ class TrainingConfig(_Settings):
     compute: ComputeSettings = ComputeSettings()
     validation: ValidationSettings = ValidationSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _remembers_a_batch(self) -> "TrainingConfig":
+        notes = 2 * self.examples.pairs_per_batch
+        if 0 < self.loss.memory < notes:
+            raise ValueError(f"loss.memory {self.loss.memory} does not hold the {notes} notes of one batch")
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingConfig":

@@ -24,7 +24,7 @@ from notellm.checkpoint import Checkpoint
 from notellm.note import Note
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import categories_of, hashtags_by_frequency
-from training.batches import BatchPlan, Collator, Contrasts, ValidationPool
+from training.batches import BatchPlan, Collator, Contrasts, MemoryPlan, ValidationPool
 from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
 from training.errors import ConfigError
@@ -205,9 +205,11 @@ def make_trainer(
 ) -> NoteTrainer:
     """The trainer of a run. It also shards the model if `compute.fsdp` is set."""
     planned = planned or plan(config, dataset)
+    ranks, loss = int(os.environ.get("WORLD_SIZE", "1")), config.loss
+    memory = MemoryPlan(planned.batches, ranks=ranks, size=loss.memory, hashtag_prompts=loss.contrast_hashtag_prompts)
     collator = Collator(
         dataset.notes, built.prompt, _contrasts(config, dataset),
-        rank=int(os.environ.get("RANK", "0")), ranks=int(os.environ.get("WORLD_SIZE", "1")), packed=built.packed,
+        rank=int(os.environ.get("RANK", "0")), ranks=ranks, packed=built.packed, memory=memory,
         chunk_examples=config.compute.chunk_examples, pad_id=int(built.tokenizer.pad_token_id),
         terms=built.model.note_llm.tokens.terms if built.model.note_llm.tokens is not None else None,
     )  # fmt: skip

@@ -10,8 +10,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from training.config import FullSettings, LoraSettings, LossSettings, TrainingConfig
+from training.config import FullSettings, LoraSettings, TrainingConfig
 from training.errors import ConfigError
+from training.loss_settings import LossSettings
 from training.model.building import is_packed
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
@@ -139,6 +140,12 @@ def test_an_average_of_the_last_states_is_not_the_best_state(config_file: Write)
     assert config.optimizer.average_share == 0.25
 
 
+def test_a_memory_holds_at_least_a_batch(config_file: Write) -> None:
+    with pytest.raises(ConfigError, match=r"loss\.memory 15 does not hold the 16 notes of one batch"):
+        TrainingConfig.load(config_file(loss__memory=15))
+    assert TrainingConfig.load(config_file(loss__memory=16)).loss.memory == 16
+
+
 def test_several_wrong_settings_are_named_at_once(config_file: Write) -> None:
     with pytest.raises(ConfigError) as error:
         TrainingConfig.load(config_file(name="has spaces in it"), ["seed=x", "run.keep=0"])
@@ -178,6 +185,7 @@ def test_defaults_are_those_of_the_paper(config_file: Write) -> None:
     assert (config.examples.hashtag_share, config.loss.alpha, config.loss.temperature) == (0.4, 0.01, 3)
     assert TrainingConfig.model_fields["method"].default == FullSettings()
     assert (config.loss.targets, config.loss.contrast_hashtag_prompts, config.optimizer.average_share) == ("one_hot", True, 0)
+    assert config.loss.memory == 0
     assert (config.examples.pairs, config.examples.stay_within, config.validation.pairs) == ("related", None, "related")
 
 

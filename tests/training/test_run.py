@@ -125,8 +125,9 @@ AVERAGE = {"optimizer": {"learning_rate": 1e-3, "average_share": 0.5}, "validati
         (AVERAGE, 3),
         (AVERAGE, 6),
         (BEHAVIOUR, 3),
+        ({"loss__memory": 30}, 3),
     ],
-    ids=["full", "lora", "before the average", "within the average", "token vectors"],
+    ids=["full", "lora", "before the average", "within the average", "token vectors", "memory"],
 )
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], step: int

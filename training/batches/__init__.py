@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         ExampleSettings as ExampleSettings,
         undirected as undirected,
     )
+    from training.batches.memory import MemoryPlan as MemoryPlan, Remembered as Remembered
     from training.batches.validation_pool import ValidationPool as ValidationPool
 else:
     __getattr__, __all__ = lazy_exports(
@@ -21,6 +22,7 @@ else:
             ".batches": ("Collator", "TokenRows", "TrainingBatch"),
             ".contrast": ("Contrast", "Contrasts", "TargetKind"),
             ".examples": ("Asked", "BatchPlan", "ExampleSettings", "undirected"),
+            ".memory": ("MemoryPlan", "Remembered"),
             ".validation_pool": ("ValidationPool",),
         },
     )

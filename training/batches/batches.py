@@ -14,6 +14,7 @@ from notellm.prompt import NotePrompt, TokenizedNote, TrainingExample
 from notellm.token_vectors import Bags, TokenTerms
 from training.batches.contrast import Contrast, Contrasts
 from training.batches.examples import Asked, GlobalBatch
+from training.batches.memory import MemoryPlan, Remembered
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,13 @@ class TrainingBatch:
         step: the number of the global batch.
         chunks: the examples, those of the pairs' first notes before those of the second notes, cut into chunks to save memory.
         contrast: what the examples have to find.
+        remembered: what the batch reads from the memory of earlier batches, and where its own vectors go; None without a memory.
     """
 
     step: int
     chunks: tuple[TokenRows, ...]
     contrast: Contrast
+    remembered: Remembered | None = None
 
     def chunk_slice(self, index: int) -> slice:
         """The examples of one chunk."""
@@ -107,7 +110,7 @@ class TrainingBatch:
 
     def to(self, device: torch.device) -> "TrainingBatch":
         """The same batch on another device."""
-        return TrainingBatch(self.step, tuple(chunk.to(device) for chunk in self.chunks), self.contrast.to(device))
+        return replace(self, chunks=tuple(chunk.to(device) for chunk in self.chunks), contrast=self.contrast.to(device))
 
 
 class Collator:
@@ -122,12 +125,13 @@ class Collator:
         chunk_examples: examples per forward pass; the loss is still that of the whole batch (GradCache).
         pad_id: id of the pad token.
         terms: the terms of the token vectors, if the model has any.
+        memory: what each batch remembers of the batches before it.
     """
 
     def __init__(
         self, notes: dict[str, Note], prompt: NotePrompt, contrasts: Contrasts, *,
         rank: int = 0, ranks: int = 1, packed: bool = False, chunk_examples: int | None = None, pad_id: int = 0,
-        terms: TokenTerms | None = None,
+        terms: TokenTerms | None = None, memory: MemoryPlan | None = None,
     ) -> None:  # fmt: skip
         self._notes = notes
         self._prompt = prompt
@@ -137,6 +141,7 @@ class Collator:
         self._chunk = chunk_examples
         self._pad_id = pad_id
         self._terms = terms
+        self._memory = memory
         self._tokenized: dict[str, TokenizedNote] = {}
 
     def __call__(self, step: int, batch: GlobalBatch) -> TrainingBatch:
@@ -144,7 +149,9 @@ class Collator:
         examples = [self.example(asked) for asked in batch.shard(self._rank, self._ranks)]
         size = self._chunk or len(examples)
         chunks = (examples[start : start + size] for start in range(0, len(examples), size))
-        return TrainingBatch(step, tuple(map(self.rows, chunks)), self._contrasts(batch, self._rank, self._ranks))
+        remembered = self._memory(step) if self._memory else None
+        contrast = self._contrasts(batch, self._rank, self._ranks, remembered.notes if remembered else ())
+        return TrainingBatch(step, tuple(map(self.rows, chunks)), contrast, remembered)
 
     def rows(self, examples: Sequence[TrainingExample]) -> TokenRows:
         """The examples packed or padded."""

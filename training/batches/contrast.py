@@ -1,5 +1,6 @@
 """`Contrast`: what the notes of a batch have to find among each other. One-hot targets are the paper's, soft ones use all behaviour."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,11 +18,11 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Contrast:
-    """One process's rows. Columns are the rows of all processes, in rank order.
+    """One process's rows. Columns are the rows of all processes, in rank order, and then the notes that are remembered, if any.
 
     Attributes:
-        targets: (examples, global examples), float32. A row is a distribution over the notes to find, or all 0 if it does not count.
-        left_out: (examples, global examples), booleans. True for columns that are neither to be found nor negatives of the row.
+        targets: (examples, columns), float32. A row is a distribution over the notes to find, or all 0 if it does not count.
+        left_out: (examples, columns), booleans. True for columns that are neither to be found nor negatives of the row.
         rows: (), the number of rows of the *global* batch that count.
     """
 
@@ -58,11 +59,18 @@ class Contrasts:
         # Of partners whose co-occurrence was not kept because each of them has better ones.
         self._least = float(cooccurrences.score.min()) if len(cooccurrences) else 1.0
 
-    def __call__(self, batch: GlobalBatch, rank: int, ranks: int) -> Contrast:
-        """The rows of one process. Each process computes all rows, to know how many count without communication."""
+    def __call__(self, batch: GlobalBatch, rank: int, ranks: int, remembered: Sequence[str] = ()) -> Contrast:
+        """The rows of one process. Each process computes all rows, to know how many count without communication.
+
+        Args:
+            batch: the global batch.
+            rank: the process.
+            ranks: the number of processes.
+            remembered: notes of earlier batches that are columns too. They are not in this batch, and each appears once.
+        """
         columns = [asked for each in range(ranks) for asked in batch.shard(each, ranks)]
-        partners = _partners(len(columns), ranks)
-        scores = self._cooccurrences.among([asked.note for asked in columns])
+        partners = np.pad(_partners(len(columns), ranks), ((0, 0), (0, len(remembered))))
+        scores = self._cooccurrences.among([asked.note for asked in columns], remembered)
         weights = self._soft_weights(scores, partners) if self._soft else partners
         left_out = np.zeros_like(partners, dtype=bool) if self._soft else (scores > 0) & (partners == 0)
         np.fill_diagonal(left_out, val=True)
@@ -89,7 +97,7 @@ def _partners(columns: int, ranks: int) -> Matrix:
 
 
 def _leave_out_hashtag_prompts(columns: list[Asked], weights: Matrix, left_out: npt.NDArray[np.bool_]) -> None:
-    hashtags = np.array([asked.task == "hashtags" for asked in columns])
+    hashtags = np.flatnonzero([asked.task == "hashtags" for asked in columns])
     weights[hashtags] = 0
     weights[:, hashtags] = 0
     left_out[:, hashtags] = True

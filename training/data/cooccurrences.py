@@ -85,14 +85,22 @@ class Cooccurrences:
     def __len__(self) -> int:
         return len(self.score)
 
-    def among(self, ids: Sequence[str]) -> npt.NDArray[np.float64]:
-        """The scores of all pairs of some notes, 0 for pairs that do not co-occur, (ids, ids), symmetric."""
-        places = [self._place[note] for note in ids]
+    def among(self, ids: Sequence[str], others: Sequence[str] = ()) -> npt.NDArray[np.float64]:
+        """The scores of all pairs of some notes, and of these notes with others; 0 for pairs that do not co-occur.
+
+        Args:
+            ids: notes, all different.
+            others: more notes, different from each other and from `ids`.
+
+        Returns:
+            (ids, ids and then others); the first columns are symmetric.
+        """
+        places = [self._place[note] for note in (*ids, *others)]
         column = np.full(len(self.notes), -1)
         column[places] = np.arange(len(places))
-        scores = np.zeros((len(places), len(places)))
+        scores = np.zeros((len(ids), len(places)))
         neighbours = self._scored
-        for row, place in enumerate(places):
+        for row, place in enumerate(places[: len(ids)]):
             columns = column[neighbours.others[neighbours.of(place)]]
             known = columns >= 0
             scores[row, columns[known]] = neighbours.values[neighbours.of(place)][known]

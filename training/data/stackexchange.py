@@ -1,7 +1,8 @@
 """Reads a Stack Exchange data dump: questions are notes, tags are hashtags, the site is the category.
 
-Format: one directory per site with `Posts.xml` and, if the dump has them, `Comments.xml`, `Votes.xml` and a tab-separated
-`users_min.tsv` (Id, AccountId, DisplayName). The behaviour log records who asked, answered, commented on or favourited a question.
+Format: one directory per site with `Posts.xml` and, if the dump has them, `Comments.xml`, `Votes.xml`, `PostLinks.xml` and a
+tab-separated `users_min.tsv` (Id, AccountId, DisplayName). The behaviour log records who asked, answered, commented on or favourited a
+question, and which questions the users linked to each other. The dumps do not say who set a link, so each link is a user of its own.
 """
 
 import csv
@@ -96,6 +97,15 @@ class StackExchangeSite:
         for row in self._optional_rows("Votes.xml", "VoteTypeId", "PostId", "CreationDate"):
             if row["VoteTypeId"] == _FAVOURITE:
                 yield from self._event(row.get("UserId"), row["PostId"], "favourite", row)
+        for row in self._optional_rows("PostLinks.xml", "PostId", "RelatedPostId", "CreationDate"):
+            yield from self._link(row)
+
+    def _link(self, row: dict[str, str]) -> Iterator[Event]:
+        """A link as two events, if both of its questions are in the dump."""
+        one, other = (self._question_of.get(row[name]) for name in ("PostId", "RelatedPostId"))
+        if one and other and one != other:
+            for question in (one, other):
+                yield Event(f"{self.name}-link-{row['Id']}", self._note_id(question), "link", _time(row["CreationDate"]))
 
     def _event(self, user: str | None, post: str, event: str, row: dict[str, str]) -> Iterator[Event]:
         question = self._question_of.get(post)

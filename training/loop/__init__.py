@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from training.loop.planned_batches import PlannedBatches as PlannedBatches
     from training.loop.resuming import (
         DATA as DATA,
         early_stopping as early_stopping,
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
         take_over_if_finished as take_over_if_finished,
     )
     from training.loop.state import saving as saving
-    from training.loop.trainer import NoteTrainer as NoteTrainer, PlannedBatches as PlannedBatches
+    from training.loop.trainer import NoteTrainer as NoteTrainer
 else:
     __getattr__, __all__ = lazy_exports(
         __name__,
@@ -33,7 +34,8 @@ else:
                 "state_to_resume",
                 "take_over_if_finished",
             ),
+            ".planned_batches": ("PlannedBatches",),
             ".state": ("saving",),
-            ".trainer": ("NoteTrainer", "PlannedBatches"),
+            ".trainer": ("NoteTrainer",),
         },
     )

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -27,7 +27,24 @@ STATE, COMPLETE = "state", "trainer_state.json"
 _OPTIONS = StateDictOptions(ignore_frozen_params=True, strict=False)
 
 
-def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any, mean: dict[str, Tensor]) -> None:
+class Kept(NamedTuple):
+    """Tensors of a run beside its weights. They are read into the same tensors.
+
+    Attributes:
+        mean: `WeightAverage.mean`; empty before it has begun.
+        memory: `VectorMemory.vectors`; without rows if there is no memory.
+    """
+
+    mean: dict[str, Tensor]
+    memory: Tensor
+
+    def state(self) -> dict[str, Any]:
+        """What of them is in a state."""
+        mean = {"mean": self.mean} if self.mean else {}
+        return mean | ({"memory": self.memory} if len(self.memory) else {})
+
+
+def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any, kept: Kept) -> None:
     """Writes `directory/state`. All processes must call it.
 
     Args:
@@ -35,12 +52,11 @@ def save_state(directory: Path, model: nn.Module, optimizer: Any, scheduler: Any
         model: what is trained.
         optimizer: its state is sharded as the model is.
         scheduler: of the learning rate.
-        mean: `WeightAverage.mean`.
+        kept: what else the run needs to go on.
     """
     state = {"model": get_model_state_dict(model, options=_OPTIONS), "schedule": scheduler.state_dict()}
     state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
-    if mean:
-        state["mean"] = mean
+    state |= kept.state()
     with _one_process_is_fine():
         state_dict_saver.save(state, checkpoint_id=directory / STATE, no_dist=not dist.is_initialized())
 
@@ -68,16 +84,16 @@ def _reason(error: BaseException) -> str:
 
 
 def load_state(
-    directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None, mean: dict[str, Tensor] | None = None
+    directory: Path, model: nn.Module, optimizer: Any = None, scheduler: Any = None, kept: Kept | None = None
 ) -> None:
-    """Loads what `save_state` wrote into the model and, if given, into the optimiser and the schedule, and into the mean's tensors.
+    """Loads what `save_state` wrote into the model and, if given, into the optimiser and the schedule, and into what is kept.
 
     Raises:
         SaveError: the state cannot be read.
     """
     state: dict[str, Any] = {"model": get_model_state_dict(model, options=_OPTIONS)}
-    if mean:
-        state["mean"] = mean
+    if kept is not None:
+        state |= kept.state()
     if optimizer is not None:
         state["optimizer"] = get_optimizer_state_dict(model, _inner(optimizer), options=_OPTIONS)
         state["schedule"] = scheduler.state_dict()

@@ -7,6 +7,7 @@ documents it, on any device.
 
 import json
 import math
+import operator
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,32 +20,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from training.batches import Asked, BatchPlan, Collator, TrainingBatch, ValidationPool
+from training.batches import Asked, TrainingBatch, ValidationPool
 from training.config import TrainingConfig
 from training.errors import NonFiniteLossError
 from training.loop.arguments import reporters, training_arguments
 from training.loop.average import WeightAverage
-from training.loop.state import load_state, save_state, saving, step_of
+from training.loop.memory import VectorMemory
+from training.loop.planned_batches import PlannedBatches
+from training.loop.state import Kept, load_state, save_state, saving, step_of
 from training.model import CachedGradients, Losses, TrainingModel, global_count, total_loss
-
-
-class PlannedBatches(Dataset[TrainingBatch]):
-    """The plan's batches by step, as tensors for this process."""
-
-    def __init__(self, plan: BatchPlan, collator: Collator) -> None:
-        self.plan = plan
-        self.collator = collator
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, step: int) -> TrainingBatch:
-        return self.collator(step, self.plan[step])
 
 
 class NoteTrainer(Trainer):
@@ -81,12 +70,16 @@ class NoteTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self._parts: dict[str, list[float]] = defaultdict(list)
         self._batch = 0
+        dimensions = self.accelerator.unwrap_model(model).note_llm.dimensions
+        self.memory = VectorMemory(config.loss.memory, dimensions, self.args.device)
         self.average = WeightAverage(model, len(batches), config.optimizer.average_share)
         self.add_callback(self.average)
 
     def get_train_dataloader(self) -> DataLoader[TrainingBatch]:
         """The plan's batches in order. Each process takes its share of every batch, so accelerate must not distribute them."""
-        return DataLoader(self.batches, batch_size=1, sampler=SequentialSampler(self.batches), collate_fn=_only_item)
+        return DataLoader(
+            self.batches, batch_size=1, sampler=SequentialSampler(self.batches), collate_fn=operator.itemgetter(0)
+        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -112,16 +105,19 @@ class NoteTrainer(Trainer):
         losses = compute(model, batch, tokens)
         if not math.isfinite(float(losses.total)):
             self._refuse("loss")
-        for name, value in zip(("loss_contrastive", "loss_generative"), losses[1:], strict=True):
+        for name, value in zip(("loss_contrastive", "loss_generative"), losses[1:3], strict=True):
             self._parts[name].append(float(value))
         return losses.total.detach()
 
     def _whole_batch(self, model: nn.Module, batch: TrainingBatch, tokens: Tensor) -> Losses:
         with self.compute_loss_context_manager():
-            losses: Losses = model(batch.chunks[0], batch.contrast, output_tokens=tokens)
+            remembered = self.memory.read(batch.remembered)
+            losses: Losses = model(batch.chunks[0], batch.contrast, output_tokens=tokens, remembered=remembered)
+        if losses.embeddings is not None:
+            self.memory.write(batch.remembered, losses.embeddings)
         if torch.isfinite(losses.total.detach()):
             self.accelerator.backward(losses.total)
-        return Losses(*(loss.detach() for loss in losses))
+        return Losses(*(loss.detach() for loss in losses[:3]))
 
     def _in_chunks(self, model: nn.Module, batch: TrainingBatch, tokens: Tensor) -> Losses:
         """GradCache: embeds all chunks without gradients, computes the loss's gradient for the embeddings, then trains by chunk."""
@@ -145,7 +141,9 @@ class NoteTrainer(Trainer):
             return None
         with self.compute_loss_context_manager():
             embeddings = torch.cat([model(chunk) for chunk in batch.chunks])
-        gradients: CachedGradients = model(embeddings=embeddings, contrast=batch.contrast)
+        remembered = self.memory.read(batch.remembered)
+        gradients: CachedGradients = model(embeddings=embeddings, contrast=batch.contrast, remembered=remembered)
+        self.memory.write(batch.remembered, embeddings)
         return gradients
 
     @contextmanager
@@ -265,7 +263,8 @@ class NoteTrainer(Trainer):
         """Does nothing: weights are saved with the optimiser's state, in the same way for every kind of data parallelism."""
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        save_state(Path(output_dir), self.model, self.optimizer, self.lr_scheduler, self.average.mean)
+        kept = Kept(self.average.mean, self.memory.vectors)
+        save_state(Path(output_dir), self.model, self.optimizer, self.lr_scheduler, kept)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Does nothing, see `save_model`."""
@@ -275,8 +274,9 @@ class NoteTrainer(Trainer):
             self.load(Path(checkpoint), self.optimizer, self.lr_scheduler)
 
     def load(self, state: Path, optimizer: Any = None, scheduler: Any = None) -> None:
-        """Loads the weights and their average, and, if given, the optimiser and the schedule."""
-        load_state(state, self.model, optimizer, scheduler, self.average.to_load(step_of(state)))
+        """Loads the weights, their average and the memory, and, if given, the optimiser and the schedule."""
+        kept = Kept(self.average.to_load(step_of(state)), self.memory.vectors)
+        load_state(state, self.model, optimizer, scheduler, kept)
 
     def _load_best_model(self) -> None:
         load_state(Path(str(self.state.best_model_checkpoint)), self.model)
@@ -288,8 +288,3 @@ class NoteTrainer(Trainer):
             f"the {what} of batch {self._batch} is not a finite number (its notes: {notes}, …): lower optimizer.learning_rate, or "
             "check these notes; the last checkpoint was saved before this batch"
         )
-
-
-def _only_item(items: list[TrainingBatch]) -> TrainingBatch:
-    (item,) = items
-    return item

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         linear as linear,
         load_base as load_base,
     )
-    from training.model.losses import global_count as global_count, total_loss as total_loss
+    from training.model.losses import gather as gather, global_count as global_count, total_loss as total_loss
     from training.model.model import CachedGradients as CachedGradients, Losses as Losses, TrainingModel as TrainingModel
     from training.model.sharding import shard as shard
     from training.model.states import state_encoder as state_encoder
@@ -27,7 +27,7 @@ else:
             ".behaviour": ("BehaviourFit", "Head"),
             ".building": ("Built", "build", "refit"),
             ".initialize": ("EMB_TOKEN", "InitialCheckpoint", "add_tokens", "base_name", "linear", "load_base"),
-            ".losses": ("global_count", "total_loss"),
+            ".losses": ("gather", "global_count", "total_loss"),
             ".model": ("CachedGradients", "Losses", "TrainingModel"),
             ".sharding": ("shard",),
             ".states": ("state_encoder",),

@@ -36,6 +36,16 @@ class Temperature(nn.Module):
         return self.log_scale.float().clone()
 
 
+@torch.no_grad()
+def gather(embeddings: Tensor) -> Tensor:
+    """The rows of all ranks in rank order, (world * rows, d), without gradient."""
+    if world_size() == 1:
+        return embeddings.detach()
+    parts = [torch.empty_like(embeddings) for _ in range(world_size())]
+    dist.all_gather(parts, embeddings.detach().contiguous())
+    return torch.cat(parts)
+
+
 def world_size() -> int:
     """The number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -51,13 +61,14 @@ def gather_with_gradient(embeddings: Tensor) -> Tensor:
     return gathered
 
 
-def contrastive_loss(embeddings: Tensor, contrast: Contrast, log_scale: Tensor) -> Tensor:
+def contrastive_loss(embeddings: Tensor, contrast: Contrast, log_scale: Tensor, remembered: Tensor | None = None) -> Tensor:
     """Generative-contrastive loss (section 3.3.1): each note finds its targets among the notes of the global batch.
 
     Args:
         embeddings: (examples, d), unit vectors of this rank.
         contrast: what they have to find. A target with a single 1 is the paper's loss.
         log_scale: τ, (1,); cosines are multiplied by e^τ, in float32.
+        remembered: (remembered notes, d), vectors of earlier batches as more columns, without gradient (arXiv 1912.06798).
 
     Returns:
         The sum of this rank's cross-entropies, divided by the global number of rows that count and multiplied by the number of ranks.
@@ -65,6 +76,8 @@ def contrastive_loss(embeddings: Tensor, contrast: Contrast, log_scale: Tensor) 
     counted = contrast.targets.any(dim=1)
     targets = contrast.targets[counted]
     everything = gather_with_gradient(embeddings)
+    if remembered is not None:
+        everything = torch.cat([everything, remembered.to(everything)])
     with torch.autocast(embeddings.device.type, enabled=False):
         cosines = embeddings.float() @ everything.float().T
         logits = cosines * log_scale.clamp(max=MAX_LOG_SCALE).exp()

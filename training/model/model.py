@@ -15,11 +15,16 @@ Value = TypeVar("Value")
 
 
 class Losses(NamedTuple):
-    """L, and the two losses that it consists of."""
+    """L, and the two losses that it consists of.
+
+    Attributes:
+        embeddings: (examples, d), of this process, without gradient; None in the second pass of GradCache.
+    """
 
     total: Tensor
     contrastive: Tensor
     generative: Tensor
+    embeddings: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class TrainingModel(nn.Module):
 
     def forward(
         self, rows: TokenRows | None = None, contrast: Contrast | None = None, *, output_tokens: Tensor | None = None,
-        embeddings: Tensor | None = None, gradients: CachedGradients | None = None,
+        embeddings: Tensor | None = None, gradients: CachedGradients | None = None, remembered: Tensor | None = None,
     ) -> Losses | CachedGradients | Tensor:  # fmt: skip
         """Does one of four computations, depending on the arguments.
 
@@ -89,9 +94,10 @@ class TrainingModel(nn.Module):
             output_tokens: number of output tokens of the global batch.
             embeddings: (examples of the whole share, d).
             gradients: the chunk's part of the first pass's result.
+            remembered: with `contrast`, vectors of earlier batches, (remembered notes, d).
         """
         if embeddings is not None:
-            return self._first_pass(embeddings, _given(contrast))
+            return self._first_pass(embeddings, _given(contrast), remembered)
         hidden = self._hidden_states(_given(rows))
         tokens, bags = self.note_llm.tokens, _given(rows).bags
         added = tokens(bags) if tokens is not None and bags is not None else None
@@ -103,14 +109,14 @@ class TrainingModel(nn.Module):
             return self._second_pass(vectors, generative, gradients)
         if not self.contrastive:
             return Losses(generative, torch.zeros_like(generative), generative)
-        contrastive = contrastive_loss(vectors, _given(contrast), self.temperature())
-        return Losses(total_loss(contrastive, generative, self.alpha), contrastive, generative)
+        contrastive = contrastive_loss(vectors, _given(contrast), self.temperature(), remembered)
+        return Losses(total_loss(contrastive, generative, self.alpha), contrastive, generative, vectors.detach())
 
-    def _first_pass(self, embeddings: Tensor, contrast: Contrast) -> CachedGradients:
+    def _first_pass(self, embeddings: Tensor, contrast: Contrast, remembered: Tensor | None) -> CachedGradients:
         """Computes gradients for detached copies, so that it works however the parameters are stored."""
         with torch.enable_grad():
             leaves = embeddings.detach().requires_grad_(), self.temperature().detach().requires_grad_()
-            contrastive = contrastive_loss(leaves[0], contrast, leaves[1])
+            contrastive = contrastive_loss(leaves[0], contrast, leaves[1], remembered)
             gradients = torch.autograd.grad(contrastive / (1 + self.alpha), leaves)
         return CachedGradients(contrastive.detach(), *gradients)
 

@@ -73,21 +73,44 @@ def test_hashtag_prompts_are_neither_rows_nor_columns() -> None:
     assert float(soft.rows) == 7
 
 
+def test_remembered_notes_are_columns_too() -> None:
+    soft = contrasts(targets="cooccurrences")(BATCH, 0, 1, ["z"])
+    assert soft.targets.shape == soft.left_out.shape == (8, 9)
+    assert cells(soft.targets, columns=NOTES + "z")["az"] == pytest.approx(5**0.5 / (2 + 3 + 5**0.5))
+    assert not soft.left_out[:, 8].any()
+    hard = contrasts()(BATCH, 0, 1, ["z"])
+    assert cells(hard.targets) == cells(contrasts()(BATCH, 0, 1).targets)
+    assert set(cells(hard.left_out, columns=NOTES + "z")) - set(cells(contrasts()(BATCH, 0, 1).left_out)) == {"az"}
+
+
+def test_a_row_counts_if_only_a_remembered_note_is_left_to_find() -> None:
+    make = contrasts(hashtag_prompts=False)
+    soft = contrasts(hashtag_prompts=False, targets="cooccurrences")
+    assert float(make(BATCH, 0, 1, ["z"]).rows) == float(make(BATCH, 0, 1).rows) == 6  # a has only its partner to find
+    alone = GlobalBatch((Asked("a", "category"), Asked("b", "none")), (Asked("e", "hashtags", ("x",)), Asked("f", "category")))
+    known = Contrasts(cooccurring({"ae": 1.0, "az": 1.0}, NOTES + "z"), hashtag_prompts=False, targets="cooccurrences")
+    assert float(known(alone, 0, 1).rows) == 2
+    assert float(known(alone, 0, 1, ["z"]).rows) == 3
+    assert float(soft(BATCH, 0, 1, ["z"]).rows) == 7
+
+
 def assert_is_part(contrast: Contrast, whole: Contrast, rows: str, columns: str) -> None:
     def mine(all_cells: dict[str, float]) -> dict[str, float]:
         return {cell: value for cell, value in all_cells.items() if cell[0] in rows}
 
-    assert cells(contrast.targets, rows, columns) == pytest.approx(mine(cells(whole.targets)))
-    assert cells(contrast.left_out, rows, columns) == mine(cells(whole.left_out))
+    all_columns = NOTES + columns[len(NOTES) :]
+    assert cells(contrast.targets, rows, columns) == pytest.approx(mine(cells(whole.targets, columns=all_columns)))
+    assert cells(contrast.left_out, rows, columns) == mine(cells(whole.left_out, columns=all_columns))
     assert contrast.rows == whole.rows
 
 
+@pytest.mark.parametrize("remembered", ["", "z"])
 @pytest.mark.parametrize("settings", [{}, {"targets": "cooccurrences"}, {"targets": "cooccurrences", "hashtag_prompts": False}])
-def test_two_processes_have_the_rows_of_one(settings: dict[str, object]) -> None:
+def test_two_processes_have_the_rows_of_one(settings: dict[str, object], remembered: str) -> None:
     make = contrasts(**settings)
-    whole, columns = make(BATCH, 0, 1), "abefcdgh"
-    assert_is_part(make(BATCH, 0, 2), whole, "abef", columns)
-    assert_is_part(make(BATCH, 1, 2), whole, "cdgh", columns)
+    whole, columns = make(BATCH, 0, 1, remembered), "abefcdgh" + remembered
+    assert_is_part(make(BATCH, 0, 2, remembered), whole, "abef", columns)
+    assert_is_part(make(BATCH, 1, 2, remembered), whole, "cdgh", columns)
 
 
 def test_every_row_that_counts_is_a_distribution_over_columns_that_are_not_left_out() -> None:

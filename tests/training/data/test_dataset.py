@@ -30,12 +30,16 @@ COMMENTS = """<comments><row Id="1" PostId="2" UserId="9" CreationDate="2015-01-
 VOTES = """<votes><row Id="1" PostId="1" VoteTypeId="2" CreationDate="2015-01-28T00:00:00.000" />
 <row Id="2" PostId="1" VoteTypeId="5" UserId="7" CreationDate="2015-01-27T00:00:00.000" /></votes>"""
 
+LINKS = """<postlinks><row Id="7" PostId="2" RelatedPostId="4" LinkTypeId="1" CreationDate="2015-02-02T00:00:00.000" />
+<row Id="8" PostId="1" RelatedPostId="99" LinkTypeId="1" CreationDate="2015-02-02T00:00:00.000" />
+<row Id="9" PostId="2" RelatedPostId="1" LinkTypeId="1" CreationDate="2015-02-02T00:00:00.000" /></postlinks>"""
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> StackExchangeSite:
     folder = tmp_path / "coffee"
     folder.mkdir()
-    for name, content in (("Posts", POSTS), ("Comments", COMMENTS), ("Votes", VOTES)):
+    for name, content in (("Posts", POSTS), ("Comments", COMMENTS), ("Votes", VOTES), ("PostLinks", LINKS)):
         (folder / f"{name}.xml").write_text(content, encoding="utf-8")
     (folder / "users_min.tsv").write_text('Id\tAccountId\tDisplayName\n4\t17\tBo "the" Bean\n', encoding="utf-8")
     return StackExchangeSite(folder)
@@ -67,6 +71,9 @@ def test_behaviour_is_ordered_and_belongs_to_questions(site: StackExchangeSite) 
         event(4, "ask", 2015, 1, 27, 20, 9, 32, 720_000),
         event(8, "answer", 2015, 1, 28),
         event(9, "comment", 2015, 1, 29),
+        # Link 7 is from an answer to question 1. Link 8 leads out of the dump, and link 9 from a question to itself.
+        Event("coffee-link-7", "coffee-1", "link", datetime(2015, 2, 2, tzinfo=UTC)),
+        Event("coffee-link-7", "coffee-4", "link", datetime(2015, 2, 2, tzinfo=UTC)),
     ]
 
 

@@ -22,7 +22,7 @@ LORA: dict[str, Any] = {"method": {"kind": "lora", "rank": 4}}
 
 # All that the paper does not have. The mean of two steps is measured before the third, so that a mean that stays in place is noticed.
 SOFT: dict[str, Any] = {
-    "loss": {"alpha": 1.0, "targets": "cooccurrences", "contrast_hashtag_prompts": False},
+    "loss": {"alpha": 1.0, "targets": "cooccurrences", "contrast_hashtag_prompts": False, "memory": 24},
     "optimizer": {"learning_rate": 1e-3, "warmup_share": 0.0, "average_share": 1.0},
     "validation": {"every_steps": 2, "notes": 20, "k": 3, "keep_best": False, "pairs": "cooccurrences"},
 }

@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 -m tests.training.loop.worker CONFIG OUTPUT [--resum
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,8 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 of_batch = Contrasts.__call__
 
 
-def with_own_rows(contrasts: Contrasts, batch: GlobalBatch, rank: int, ranks: int) -> Contrast:
-    contrast = of_batch(contrasts, batch, rank, ranks)
+def with_own_rows(contrasts: Contrasts, batch: GlobalBatch, rank: int, ranks: int, remembered: Sequence[str] = ()) -> Contrast:
+    contrast = of_batch(contrasts, batch, rank, ranks, remembered)
     return replace(contrast, rows=contrast.targets.any(dim=1).sum() * ranks)
 
 

@@ -51,6 +51,21 @@ def test_a_note_that_is_left_out_is_no_negative() -> None:
     assert float(loss) < float(contrastive_loss(vectors, one_hot(6), torch.tensor([2.0])))
 
 
+def test_remembered_vectors_are_columns_too() -> None:
+    vectors, remembered, contrast = unit(6), unit(3, seed=1), one_hot(6)
+    contrast = Contrast(
+        torch.cat([contrast.targets, torch.zeros(6, 3)], 1),
+        torch.cat([contrast.left_out, torch.zeros(6, 3) > 0], 1),
+        contrast.rows,
+    )
+    contrast.targets[0] = torch.tensor([0, 0, 0, 0.5, 0, 0, 0, 0.5, 0])
+    contrast.left_out[4, 8] = True
+    loss = contrastive_loss(vectors, contrast, torch.tensor([1.0]), remembered)
+    expected = brute_force(torch.cat([vectors, remembered]), contrast, 1.0)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert float(loss) > float(contrastive_loss(vectors, one_hot(6), torch.tensor([1.0])))
+
+
 def test_targets_may_be_distributions_and_rows_may_not_count() -> None:
     vectors, contrast = unit(6), one_hot(6)
     contrast.targets[0] = torch.tensor([0, 0.5, 0, 0.25, 0.25, 0])
