@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from notellm.dense import read_dense
 from notellm.errors import CheckpointError, NoteLLMError
 from notellm.model import NoteLLM
 from notellm.prompt import NotePrompt, PromptSettings
@@ -167,14 +167,14 @@ class Checkpoint:
         path = self.path / DENSE / "model.safetensors"
         hidden, dimensions = self.manifest.hidden_size, self.manifest.dimensions
         try:
-            state = {name.removeprefix("linear."): tensor.float() for name, tensor in load_file(path).items()}
+            projection = read_dense(path)
         except SafetensorError as error:
             raise CheckpointError(path, f"is not a readable safetensors file: {error}") from error
-        projection = nn.Linear(hidden, dimensions, bias="bias" in state)
-        try:
-            projection.load_state_dict(state)
         except RuntimeError as error:
             raise CheckpointError(path, f"does not project from {hidden} to {dimensions} values: {error}") from error
+        if (projection.in_features, projection.out_features) != (hidden, dimensions):
+            found = f"but from {projection.in_features} to {projection.out_features}"
+            raise CheckpointError(path, f"does not project from {hidden} to {dimensions} values, {found}")
         return projection
 
     def load_token_vectors(self) -> TokenVectors | None:

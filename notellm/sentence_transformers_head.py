@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from notellm.dense import read_dense
 from notellm.token_vectors import TokenVectors, read_token_vectors
 
 
@@ -36,13 +36,7 @@ class NoteHead(nn.Module):
     def load(cls, model_name_or_path: str, subfolder: str = "", **_: object) -> "NoteHead":
         """Called by sentence-transformers for a local directory."""
         directory = Path(model_name_or_path) / subfolder
-        state = {
-            name.removeprefix("linear."): tensor.float() for name, tensor in load_file(directory / "model.safetensors").items()
-        }
-        dimensions, hidden = state["weight"].shape
-        projection = nn.Linear(hidden, dimensions, bias="bias" in state)
-        projection.load_state_dict(state)
-        return cls(projection, read_token_vectors(directory), directory)
+        return cls(read_dense(directory / "model.safetensors"), read_token_vectors(directory), directory)
 
     def save(self, output_path: str, *_: object, **__: object) -> None:
         """Copies the files, because sentence-transformers must not train this module: `notellm-train` does."""

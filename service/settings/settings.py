@@ -252,7 +252,6 @@ class Settings(BaseSettings):
     canary_seconds: float = Field(
         default=30, gt=0, le=3600, description="How long the canary may take before liveness turns red."
     )
-
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Lowest level that is logged.")
     log_format: Literal["json", "text"] = Field(default="json", description="One JSON object per line, or text for a terminal.")
 

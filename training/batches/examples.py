@@ -4,6 +4,7 @@ All decisions depend only on a seed and the number of the step. Every rank there
 resumed run continues with the batches of an uninterrupted one.
 """
 
+import logging
 import random
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from notellm.prompt import MAX_COUNT
 from training.data import Pair, PairKind
 from training.errors import DataError
 
+logger = logging.getLogger(__name__)
 Task = Literal["category", "hashtags", "none"]
 
 
@@ -97,7 +99,11 @@ class BatchPlan(Sequence[GlobalBatch]):
         self._notes = notes
         self._settings = settings
         self._seed = seed
-        kept = [pair for pair in undirected(pairs) if self._group(pair) is not None][: settings.max_pairs]
+        everyone = undirected(pairs)
+        inside = [pair for pair in everyone if self._group(pair) is not None]
+        if len(inside) < len(everyone):
+            logger.info("stay_within leaves out %d of %d pairs", len(everyone) - len(inside), len(everyone))
+        kept = inside[: settings.max_pairs]
         self._batches = list(islice(self._pack(kept), settings.max_batches))
         if not self._batches:
             within, advice = (" within a category", ", or remove stay_within") if settings.stay_within else ("", "")

@@ -15,13 +15,11 @@ from training.evaluation.machine import machine_note
 from training.evaluation.text import note_text, words
 from training.evaluation.validation import cooccurrence_pool, cut_of
 from training.model.initialize import base_path
-from training.projection import Moments, TextFeatures
+from training.projection import DEFAULT_RIDGE, RIDGES, Moments, TextFeatures
 from training.ranking import Scores
 
 logger = logging.getLogger(__name__)
-RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 FEATURES = 700
-_WITHOUT_VALIDATION = 0.3
 Terms = Callable[[Sequence[NoteText]], list[list[Any]]]
 
 
@@ -73,7 +71,7 @@ class LinearText:
         pool = cooccurrence_pool(dataset)
         maps = {ridge: moments.solve(self._dimensions, ridge).weight.astype(np.float32) for ridge in RIDGES}
         if pool is None:
-            return _WITHOUT_VALIDATION, maps[_WITHOUT_VALIDATION], "there is no validation co-occurrence to choose it by"
+            return DEFAULT_RIDGE, maps[DEFAULT_RIDGE], "there is no validation co-occurrence to choose it by"
         features, k = self._features.transform(self._terms([dataset.notes[note] for note in pool.notes])), cut_of(pool)
         recalls = {ridge: pool.recall(self.name, _unit(features, weight), k) for ridge, weight in maps.items()}
         logger.info("%s: validation recall@%d by ridge %s", self.name, k, recalls)

@@ -16,12 +16,10 @@ from training.data import Dataset
 from training.model.initialize import linear
 from training.model.states import Encode
 from training.model.token_terms import Classes, documents, terms_of
-from training.projection import Features, Moments, Solution, TextFeatures
+from training.projection import DEFAULT_RIDGE, RIDGES, Features, Moments, Solution, TextFeatures
 from training.ranking import Scores
 
 logger = logging.getLogger(__name__)
-RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
-DEFAULT_RIDGE = 0.3
 CHOICE_K = 100
 _TINY = float(np.finfo(np.float32).tiny)
 

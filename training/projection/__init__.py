@@ -6,6 +6,8 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from training.projection.closed_form import (
+        DEFAULT_RIDGE as DEFAULT_RIDGE,
+        RIDGES as RIDGES,
         CooccurrenceWeights as CooccurrenceWeights,
         Features as Features,
         Moments as Moments,
@@ -16,7 +18,7 @@ else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
-            ".closed_form": ("CooccurrenceWeights", "Features", "Moments", "Solution"),
+            ".closed_form": ("DEFAULT_RIDGE", "RIDGES", "CooccurrenceWeights", "Features", "Moments", "Solution"),
             ".text_features": ("TextFeatures",),
         },
     )

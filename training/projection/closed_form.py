@@ -18,6 +18,9 @@ from training.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
+# The ridges λ to choose from on validation notes, and the one to take without them.
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
+DEFAULT_RIDGE = 0.3
 # Rows of features that are in memory as float64 at the same time.
 _ROWS = 8192
 

@@ -164,10 +164,12 @@ def test_a_category_that_never_fills_a_batch_is_not_trained_on() -> None:
     assert pairs_in(within(pairs, epochs=3, pairs_per_batch=2))["s61", "s62"] == 3
 
 
-def test_pairs_across_categories_and_of_notes_without_one_are_left_out() -> None:
+def test_pairs_across_categories_and_of_notes_without_one_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "training")
     pairs = [Pair("none", "s0", 9.0), Pair("s40", "s41", 8.0), Pair("s0", "s1", 1.0), Pair("s2", "s3", 1.0)]
     settings = ExampleSettings(pairs_per_batch=2, stay_within="category", max_pairs=2)
     assert pairs_in(BatchPlan(pairs, SITES, settings, 0)).keys() == {("s0", "s1"), ("s2", "s3")}
+    assert "stay_within leaves out 2 of 4 pairs" in caplog.text
 
 
 def test_pairs_that_fill_no_batch_within_a_category_are_refused_with_advice() -> None:

@@ -11,8 +11,9 @@ from notellm import Note
 from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
 from training.errors import BaseModelError
-from training.evaluation.linear import RIDGES, LinearText, token_terms, word_terms
+from training.evaluation.linear import LinearText, token_terms, word_terms
 from training.evaluation.text import words
+from training.projection import RIDGES
 
 DIMENSIONS = 4
 

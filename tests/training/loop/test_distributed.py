@@ -12,7 +12,7 @@ import yaml
 
 from harness.processes import run_python
 from notellm import Checkpoint
-from tests.training.test_run import log, losses
+from tests.training.runs import log, losses
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow("two processes train together")]
 STEPS = 3

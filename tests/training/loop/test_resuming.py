@@ -11,7 +11,7 @@ import pytest
 import training.export
 from notellm.errors import CheckpointError
 from tests.training.loop.room import ROOM, LoseRoom, room_again
-from tests.training.test_run import add_callback, log
+from tests.training.runs import add_callback, log
 from training.config import TrainingConfig
 from training.errors import ConfigError, SaveError
 from training.loop.resuming import log_lines

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.loop.room import ROOM, LoseRoom, room_again
-from tests.training.test_run import add_callback, losses
+from tests.training.runs import add_callback, losses
 from training.config import TrainingConfig
 from training.errors import SaveError
 from training.loop.state import latest_state

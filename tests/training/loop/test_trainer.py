@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from tests.training.test_run import add_callback
+from tests.training.runs import add_callback
 from training.batches import BatchPlan
 from training.config import TrainingConfig
 from training.data import load_dataset
