@@ -4,6 +4,7 @@ Each peer runs with its best settings: float32, all threads, batches sorted by l
 fastest on this machine.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 
 from benchmarks.measure import Content, Spread, ratios, seconds, take_turns
 from benchmarks.peers import comparable, missing_peers, open_peers
+from benchmarks.plain import without_token_vectors
 from benchmarks.transformers_ways import Ids, Vectors, one_by_one, padded
 from benchmarks.workloads import embedding_prompts, needed_operations, workloads
 from notellm import Checkpoint, NoteEncoder, NoteLLM
@@ -32,17 +34,21 @@ Way = Callable[[], tuple[float, Vectors]]
 """Embeds all prompts once and returns the seconds, and the vectors in the order of the prompts."""
 
 
-@torch.inference_mode()
 def measure(checkpoint: Path, *, quick: bool) -> Content:
-    """See `benchmarks.speed.Section`."""
-    opened = Checkpoint.open(checkpoint, verify="size")
+    """See `benchmarks.speed.Section`. What token vectors cost is another section: peers cannot add them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(without_token_vectors(Checkpoint.open(checkpoint, verify="size"), Path(folder)), quick=quick)
+
+
+@torch.inference_mode()
+def _measure(opened: Checkpoint, *, quick: bool) -> Content:
     model, prompt = opened.load_model(), opened.prompt()
     library = SentenceTransformer(str(opened.path), device="cpu", model_kwargs={"dtype": "float32"})
     library.tokenizer.chat_template = None  # it would be wrapped around every text
     measured: Content = {
         "threads": torch.get_num_threads(), "prefix": len(prompt.embedding_prefix), "missing": missing_peers(), "workloads": {},
     }  # fmt: skip
-    with open_peers(checkpoint, torch.get_num_threads()) as peers:
+    with open_peers(opened.path, torch.get_num_threads()) as peers:
         for name, notes in (workloads(10, 10) if quick else workloads(120, 60)).items():
             prompts = embedding_prompts(prompt, notes)
             texts = [library.tokenizer.decode(ids) for ids in prompts]

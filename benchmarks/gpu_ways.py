@@ -109,7 +109,11 @@ def by_sentence_transformers(subject: Subject, batch_size: int) -> Way:
 
     dtype = subject.model.causal_lm.dtype
     library: Any = SentenceTransformer(
-        str(subject.path), device=str(subject.device), local_files_only=True, model_kwargs={"dtype": dtype}
+        str(subject.path),
+        device=str(subject.device),
+        local_files_only=True,
+        trust_remote_code=True,
+        model_kwargs={"dtype": dtype},
     )
     library.tokenizer.chat_template = None  # it would be wrapped around every text
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notellm.forward import Layers, Pack, PackedForward, read_prefix
+from notellm.forward import Layers, branched_states, read_prefixes
 from notellm.trie import TokenTrie
 
 BEAMS = 8
@@ -114,36 +114,62 @@ class ChoiceRanker:
             FloatingPointError: the model computes numbers that are not finite.
         """
         search = ChoiceSearch(choices, count, exclude=exclude, beams=beams)
-        for _ in self.steps(prompt, search):
-            pass
+        self.run([prompt], [search])
         return search.found
 
-    @torch.inference_mode()
+    def run(self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch]) -> None:
+        """Runs one search per prompt to its end, all of them together.
+
+        Raises:
+            FloatingPointError: see `rank`.
+        """
+        for _ in self.steps_of_all(prompts, searches):
+            pass
+
     def steps(self, prompt: Sequence[int], search: ChoiceSearch) -> Iterator[None]:
         """Runs a search to its end, one forward pass per step; the first step computes the prompt.
 
         Raises:
             FloatingPointError: see `rank`.
         """
-        read = read_prefix(self._layers, prompt)
-        forward = PackedForward(self._layers, read.prefix)
-        states = read.state[None]
+        return self.steps_of_all([prompt], [search])
+
+    @torch.inference_mode()
+    def steps_of_all(self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch]) -> Iterator[None]:
+        """Runs several searches to their ends, together: one forward pass per step has all beams of all searches.
+
+        The first step computes the prompts; what they all begin with is computed once. The other searches change a log-probability only
+        by rounding.
+
+        Raises:
+            FloatingPointError: see `rank`.
+        """
+        read = read_prefixes(self._layers, prompts)
+        going = [(one.prefix, search) for one, search in zip(read, searches, strict=True)]
+        states = [one.state[None] for one in read]
         while True:
-            search.advance(list(self._likeliest(search, states)))
+            self._advance([search for _, search in going], states)
             yield
-            if not search.live:
+            going = [(prefix, search) for prefix, search in going if search.live]
+            if not going:
                 return
             # Computing the few tokens of each beam again is cheaper than copying and reordering one cache per beam.
-            states = forward(Pack.of([beam.ids for beam in search.live], read.prefix.length, self._layers.device))
+            beams = [[beam.ids for beam in search.live] for _, search in going]
+            states = branched_states(self._layers, [prefix for prefix, _ in going], beams)
 
-    def _likeliest(self, search: ChoiceSearch, states: Tensor) -> Iterator[Likeliest]:
-        log_probabilities = self._layers.logits(states).float().log_softmax(-1)
+    def _advance(self, searches: Sequence[ChoiceSearch], states: Sequence[Tensor]) -> None:
+        """Extends the beams of all searches by one token; `states` are those of each search's beams, (beams, E)."""
+        log_probabilities = self._layers.logits(torch.cat(list(states))).float().log_softmax(-1)
         if not log_probabilities.isfinite().all():
             raise FloatingPointError("the model computes probabilities that are not finite")
-        for beam, row in zip(search.live, log_probabilities, strict=True):
-            following = torch.tensor(search.following(beam), device=row.device)
-            best = row[following].topk(min(search.wanted, len(following)))
-            yield list(zip(following[best.indices].tolist(), best.values.tolist(), strict=True))
+        for search, rows in zip(searches, log_probabilities.split([len(own) for own in states]), strict=True):
+            search.advance([_likeliest(search, beam, row) for beam, row in zip(search.live, rows, strict=True)])
+
+
+def _likeliest(search: ChoiceSearch, beam: RankedChoice, log_probabilities: Tensor) -> Likeliest:
+    following = torch.tensor(search.following(beam), device=log_probabilities.device)
+    best = log_probabilities[following].topk(min(search.wanted, len(following)))
+    return list(zip(following[best.indices].tolist(), best.values.tolist(), strict=True))
 
 
 def _log_probability(choice: RankedChoice) -> float:

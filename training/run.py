@@ -224,11 +224,13 @@ def make_trainer(
 
 def _contrasts(config: TrainingConfig, dataset: Dataset) -> Contrasts:
     loss = config.loss
+    groups = {note.id: note.category for note in dataset.notes.values()} if config.examples.stay_within else None
     return Contrasts(
         dataset.cooccurrences["train"],
         targets=loss.targets,
         power=loss.target_power,
         hashtag_prompts=loss.contrast_hashtag_prompts,
+        groups=groups,
     )
 
 

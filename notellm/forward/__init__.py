@@ -18,6 +18,7 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from notellm.forward.attention import PackedAttention as PackedAttention, Prefix as Prefix
+    from notellm.forward.branches import branched_states as branched_states, read_prefixes as read_prefixes
     from notellm.forward.graphs import GraphedForward as GraphedForward
     from notellm.forward.kernels import rms_norm as rms_norm, rotate_ as rotate_
     from notellm.forward.lanes import Lanes as Lanes
@@ -34,6 +35,7 @@ else:
         __name__,
         {
             ".attention": ("PackedAttention", "Prefix"),
+            ".branches": ("branched_states", "read_prefixes"),
             ".graphs": ("GraphedForward",),
             ".kernels": ("rms_norm", "rotate_"),
             ".lanes": ("Lanes",),

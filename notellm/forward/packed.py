@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, Protocol
 
 import torch
 from torch import Tensor
@@ -31,18 +31,45 @@ class PackedForward(Generic[Rotation]):
 
     def __call__(self, pack: Pack) -> Tensor:
         """Last-token states after the final norm, (S, E)."""
-        layers = self._layers
-        states = layers.embed(pack.input_ids[0])
-        rotation = layers.rotation(pack.position_ids[0])
-        for layer in range(len(layers)):
-            query, key, value = layers.query_key_value(layer, states, rotation)
-            last_layer = layer == len(layers) - 1
-            if last_layer:
-                query, states = query[:, pack.last], states[pack.last]
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor, *, last_only: bool) -> Tensor:
             prefix = self._prefix.keys[layer], self._prefix.values[layer]
-            attended = self._attend(query, key, value, prefix, pack, layers.scaling, last_only=last_layer)
-            states = layers.finish(layer, states, attended)
-        return layers.norm(states)
+            return self._attend(query, key, value, prefix, pack, self._layers.scaling, last_only=last_only)
+
+        return last_states(self._layers, pack.input_ids[0], pack.position_ids[0], pack.last, attend)
+
+
+class LayerAttention(Protocol):
+    """Attention of one layer."""
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, last_only: bool) -> Tensor:
+        """See `PackedAttention`."""
+        ...
+
+
+def last_states(
+    layers: Layers[Rotation], input_ids: Tensor, position_ids: Tensor, last: Tensor | slice, attend: LayerAttention
+) -> Tensor:
+    """Runs all layers over tokens that lie end to end.
+
+    Args:
+        layers: the model's layers.
+        input_ids: (T,).
+        position_ids: (T,).
+        last: the indices of the tokens whose states are wanted, (S,). In the last layer, only they are queries.
+        attend: computes the attention; called once for each layer, in order.
+
+    Returns:
+        Their states after the final norm, (S, E).
+    """
+    states, rotation = layers.embed(input_ids), layers.rotation(position_ids)
+    for layer in range(len(layers)):
+        query, key, value = layers.query_key_value(layer, states, rotation)
+        last_layer = layer == len(layers) - 1
+        if last_layer:
+            query, states = query[:, last], states[last]
+        states = layers.finish(layer, states, attend(layer, query, key, value, last_only=last_layer))
+    return layers.norm(states)
 
 
 @dataclass(frozen=True)
@@ -56,20 +83,17 @@ class ReadPrefix:
 def read_prefix(layers: Layers[Rotation], ids: Sequence[int]) -> ReadPrefix:
     """Runs the layers over at least one id and keeps the keys and values."""
     pack = Pack.of([ids], 0, layers.device)
-    attend = attention_for(layers.device)
-    states, rotation = layers.embed(pack.input_ids[0]), layers.rotation(pack.position_ids[0])
-    keys, values = [], []
-    for layer in range(len(layers)):
-        query, key, value = layers.query_key_value(layer, states, rotation)
+    attention = attention_for(layers.device)
+    keys: list[Tensor] = []
+    values: list[Tensor] = []
+
+    def attend(layer: int, query: Tensor, key: Tensor, value: Tensor, *, last_only: bool) -> Tensor:
         keys.append(key.contiguous())
         values.append(value.contiguous())
-        last_layer = layer == len(layers) - 1
-        if last_layer:
-            query, states = query[:, -1:], states[-1:]
-        no_prefix = key[:, :0], value[:, :0]
-        attended = attend(query, key, value, no_prefix, pack, layers.scaling, last_only=last_layer)
-        states = layers.finish(layer, states, attended)
-    return ReadPrefix(Prefix(tuple(keys), tuple(values)), layers.norm(states)[0])
+        return attention(query, key, value, (key[:, :0], value[:, :0]), pack, layers.scaling, last_only=last_only)
+
+    states = last_states(layers, pack.input_ids[0], pack.position_ids[0], slice(-1, None), attend)
+    return ReadPrefix(Prefix(tuple(keys), tuple(values)), states[0])
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from notellm.encoder import NoteEncoder
 from notellm.forward import log_probabilities
 from notellm.int8 import Int8NoteLLM, times_faster
 from notellm.prompt import NotePrompt
-from notellm.ranking import ChoiceRanker, RankedChoice
+from notellm.ranking import ChoiceRanker, ChoiceSearch, RankedChoice
 from service.engines.base import Generation, GenerationRequest, RankingRequest
 from service.engines.cores import usable_cores
 from service.engines.guided import Guide, GuidedLogits, GuidedRow
@@ -120,8 +120,10 @@ class LocalEngine:
         ]
 
     def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
-        """See `BlockingEngine.rank`."""
-        return [self._ranker.rank(one.prompt, one.choices, one.count, exclude=one.exclude) for one in requests]
+        """See `BlockingEngine.rank`. The beams of all requests are computed together."""
+        searches = [ChoiceSearch(one.choices, one.count, exclude=one.exclude) for one in requests]
+        self._ranker.run([one.prompt for one in requests], searches)
+        return [search.found for search in searches]
 
     def log_probabilities(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
         """Returns the log-probability of each token as the next one after a prompt, to compare another engine's model with this one."""

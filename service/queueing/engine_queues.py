@@ -53,11 +53,10 @@ async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, me
             lanes=policy.generation_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
             max_batch_size=1 if policy.merges else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
-        # One request per call: a generation that takes turns with rankings then waits for only one of them.
         rankings = Batcher[RankingRequest, Ranking](
             "rank", engine.rank, metrics=metrics, health=rank_health, turn=rank_turn,
             lanes=rank_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
-            max_batch_size=1, max_queue_tokens=settings.max_queue_tokens,
+            max_batch_size=1 if policy.merges else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         ids, generation, ranking = _canaries(prompt)
         watched = {

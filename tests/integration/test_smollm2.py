@@ -82,7 +82,13 @@ def test_sentence_transformers_gives_the_same_vectors(
 
     prompt = smollm2.prompt()
     prompts = [prompt.embedding(note) for note in prompt.tokenize([*fixed_sample[::40], CHINESE])]
-    outside = SentenceTransformer(str(smollm2.path), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32})
+    outside = SentenceTransformer(
+        str(smollm2.path),
+        device="cpu",
+        local_files_only=True,
+        trust_remote_code=True,  # NoteHead is a class of this project
+        model_kwargs={"dtype": torch.float32},
+    )
     for ids, expected in zip(prompts, encoder.encode(prompts), strict=True):
         batch = torch.tensor([ids])
         with torch.inference_mode():

@@ -114,6 +114,21 @@ def test_a_ranking_can_be_left_and_taken_up_between_its_steps(tiny_model: NoteLL
         assert search.found == ranker.rank(ids, choices, 3)
 
 
+@pytest.mark.parametrize("together", [2, 99])
+def test_searches_that_run_together_find_what_each_finds_alone(tiny_model: NoteLLM, prompt: NotePrompt, together: int) -> None:
+    ranker, tries = ChoiceRanker(tiny_model.layers), [trie(prompt, vocabulary(40)), trie(prompt, vocabulary(7))]
+    asked = [prompt.hashtags(note, 1) for note in prompt.tokenize(NOTES)]
+    searches = [ChoiceSearch(tries[index % 2], 1 + index % 4) for index in range(len(asked))]
+    for start in range(0, len(asked), together):
+        ranker.run(asked[start : start + together], searches[start : start + together])
+    for index, (ids, search) in enumerate(zip(asked, searches, strict=True)):
+        expected = ranker.rank(ids, tries[index % 2], 1 + index % 4)
+        assert [choice.ids for choice in search.found] == [choice.ids for choice in expected]
+        assert [choice.log_probability for choice in search.found] == pytest.approx(
+            [choice.log_probability for choice in expected], abs=1e-4
+        )
+
+
 def test_a_model_that_is_broken_is_an_error_and_no_empty_list(tiny: Checkpoint, prompt: NotePrompt) -> None:
     broken = tiny.load_model()
     with torch.no_grad():

@@ -99,9 +99,9 @@ def test_a_second_run_in_the_same_directory_is_refused(run_config: Config, tmp_p
         ({"data__pairs": {"window_hours": 24}}, DataError, "has positions but no times"),
         ({"validation__k": 6}, ConfigError, "validation.k 6 finds every note of a pool of 7 validation notes: lower validation.k"),
         (
-            {"examples__stay_within": "category", "examples__pairs_per_batch": 20},
+            {"examples__stay_within": "category", "examples__pairs_per_batch": 100},
             DataError,
-            "pairs within a category do not fill one batch of 20 pairs",
+            "pairs within a category do not fill one batch of 100 pairs",
         ),
         ({"compute__fsdp": True}, ConfigError, "start with `torchrun"),
         ({"run__report_to": ["wandb"]}, ConfigError, "the package wandb is not installed"),

@@ -1,6 +1,6 @@
 """`Contrast`: what the notes of a batch have to find among each other. One-hot targets are the paper's, soft ones use all behaviour."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,15 +47,19 @@ class Contrasts:
         power: exponent of the scores; 0 makes them all equal.
         hashtag_prompts: false leaves out the vectors of hashtag prompts, as rows and as columns. A row whose targets are all left out
             does not count.
+        groups: the group of each note by id. Notes of different groups are left out; they are neither negatives nor to be found. Notes
+            that are not in it form a group together.
     """
 
     def __init__(
-        self, cooccurrences: Cooccurrences, *, targets: TargetKind = "one_hot", power: float = 0.5, hashtag_prompts: bool = True
-    ) -> None:
+        self, cooccurrences: Cooccurrences, *, targets: TargetKind = "one_hot", power: float = 0.5, hashtag_prompts: bool = True,
+        groups: Mapping[str, str | None] | None = None,
+    ) -> None:  # fmt: skip
         self._cooccurrences = cooccurrences
         self._soft = targets == "cooccurrences"
         self._power = power
         self._hashtag_prompts = hashtag_prompts
+        self._groups = groups
         # Of partners whose co-occurrence was not kept because each of them has better ones.
         self._least = float(cooccurrences.score.min()) if len(cooccurrences) else 1.0
 
@@ -76,6 +80,9 @@ class Contrasts:
         np.fill_diagonal(left_out, val=True)
         if not self._hashtag_prompts:
             _leave_out_hashtag_prompts(columns, weights, left_out)
+        if self._groups is not None:
+            notes = (*(asked.note for asked in columns), *remembered)
+            _leave_out_other_groups([self._groups.get(note) for note in notes], weights, left_out)
         totals = weights.sum(axis=1, keepdims=True)
         targets = weights / np.where(totals > 0, totals, 1)
         mine = slice(rank * len(columns) // ranks, (rank + 1) * len(columns) // ranks)
@@ -94,6 +101,14 @@ def _partners(columns: int, ranks: int) -> Matrix:
     partners = np.zeros((columns, columns))
     partners[places, places - places % size + (places % size + size // 2) % size] = 1
     return partners
+
+
+def _leave_out_other_groups(groups: list[str | None], weights: Matrix, left_out: npt.NDArray[np.bool_]) -> None:
+    """`groups` are those of the columns, which begin with the rows."""
+    numbers = np.unique([str(group) for group in groups], return_inverse=True)[1]
+    other = numbers[: len(weights), None] != numbers
+    weights[other] = 0
+    left_out |= other
 
 
 def _leave_out_hashtag_prompts(columns: list[Asked], weights: Matrix, left_out: npt.NDArray[np.bool_]) -> None:

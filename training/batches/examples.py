@@ -6,7 +6,7 @@ resumed run continues with the batches of an uninterrupted one.
 
 import logging
 import random
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -38,8 +38,8 @@ class ExampleSettings(BaseModel):
     )
     stay_within: Literal["category"] | None = Field(
         default=None,
-        description="`category`: all pairs of a batch are of one category, so that negatives are hard. Pairs of notes with different "
-        "categories or without one are left out.",
+        description="`category`: a note has to find its partner among the notes of its own category, so that negatives are hard. Pairs "
+        "of notes with different categories or without one are left out.",
     )
     epochs: int = Field(default=1, ge=1, description="Passes over the pairs.")
     max_batches: int | None = Field(
@@ -82,9 +82,6 @@ class BatchPlan(Sequence[GlobalBatch]):
     A note appears at most once in a batch, because it would be its own negative. Pairs that do not fit into the batches of an epoch
     come first in the next epoch. The last, incomplete batch of the run is dropped, because it would have fewer negatives.
 
-    With `stay_within`, each category has its own batches, and its remaining pairs wait for the next epoch. A category whose pairs never
-    fill a batch is not trained on.
-
     Args:
         pairs: A→B and B→A count once.
         notes: the notes by id.
@@ -100,7 +97,7 @@ class BatchPlan(Sequence[GlobalBatch]):
         self._settings = settings
         self._seed = seed
         everyone = undirected(pairs)
-        inside = [pair for pair in everyone if self._group(pair) is not None]
+        inside = [pair for pair in everyone if self._stays(pair)]
         if len(inside) < len(everyone):
             logger.info("stay_within leaves out %d of %d pairs", len(everyone) - len(inside), len(everyone))
         kept = inside[: settings.max_pairs]
@@ -121,28 +118,20 @@ class BatchPlan(Sequence[GlobalBatch]):
         asked = self._tasks([note for pair in batch for note in pair], draw)
         return GlobalBatch(tuple(asked[first] for first, _ in batch), tuple(asked[second] for _, second in batch))
 
-    def _group(self, pair: tuple[str, str]) -> str | None:
-        """Pairs of one group may share a batch; None for a pair that is in no batch."""
-        if self._settings.stay_within is None:
-            return ""
+    def _stays(self, pair: tuple[str, str]) -> bool:
+        """Whether a pair may be in a batch."""
         first, second = (self._notes[note].category for note in pair)
-        return first if first == second else None
+        return self._settings.stay_within is None or (first is not None and first == second)
 
     def _pack(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], ...]]:
-        """Fills batches greedily: a pair with a note that is already in the batch waits for the next batch of its group."""
-        size = self._settings.pairs_per_batch
-        groups: defaultdict[str | None, deque[tuple[str, str]]] = defaultdict(deque)
+        """Fills batches greedily: a pair with a note that is already in the batch waits for the next one."""
+        waiting: deque[tuple[str, str]] = deque()
         for epoch in range(self._settings.epochs):
             fresh = list(pairs)
             if self._settings.order == "shuffled":
                 random.Random(f"{self._seed}:order:{epoch}").shuffle(fresh)  # noqa: S311
-            for pair in fresh:
-                groups[self._group(pair)].append(pair)
-            batches = [batch for waiting in groups.values() for batch in _take_batches(waiting, size)]
-            if len(groups) > 1:
-                place = {pair: index for index, pair in enumerate(fresh)}
-                batches.sort(key=lambda batch: min(place[pair] for pair in batch))
-            yield from batches
+            waiting.extend(fresh)
+            yield from _take_batches(waiting, self._settings.pairs_per_batch)
 
     def _tasks(self, ids: list[str], draw: random.Random) -> dict[str, Asked]:
         """Tasks for the notes of a batch, with a share r of hashtag tasks if enough notes have hashtags."""

@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from notellm.hashtags import TOKENS_PER_HASHTAG, GeneratedPiece, clean_hashtag_list
 from notellm.note import Note, hashtag_key
-from notellm.ranking import ChoiceRanker
+from notellm.ranking import ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 from notellm.vocabulary import HashtagVocabulary
 from training.evaluation.embedding import LoadedCheckpoint
@@ -53,9 +53,11 @@ class Generator:
             return [[] for _ in notes]
         ranker = ChoiceRanker(self._loaded.model.layers)
         known = HashtagVocabulary(self._prompt, vocabulary)
-        prompts = (self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes))
-        ranked = (known.suggestions(ranker.rank(prompt, known.choices, count)) for prompt in prompts)
-        return [[suggestion.hashtag for suggestion in suggestions] for suggestions in ranked]
+        prompts = [self._prompt.hashtags(note, 1) for note in self._prompt.tokenize(notes)]
+        searches = [ChoiceSearch(known.choices, count) for _ in prompts]
+        for start in range(0, len(prompts), BATCH):
+            ranker.run(prompts[start : start + BATCH], searches[start : start + BATCH])
+        return [[suggestion.hashtag for suggestion in known.suggestions(search.found)] for search in searches]
 
     def categories(self, notes: Sequence[Note], allowed: Sequence[str] | None = None) -> list[str]:
         """The category of each note.

@@ -94,6 +94,24 @@ def test_a_row_counts_if_only_a_remembered_note_is_left_to_find() -> None:
     assert float(soft(BATCH, 0, 1, ["z"]).rows) == 7
 
 
+@pytest.mark.parametrize("targets", ["one_hot", "cooccurrences"])
+def test_notes_of_other_groups_are_left_out(targets: str) -> None:
+    groups = {note: "one" if note in "abef" else None for note in NOTES} | {"z": "one"}
+    whole = contrasts(targets=targets)(BATCH, 0, 1, "z")
+    grouped = contrasts(targets=targets, groups=groups)(BATCH, 0, 1, "z")
+    columns = NOTES + "z"
+    same = {row + column for row in NOTES for column in columns if groups[row] == groups[column]}
+    everything = {row + column for row in NOTES for column in columns}
+    assert set(cells(grouped.left_out, columns=columns)) == (set(cells(whole.left_out, columns=columns)) & same) | (
+        everything - same
+    )
+    assert cells(grouped.targets, columns=columns) == cells(
+        whole.targets, columns=columns
+    )  # what co-occurs here is of one group
+    apart = contrasts(targets=targets, groups={note: note for note in columns})(BATCH, 0, 1, "z")
+    assert float(apart.rows) == 0
+
+
 def assert_is_part(contrast: Contrast, whole: Contrast, rows: str, columns: str) -> None:
     def mine(all_cells: dict[str, float]) -> dict[str, float]:
         return {cell: value for cell, value in all_cells.items() if cell[0] in rows}

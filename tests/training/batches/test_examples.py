@@ -135,33 +135,16 @@ NEIGHBOURS = [(i, i + 1) for i in range(64)]  # two of them lead from one site t
 
 
 @pytest.mark.parametrize("order", ["shuffled", "by_score"])
-def test_batches_may_stay_within_a_category(order: str) -> None:
-    batches = within(NEIGHBOURS, order=order, epochs=6)
-    assert all(len(sites(batch)) == 1 for batch in batches)
-    used = pairs_in(batches)
-    assert ("s40", "s41") not in used
-    assert max(used.values()) <= 6
-    per_site = Counter(SITES[first].category for first, _ in used.elements())
-    assert per_site["big"] > 6 * 39  # of 40: the one that is left waits for the next epoch
-    assert per_site["mid"] > 6 * 18  # of 19
+def test_pairs_may_stay_within_a_category(order: str) -> None:
+    used = pairs_in(within(NEIGHBOURS, order=order, epochs=6))
+    assert {("s40", "s41"), ("s60", "s61")}.isdisjoint(used)
+    assert len(used) == len(NEIGHBOURS) - 2
 
 
-def test_categories_take_turns() -> None:
-    """Neither all batches of one category first, nor one batch of each in turn."""
-    order = [min(map(str, sites(batch))) for batch in within(NEIGHBOURS, epochs=1)]
-    assert order != sorted(order)
-    assert order != sorted(order, reverse=True)
-
-
-def test_the_best_pairs_come_first_within_each_category() -> None:
-    first, *_ = within(NEIGHBOURS, order="by_score")
-    assert {asked.note for asked in first.first} == {"s0", "s2", "s4"}
-
-
-def test_a_category_that_never_fills_a_batch_is_not_trained_on() -> None:
-    pairs = [*((i, i + 1) for i in range(0, 40, 2)), (61, 62), (63, 64)]
-    assert "s61" not in {note for pair in pairs_in(within(pairs, epochs=3)) for note in pair}
-    assert pairs_in(within(pairs, epochs=3, pairs_per_batch=2))["s61", "s62"] == 3
+def test_a_batch_has_pairs_of_several_categories() -> None:
+    """Otherwise each step would teach a single category as the answer to every note."""
+    batches = within(NEIGHBOURS, epochs=6)
+    assert sum(len(sites(batch)) > 1 for batch in batches) > len(batches) / 2
 
 
 def test_pairs_across_categories_and_of_notes_without_one_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,6 +156,6 @@ def test_pairs_across_categories_and_of_notes_without_one_are_left_out(caplog: p
 
 
 def test_pairs_that_fill_no_batch_within_a_category_are_refused_with_advice() -> None:
-    message = r"4 pairs within a category do not fill one batch of 3 pairs.*or remove stay_within"
+    message = r"2 pairs within a category do not fill one batch of 3 pairs.*or remove stay_within"
     with pytest.raises(DataError, match=message):
-        within([(40, 41), (0, 1), (2, 3), (41, 42), (43, 44)])
+        within([(40, 41), (0, 1), (2, 3)])
