@@ -144,6 +144,8 @@ class ChoiceRanker:
         Raises:
             FloatingPointError: see `rank`.
         """
+        if not prompts:
+            return
         read = read_prefixes(self._layers, prompts)
         going = [(one.prefix, search) for one, search in zip(read, searches, strict=True)]
         states = [one.state[None] for one in read]

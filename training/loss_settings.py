@@ -33,7 +33,7 @@ class LossSettings(BaseModel):
         default=0,
         ge=0,
         description="Number of vectors of earlier batches that a note also has to tell apart, or find with `targets: cooccurrences`; 0 for "
-        "none (paper). Twice the number of training notes remembers most of them.",
+        "none (paper). Whole batches are kept.",
     )
     temperature: float = Field(default=3.0, description="Start value of τ; cosines are multiplied by e^τ (paper: 3).")
 

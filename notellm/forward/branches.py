@@ -9,7 +9,8 @@ from torch import Tensor
 
 from notellm.forward.attention import Prefix, attend_run
 from notellm.forward.layers import Layers, Rotation
-from notellm.forward.packed import ReadPrefix, last_states
+from notellm.forward.packed import PackedForward, ReadPrefix, last_states, read_prefix
+from notellm.forward.packing import Pack
 
 # Sharing fewer ids than this costs more in forward passes than it saves.
 LEAST_SHARED = 8
@@ -28,6 +29,8 @@ def read_prefixes(layers: Layers[Rotation], prompts: Sequence[Sequence[int]]) ->
     Returns:
         What `read_prefix` gives for each, in the order of the prompts.
     """
+    if len(prompts) == 1:
+        return [read_prefix(layers, prompts[0])]
     read: dict[int, ReadPrefix] = {}
     for level in _levels(prompts):
         sequences = [_Sequence(node.ids, node.before.prefix if node.before else None) for node in level]
@@ -50,6 +53,8 @@ def branched_states(
     Returns:
         For each prefix, the states after the final norm, (sequences, E).
     """
+    if len(prefixes) == 1 and len({len(ids) for ids in branches[0]}) == 1:
+        return [PackedForward(layers, prefixes[0])(Pack.of(branches[0], prefixes[0].length, layers.device))]
     sequences = [_Sequence(ids, prefix) for prefix, own in zip(prefixes, branches, strict=True) for ids in own]
     states = torch.stack([found.state for found in _run(layers, sequences, keep=False)])
     return list(states.split([len(own) for own in branches]))
@@ -79,7 +84,7 @@ class _Node:
 
 def _levels(prompts: Sequence[Sequence[int]]) -> Iterator[list[_Node]]:
     """The nodes of all prompts, each level after the one that it needs."""
-    growing: list[tuple[list[int], int, _Node | None]] = [(list(range(len(prompts))), 0, None)]
+    growing: list[tuple[list[int], int, _Node | None]] = [(list(range(len(prompts))), 0, None)] if prompts else []
     while growing:
         level: list[_Node] = []
         following: list[tuple[list[int], int, _Node | None]] = []

@@ -101,8 +101,8 @@ class QueuePolicy:
         generation_lanes: calls of `generate` that may run at the same time.
         ranking_lanes: calls of `rank` that may run at the same time, in addition to those of `generate`; None if rankings share the
             lanes of generation, so that the two take turns.
-        merges: whether the engine itself merges concurrent calls of `generate`. If it does, each call contains one request. If it does
-            not, a call contains all waiting requests, up to the operator's limit.
+        merges: whether the engine itself merges concurrent calls of `generate`. If it does, each call of `generate` and `rank` contains
+            one request. If it does not, a call contains all waiting requests, up to the operator's limits.
         abandons: whether a cancelled call of `generate` or `rank` frees the engine. If it does not, cancelling gains nothing.
     """
 

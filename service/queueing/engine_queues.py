@@ -53,9 +53,10 @@ async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, me
             lanes=policy.generation_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
             max_batch_size=1 if policy.merges else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
+        # As few tokens at once as when embedding: a generation that takes turns with rankings waits for one batch of them.
         rankings = Batcher[RankingRequest, Ranking](
             "rank", engine.rank, metrics=metrics, health=rank_health, turn=rank_turn,
-            lanes=rank_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
+            lanes=rank_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_batch_tokens,
             max_batch_size=1 if policy.merges else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         ids, generation, ranking = _canaries(prompt)

@@ -129,6 +129,10 @@ def test_searches_that_run_together_find_what_each_finds_alone(tiny_model: NoteL
         )
 
 
+def test_no_search_is_no_work(tiny_model: NoteLLM) -> None:
+    ChoiceRanker(tiny_model.layers).run([], [])
+
+
 def test_a_model_that_is_broken_is_an_error_and_no_empty_list(tiny: Checkpoint, prompt: NotePrompt) -> None:
     broken = tiny.load_model()
     with torch.no_grad():

@@ -48,7 +48,7 @@ class Contrasts:
         hashtag_prompts: false leaves out the vectors of hashtag prompts, as rows and as columns. A row whose targets are all left out
             does not count.
         groups: the group of each note by id. Notes of different groups are left out; they are neither negatives nor to be found. Notes
-            that are not in it form a group together.
+            that are not in it form a group together. A row without a negative does not count.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ def _leave_out_other_groups(groups: list[str | None], weights: Matrix, left_out:
     other = numbers[: len(weights), None] != numbers
     weights[other] = 0
     left_out |= other
+    weights[(~left_out).sum(axis=1) <= 1] = 0  # without a negative there is nothing to learn: the row does not count
 
 
 def _leave_out_hashtag_prompts(columns: list[Asked], weights: Matrix, left_out: npt.NDArray[np.bool_]) -> None:

@@ -26,17 +26,19 @@ class Remembered(NamedTuple):
 class MemoryPlan:
     """The places of all vectors, which depend only on the plan of the batches: ranks agree, and a resumed run goes on, without messages.
 
-    The memory is a ring. Batch after batch, each example takes the next place, and so the oldest vectors are overwritten.
+    The memory is a ring. Batch after batch, each example takes the next place, and so the oldest batch is overwritten. It holds whole
+    batches.
 
     Args:
-        batches: the plan of the run.
+        batches: the plan of the run; all batches have the same size.
         ranks: number of processes.
-        size: number of places; 0 for no memory.
+        size: most vectors to keep; 0 for no memory.
         hashtag_prompts: false does not read the vectors of hashtag prompts.
     """
 
     def __init__(self, batches: Sequence[GlobalBatch], *, ranks: int = 1, size: int = 0, hashtag_prompts: bool = True) -> None:
-        self.size = size
+        batch = 2 * len(batches[0].first)
+        self.size = size - size % batch
         self._batches = batches
         self._ranks = ranks
         self._hashtag_prompts = hashtag_prompts
@@ -50,21 +52,23 @@ class MemoryPlan:
         if step < self._known:
             self._latest, self._known, self._written = {}, 0, 0
         for earlier in range(self._known, step):
-            self._learn(self._columns(earlier))
+            self._learn(self._examples(earlier))
         self._known = step
-        columns = self._columns(step)
-        present = {asked.note for asked in columns}
+        examples = self._examples(step)
+        present = {asked.note: place for place, asked in enumerate(examples, self._written)}
         oldest = self._written - self.size
         kept = {note: at for note, at in self._latest.items() if at >= oldest and note not in present}
-        write = torch.arange(self._written, self._written + len(columns)) % self.size
+        columns = (asked.note for rank in range(self._ranks) for asked in self._batches[step].shard(rank, self._ranks))
+        write = torch.tensor([present[note] % self.size for note in columns])
         return Remembered(tuple(kept), torch.tensor([at % self.size for at in kept.values()], dtype=torch.long), write)
 
-    def _learn(self, columns: list[Asked]) -> None:
-        for place, asked in enumerate(columns, self._written):
+    def _learn(self, examples: tuple[Asked, ...]) -> None:
+        for place, asked in enumerate(examples, self._written):
             if self._hashtag_prompts or asked.task != "hashtags":
                 self._latest[asked.note] = place
-        self._written += len(columns)
+        self._written += len(examples)
 
-    def _columns(self, step: int) -> list[Asked]:
+    def _examples(self, step: int) -> tuple[Asked, ...]:
+        """Those of a batch in the order of their places, which does not depend on the number of processes."""
         batch = self._batches[step]
-        return [asked for rank in range(self._ranks) for asked in batch.shard(rank, self._ranks)]
+        return (*batch.first, *batch.second)

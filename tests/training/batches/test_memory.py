@@ -40,21 +40,29 @@ def test_a_batch_reads_the_latest_vectors_of_other_notes() -> None:
     assert remembered(memory, 2).write.tolist() == [8, 9, 10, 11]
 
 
-def test_the_oldest_vectors_are_overwritten() -> None:
-    memory = MemoryPlan(BATCHES, size=6)
-    assert places(remembered(memory, 2)) == {"c": 2, "d": 3, "e": 4, "a": 5, "f": 0, "g": 1}
-    assert remembered(memory, 2).write.tolist() == [2, 3, 4, 5]
-    assert places(remembered(memory, 3)) == {"f": 0, "g": 1, "i": 3, "b": 4, "j": 5}
+@pytest.mark.parametrize("size", [8, 11])
+def test_the_oldest_batch_is_overwritten(size: int) -> None:
+    memory = MemoryPlan(BATCHES, size=size)
+    assert places(remembered(memory, 2)) == {"a": 5, "c": 2, "d": 3, "e": 4, "f": 6, "g": 7}
+    assert remembered(memory, 2).write.tolist() == [0, 1, 2, 3]
+    assert places(remembered(memory, 3)) == {"f": 6, "g": 7, "i": 1, "b": 2, "j": 3}
+
+
+@pytest.mark.parametrize("size", [4, 7, 11, 100])
+def test_places_do_not_depend_on_the_number_of_processes(size: int) -> None:
+    """So a run may be resumed with another number of them."""
+    one, two = MemoryPlan(BATCHES, size=size), MemoryPlan(BATCHES, ranks=2, size=size)
+    for step, each in enumerate(BATCHES):
+        assert places(remembered(one, step)) == places(remembered(two, step))
+        notes = [asked.note for asked in (*each.first, *each.second)]
+        (a, b), (c, d) = notes[:2], notes[2:]  # the first rank has a and c, the second b and d
+        alone = dict(zip(notes, remembered(one, step).write.tolist(), strict=True))
+        assert dict(zip((a, c, b, d), remembered(two, step).write.tolist(), strict=True)) == alone
 
 
 def test_hashtag_prompts_are_not_read() -> None:
     assert "f" not in remembered(MemoryPlan(BATCHES, size=100, hashtag_prompts=False), 2).notes
     assert "f" in remembered(MemoryPlan(BATCHES, size=100), 2).notes
-
-
-def test_places_follow_the_ranks() -> None:
-    memory = MemoryPlan(BATCHES, ranks=2, size=100)  # the first rank has a and c, the second b and d
-    assert places(remembered(memory, 1)) == {"c": 1, "b": 2, "d": 3}
 
 
 @pytest.mark.parametrize("size", [4, 7, 23, 1000])
@@ -76,7 +84,7 @@ def test_any_plan_is_that_of_a_ring(size: int) -> None:
 
 
 def test_a_resumed_run_and_an_earlier_step_get_the_same_answer() -> None:
-    going, fresh = MemoryPlan(BATCHES, size=6), MemoryPlan(BATCHES, size=6)
+    going, fresh = MemoryPlan(BATCHES, size=8), MemoryPlan(BATCHES, size=8)
     steps = [places(remembered(going, step)) for step in range(4)]
     assert places(remembered(fresh, 3)) == steps[3]
     assert places(remembered(going, 1)) == steps[1]
