@@ -112,6 +112,15 @@ def test_notes_of_other_groups_are_left_out(targets: str) -> None:
     assert float(apart.rows) == 0
 
 
+@pytest.mark.parametrize(("targets", "counted"), [("one_hot", {"e"}), ("cooccurrences", {"a", "e"})])
+def test_a_row_without_a_negative_does_not_count(targets: str, counted: set[str]) -> None:
+    groups = {note: str(NOTES.index(note) % 4) for note in NOTES} | {"z": "0"}  # each note and its partner, and z with a and e
+    contrast = contrasts(targets=targets, groups=groups)(BATCH, 0, 1, "z")
+    # One-hot targets leave z out for a, which co-occurs with it, so that only e is left.
+    assert {NOTES[row] for row, found in enumerate(contrast.targets) if found.any()} == counted
+    assert float(contrast.rows) == len(counted)
+
+
 def assert_is_part(contrast: Contrast, whole: Contrast, rows: str, columns: str) -> None:
     def mine(all_cells: dict[str, float]) -> dict[str, float]:
         return {cell: value for cell, value in all_cells.items() if cell[0] in rows}
