@@ -135,7 +135,7 @@ def assert_is_mean(kept: dict[str, torch.Tensor], weights: list[dict[str, torch.
 def test_the_mean_of_the_last_states_becomes_the_checkpoint(
     run_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is measured at the end is what is written, although the last step is no step of a measurement."""
+    """The last state is measured and written, even if no measurement was due at its step."""
     remember = RememberSteps()
     add_callback(monkeypatch, remember)
     config = run_config(**AVERAGE, validation__every_steps=5)
