@@ -19,8 +19,7 @@ def main(source: Path) -> None:
     """Reads every site in `source` and writes the three files."""
     sites = [StackExchangeSite(folder) for folder in sorted(source.iterdir()) if (folder / "Posts.xml").exists()]
     write_notes(HERE / "notes.jsonl.gz", (note for site in sites for note in site.notes()))
-    # The adapter was trained without the links between questions.
-    events = (event for site in sites for event in site.events() if event.event != "link")
+    events = (event for site in sites for event in site.events())
     write_table(
         HERE / "events.csv.gz",
         ["user", "note", "event", "time"],
