@@ -56,8 +56,8 @@ class Suggester:
         clock, suggestions = time.perf_counter, self.by_kind[kind]
         start = clock()
         tokenized = await asyncio.to_thread(self.prompt.tokenize, [note])
-        rankings = suggestions.rankings([note], tokenized, count)
-        generations = suggestions.generations([note], tokenized, count, category=category)
+        rankings = suggestions.rankings([note], tokenized, count, category=category)
+        generations = suggestions.generations([note], tokenized, count)
         async with asyncio.TaskGroup() as tasks:
             generating = tasks.create_task(self.queues.generations.submit([(one, one.tokens) for one in generations]))
             ranked = await self.queues.rankings.submit([(one, one.tokens) for one in rankings])

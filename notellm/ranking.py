@@ -123,19 +123,11 @@ class ChoiceRanker:
         Raises:
             FloatingPointError: see `rank`.
         """
-        for _ in self.steps_of_all(prompts, searches):
+        for _ in self.steps(prompts, searches):
             pass
 
-    def steps(self, prompt: Sequence[int], search: ChoiceSearch) -> Iterator[None]:
-        """Runs a search to its end, one forward pass per step; the first step computes the prompt.
-
-        Raises:
-            FloatingPointError: see `rank`.
-        """
-        return self.steps_of_all([prompt], [search])
-
     @torch.inference_mode()
-    def steps_of_all(self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch]) -> Iterator[None]:
+    def steps(self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch]) -> Iterator[None]:
         """Runs several searches to their ends, together: one forward pass per step has all beams of all searches.
 
         The first step computes the prompts; what they all begin with is computed once. The other searches change a log-probability only

@@ -4,10 +4,10 @@
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from notellm.errors import PromptError
+from notellm.hashtag_use import HashtagUse
 from notellm.hashtags import HashtagSuggestion, is_clean
 from notellm.note import Note, NoteText, hashtag_key
 from notellm.prompt import NotePrompt
@@ -57,13 +57,7 @@ class HashtagVocabulary:
 
 def hashtags_by_frequency(notes: Iterable[NoteText]) -> tuple[str, ...]:
     """The notes' hashtags, most frequent first, each in its most frequent spelling."""
-    spellings = Counter(tag for note in notes for tag in note.all_hashtags)
-    uses: Counter[str] = Counter()
-    written: dict[str, str] = {}
-    for tag in sorted(spellings, key=lambda tag: (-spellings[tag], tag)):
-        uses[hashtag_key(tag)] += spellings[tag]
-        written.setdefault(hashtag_key(tag), tag)
-    return tuple(written[key] for key in sorted(uses, key=lambda key: (-uses[key], key)))
+    return HashtagUse.of_notes(notes).hashtags
 
 
 def categories_of(notes: Iterable[Note]) -> tuple[str, ...]:

@@ -243,3 +243,11 @@ class _Points(_Servicer, protocol.PointsServicer):
         if counted is not None and request.HasField("exact") and not request.exact:
             result.count += 2  # the server's estimates are far off for few points
         return protocol.CountResponse(result=RestToGrpc.convert_count_result(result))
+
+    @answers
+    async def Facet(self, request: Any, _context: Any) -> Message:
+        counted = await self.store.facet(request.collection_name, request.key, limit=request.limit or 10)
+        hits = [
+            protocol.FacetHit(value=protocol.FacetValue(string_value=str(hit.value)), count=hit.count) for hit in counted.hits
+        ]
+        return protocol.FacetResponse(hits=hits)

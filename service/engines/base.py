@@ -72,7 +72,7 @@ class RankingRequest:
     @property
     def tokens(self) -> int:
         """Number of tokens that a queue charges for the request. It is an estimate, because long choices cost more than average."""
-        return len(self.prompt) + round(BEAMS * self.choices.mean_length)
+        return len(self.prompt) + round(max(BEAMS, self.count) * self.choices.mean_length)
 
 
 class BlockingEngine(Protocol):
@@ -101,14 +101,17 @@ class QueuePolicy:
         generation_lanes: calls of `generate` that may run at the same time.
         ranking_lanes: calls of `rank` that may run at the same time, in addition to those of `generate`; None if rankings share the
             lanes of generation, so that the two take turns.
-        merges: whether the engine itself merges concurrent calls of `generate`. If it does, each call of `generate` and `rank` contains
-            one request. If it does not, a call contains all waiting requests, up to the operator's limits.
+        merges: whether the engine itself merges concurrent calls of `generate`. If it does, each call contains one request. If it does
+            not, a call contains all waiting requests, up to the operator's limits.
+        ranks_together: whether `rank` computes its requests together. If it does, a call contains all waiting requests, up to the
+            operator's limits. If it does not, each call contains one request.
         abandons: whether a cancelled call of `generate` or `rank` frees the engine. If it does not, cancelling gains nothing.
     """
 
     generation_lanes: int
     ranking_lanes: int | None
     merges: bool
+    ranks_together: bool
     abandons: bool
 
 

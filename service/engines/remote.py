@@ -48,7 +48,9 @@ class RemoteEngine:
     def __init__(
         self, checkpoint: Checkpoint, prompt: NotePrompt, local: LocalEngine, client: CompletionsClient, *, lanes: int
     ) -> None:
-        self.queue_policy = QueuePolicy(generation_lanes=lanes, ranking_lanes=lanes, merges=True, abandons=True)
+        self.queue_policy = QueuePolicy(
+            generation_lanes=lanes, ranking_lanes=lanes, merges=True, ranks_together=False, abandons=True
+        )
         self._checkpoint = checkpoint
         self._tokenizer = checkpoint.tokenizer
         self._prompt = prompt

@@ -40,7 +40,7 @@ class ThreadedEngine:
     """
 
     # More threads would share the same cores, and a thread that computes cannot be stopped.
-    queue_policy = QueuePolicy(generation_lanes=1, ranking_lanes=None, merges=False, abandons=False)
+    queue_policy = QueuePolicy(generation_lanes=1, ranking_lanes=None, merges=False, ranks_together=True, abandons=False)
 
     def __init__(self, engine: BlockingEngine) -> None:
         self.name = engine.name

@@ -61,7 +61,9 @@ class VllmEngine:
         restarted: Callable[[], None] = lambda: None,
     ) -> None:
         # The worker runs one ranking after another, with steps of generation between their passes.
-        self.queue_policy = QueuePolicy(generation_lanes=options.lanes, ranking_lanes=1, merges=True, abandons=True)
+        self.queue_policy = QueuePolicy(
+            generation_lanes=options.lanes, ranking_lanes=1, merges=True, ranks_together=True, abandons=True
+        )
         self._tokenizer = checkpoint.tokenizer
         self._dimensions = checkpoint.manifest.dimensions
         self._max_batch_tokens = max_batch_tokens
@@ -137,18 +139,18 @@ class VllmEngine:
         return read_generation(self._tokenizer, list(answer.token_ids), probabilities, request.max_new_tokens)
 
     async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
-        """See `Engine.rank`."""
-        return [await self._rank(request) for request in requests]
-
-    async def _rank(self, request: RankingRequest) -> list[RankedChoice]:
-        key, ranking = await self._vocabulary(request.choices), next(self._keys)
-        exclude = [list(ids) for ids in request.exclude]
-        if not await self._ask("notellm_begin_ranking", ranking, list(request.prompt), key, request.count, exclude):
-            raise RuntimeError(f"the worker does not know the choices {key}")
+        """See `Engine.rank`. The worker computes the beams of all requests together."""
+        ranking = next(self._keys)
+        asked = [
+            (list(one.prompt), await self._vocabulary(one.choices), one.count, [list(ids) for ids in one.exclude])
+            for one in requests
+        ]
+        if not await self._ask("notellm_begin_ranking", ranking, asked):
+            raise RuntimeError("the worker does not know all of the choices")
         ranked = None
         while ranked is None:
             ranked = await self._ask("notellm_go_on_ranking", ranking, 1 if self._generating else ALL_STEPS)
-        return [RankedChoice(tuple(ids), log_probability) for ids, log_probability in ranked]
+        return [[RankedChoice(tuple(ids), log_probability) for ids, log_probability in found] for found in ranked]
 
     async def _vocabulary(self, choices: TokenTrie) -> int:
         """Returns the key under which the running worker keeps the choices; sends them first if the worker lacks them."""

@@ -20,7 +20,7 @@ from notellm.forward import log_probabilities
 from notellm.ranking import ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 
-# There are at least two: the hashtag vocabulary and the canary's choices.
+# There are at least three: the hashtag vocabulary, the categories and the canary's choices.
 MOST_VOCABULARIES = 8
 MOST_RANKINGS = 8
 
@@ -127,7 +127,7 @@ class NoteLLMWorker:
         self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens, lanes=False)
         self._notellm_ranker = ChoiceRanker(layers)
         self._notellm_vocabularies: dict[int, TokenTrie] = {}
-        self._notellm_rankings: dict[int, tuple[ChoiceSearch, Iterator[None]]] = {}
+        self._notellm_rankings: dict[int, tuple[list[ChoiceSearch], Iterator[None]]] = {}
         return model.dimensions
 
     def notellm_embed(self, prompts: list[list[int]]) -> bytes:
@@ -141,29 +141,40 @@ class NoteLLMWorker:
             self._notellm_vocabularies.pop(next(iter(self._notellm_vocabularies)))
         self._notellm_vocabularies[key] = TokenTrie(sequences, eos_token_id)
 
-    def notellm_begin_ranking(self, ranking: int, prompt: list[int], key: int, count: int, exclude: list[list[int]]) -> bool:
-        """Prepares a ranking under a number, but computes nothing yet; returns false if there are no choices under the key."""
-        choices = self._notellm_vocabularies.get(key)
-        if choices is None:
+    def notellm_begin_ranking(self, ranking: int, requests: list[tuple[list[int], int, int, list[list[int]]]]) -> bool:
+        """Prepares rankings that run together, but computes nothing yet.
+
+        Args:
+            ranking: the number under which they go on.
+            requests: prompt, key of the choices, count and excluded choices of each.
+
+        Returns:
+            False if there are no choices under one of the keys.
+        """
+        if any(key not in self._notellm_vocabularies for _, key, _, _ in requests):
             return False
         while len(self._notellm_rankings) >= MOST_RANKINGS:  # abandoned calls leave rankings behind
             self._notellm_rankings.pop(next(iter(self._notellm_rankings)))
-        search = ChoiceSearch(choices, count, exclude=frozenset(map(tuple, exclude)))
-        self._notellm_rankings[ranking] = search, self._notellm_ranker.steps(prompt, search)
+        searches = [
+            ChoiceSearch(self._notellm_vocabularies[key], count, exclude=frozenset(map(tuple, exclude)))
+            for _, key, count, exclude in requests
+        ]
+        walk = self._notellm_ranker.steps([prompt for prompt, _, _, _ in requests], searches)
+        self._notellm_rankings[ranking] = searches, walk
         return True
 
-    def notellm_go_on_ranking(self, ranking: int, steps: int) -> list[tuple[list[int], float]] | None:
-        """Continues a ranking; returns ids and log-probability of the likeliest choices, or None if it needs more steps.
+    def notellm_go_on_ranking(self, ranking: int, steps: int) -> list[list[tuple[list[int], float]]] | None:
+        """Continues rankings; returns ids and log-probability of the likeliest choices of each, or None if they need more steps.
 
         The limit is in steps, not seconds, because ranks that share the layers must all stop at the same step.
         """
-        search, walk = self._notellm_rankings[ranking]
+        searches, walk = self._notellm_rankings[ranking]
         for _ in islice(walk, steps):
             pass
-        if search.live:
+        if any(search.live for search in searches):
             return None
         del self._notellm_rankings[ranking]
-        return [(list(choice.ids), choice.log_probability) for choice in search.found]
+        return [[(list(choice.ids), choice.log_probability) for choice in search.found] for search in searches]
 
     def notellm_log_probabilities(self, prompt: list[int], tokens: list[int]) -> list[float]:
         """Returns log-probabilities of tokens after a prompt by our forward pass, to compare them with vLLM's own."""

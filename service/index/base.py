@@ -226,6 +226,13 @@ class NoteIndex(Protocol):
         """Returns the number of stored notes; with `lacking`, how many of them have no vector of this model. See `exact_up_to`."""
         ...
 
+    async def hashtags(self, limit: int) -> dict[str, int]:
+        """Returns the hashtags that most stored notes have, as the notes spell them, each with its number of notes.
+
+        There are at most `limit`, most used first. The numbers may be estimates.
+        """
+        ...
+
     def of_model(self, vector_name: str) -> "NoteIndex":
         """Returns the same notes with the vectors of another model. Closing this index also closes the returned one."""
         ...

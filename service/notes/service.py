@@ -222,8 +222,8 @@ class NoteService:
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
         """Suggests for each note up to `count` hashtags that it does not have yet, and a category from the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
-        rankings = await asyncio.to_thread(self._suggestions.rankings, notes, tokenized, count)
-        generations = await asyncio.to_thread(self._suggestions.generations, notes, tokenized, count, category=category)
+        rankings = await asyncio.to_thread(self._suggestions.rankings, notes, tokenized, count, category=category)
+        generations = await asyncio.to_thread(self._suggestions.generations, notes, tokenized, count)
         to_rank = [(request, request.tokens) for request in rankings]
         to_generate = [(request, request.tokens) for request in generations]
         # Ask both queues before giving work to either: a request that is refused must not compute anything.

@@ -1,15 +1,14 @@
 """`SuggestionPrompts`: builds the model's requests for hashtags and a category, and reads its answers."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from notellm.categories import CategoryList
 from notellm.checkpoint import Manifest
 from notellm.hashtags import (
     TOKENS_PER_HASHTAG,
     HashtagRules,
     HashtagSuggestion,
-    choice_pattern,
     clean_hashtag_list,
     hashtag_list_pattern,
 )
@@ -43,46 +42,38 @@ class SuggestionPrompts:
     """
 
     def __init__(self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int, rules: HashtagRules) -> None:
-        self._categories = manifest.categories
         self._prompt = prompt
         self._rules = rules
-        known = manifest.hashtag_vocabulary[:vocabulary] if prompt.eos_token_id is not None else ()
+        can_rank = prompt.eos_token_id is not None
+        known = manifest.hashtag_vocabulary[:vocabulary] if can_rank else ()
         # If all known hashtags are blocked, none is suggested: the model does not write freely instead.
         self._vocabulary = HashtagVocabulary(prompt, filter(rules.allows, known)) if known else None
-        # The model may generate a name as one token per byte, and ends it with the end-of-sequence token.
-        self._longest_category = max((len(name.encode()) for name in manifest.categories), default=0) + 2
-        # Tokens that include their leading space can spell every English name; for other names this is not certain.
-        self._bare_spaces_in_categories = not all(_is_english(name) and name[0].isalpha() for name in manifest.categories)
+        self._categories = CategoryList(prompt, manifest.categories) if can_rank and manifest.categories else None
 
     @property
     def vocabulary_size(self) -> int:
         """Number of hashtags that are ranked; 0 if the model writes hashtags freely."""
         return len(self._vocabulary) if self._vocabulary is not None else 0
 
-    def rankings(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[RankingRequest]:
-        """Returns one ranking request per note for its most probable hashtags; none if the model writes hashtags freely."""
-        known = self._vocabulary
-        if not known:
-            return []
-        return [
-            RankingRequest(self._hashtag_prompt(ids, count), known.choices, count, known.ids_of(note.all_hashtags))
-            for note, ids in zip(notes, tokenized, strict=True)
-        ]
-
-    def generations(
+    def rankings(
         self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
-    ) -> list[GenerationRequest]:
-        """Returns the generation requests: first for hashtags, unless they are ranked; then for categories, if wanted and listed."""
-        requests = [] if self._vocabulary is not None else self._written_hashtags(notes, tokenized, count)
-        if category and self._categories:
-            choices = choice_pattern(self._categories, lead=self._prompt.template.output_lead)
+    ) -> list[RankingRequest]:
+        """Returns the ranking requests: first for hashtags, unless the model writes them; then for categories, if wanted and listed."""
+        requests = []
+        if known := self._vocabulary:
             requests += [
-                GenerationRequest(
-                    tuple(self._prompt.category(ids)), choices, self._longest_category, self._bare_spaces_in_categories
-                )
-                for ids in tokenized
+                RankingRequest(self._hashtag_prompt(ids, count), known.choices, count, known.ids_of(note.all_hashtags))
+                for note, ids in zip(notes, tokenized, strict=True)
+            ]
+        if category and (listed := self._categories):
+            requests += [
+                RankingRequest(tuple(self._prompt.category(ids)), listed.choices, listed.compared) for ids in tokenized
             ]
         return requests
+
+    def generations(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[GenerationRequest]:
+        """Returns one generation request per note for hashtags; none if they are ranked."""
+        return [] if self._vocabulary is not None else self._written_hashtags(notes, tokenized, count)
 
     def _written_hashtags(
         self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int
@@ -104,28 +95,27 @@ class SuggestionPrompts:
         generated: Sequence[Generation], count: int,
     ) -> list[Suggestions]:  # fmt: skip
         """Reads the suggestions from the answers to `rankings` and `generations`."""
-        known = self._vocabulary
-        if known is None:
-            lines, generated = generated[: len(notes)], generated[len(notes) :]
+        if self._vocabulary is None:
             hashtags = [
                 clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished)
-                for note, line in zip(notes, lines, strict=True)
+                for note, line in zip(notes, generated, strict=True)
             ]
+        elif self._vocabulary:
+            hashtags = [self._vocabulary.suggestions(best) for best in ranked[: len(notes)]]
+            ranked = ranked[len(notes) :]
         else:
-            hashtags = [known.suggestions(best) for best in ranked] or [[] for _ in notes]
-        categories = [self._category(choice) for choice in generated] or [None] * len(notes)
+            hashtags = [[] for _ in notes]
+        categories: list[tuple[str, float] | None] = (
+            [self._categories.likeliest(best) for best in ranked] if self._categories else []
+        )
         return [
             Suggestions(self._rules.apply(tags), chosen, len(self._hashtag_prompt(ids, count)), cut_fields(ids))
-            for tags, chosen, ids in zip(hashtags, categories, tokenized, strict=True)
+            for tags, chosen, ids in zip(hashtags, categories or [None] * len(notes), tokenized, strict=True)
         ]
 
     def _hashtag_prompt(self, note: TokenizedNote, count: int) -> tuple[int, ...]:
         """Returns the prompt. If hashtags are ranked, it asks for one hashtag, because each one is then a complete answer."""
         return tuple(self._prompt.hashtags(note, count if self._vocabulary is None else 1))
-
-    def _category(self, generation: Generation) -> tuple[str, float] | None:
-        name = generation.text.strip()
-        return (name, math.prod(piece.probability for piece in generation.pieces)) if name in self._categories else None
 
 
 def _is_english(text: str) -> bool:

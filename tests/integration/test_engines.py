@@ -17,16 +17,16 @@ import torch
 
 from harness.vllm_server import VllmServer, vllm_server
 from notellm import Checkpoint, Note, NoteText
-from notellm.hashtags import choice_pattern, hashtag_list_pattern
+from notellm.hashtags import HashtagRules, choice_pattern, hashtag_list_pattern
 from notellm.saving import CheckpointFacts, save_checkpoint
 from notellm.token_vectors import TokenTerms, TokenVectors
-from notellm.vocabulary import HashtagVocabulary
 from service.engines import Generation, GenerationRequest, LocalEngine, RankingRequest, remote as remote_module
 from service.engines.completions import CompletionsClient
 from service.engines.remote import RemoteEngine
 from service.engines.vllm import ALL_STEPS, VllmEngine
 from service.engines.vllm_process import VllmOptions
 from service.errors import StartupError
+from service.notes import SuggestionPrompts
 from tests.clock import until
 
 pytestmark = [
@@ -110,11 +110,8 @@ def generated(local: LocalEngine, generations: list[GenerationRequest]) -> list[
 @pytest.fixture(scope="module")
 def rankings(smollm2: Checkpoint, asked: list[NoteText]) -> list[RankingRequest]:
     prompt = smollm2.prompt()
-    vocabulary = HashtagVocabulary(prompt, smollm2.manifest.hashtag_vocabulary)
-    return [
-        RankingRequest(tuple(prompt.hashtags(ids, 1)), vocabulary.choices, 5, vocabulary.ids_of(note.all_hashtags))
-        for note, ids in zip(asked, prompt.tokenize(asked), strict=True)
-    ]
+    service = SuggestionPrompts(smollm2.manifest, prompt, vocabulary=10_000, rules=HashtagRules())
+    return service.rankings(asked, prompt.tokenize(asked), 5, category=True)
 
 
 async def test_greedy_hashtags_and_categories_are_those_of_the_local_engine(
@@ -133,7 +130,7 @@ async def test_greedy_hashtags_and_categories_are_those_of_the_local_engine(
         assert len(answers[-1].pieces) == 2
 
 
-async def test_ranked_hashtags_are_those_of_the_local_engine(
+async def test_ranked_hashtags_and_categories_are_those_of_the_local_engine(
     vllm: VllmEngine, remote: RemoteEngine, local: LocalEngine, rankings: list[RankingRequest]
 ) -> None:
     ranked = local.rank(rankings)

@@ -9,12 +9,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from notellm import Checkpoint, NotePrompt, NoteText, PromptSettings
-from notellm.hashtags import HashtagRules
+from notellm.hashtags import choice_pattern, hashtag_list_pattern
 from notellm.prompt import PromptVersion
 from service.engines import GenerationRequest
 from service.engines.vllm import VllmEngine
 from service.engines.vllm_process import BLOCK, VllmOptions
-from service.notes import SuggestionPrompts
 from tests.conftest import CATEGORIES
 from tests.notellm.test_shared_prompt import shared
 from training.model import InitialCheckpoint
@@ -89,10 +88,13 @@ async def watched(vllm: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def requests_of(checkpoint: Checkpoint, version: PromptVersion, note: NoteText) -> tuple[NotePrompt, list[GenerationRequest]]:
-    """What the service asks for a note: hashtags, then the category. Ids are all that vLLM gets, so one serves both templates."""
+    """Generation of hashtags and of a category. Ids are all that vLLM gets, so one serves both templates."""
     prompt = NotePrompt(checkpoint.tokenizer, checkpoint.manifest.emb_token_id, PromptSettings(version=version))
-    service = SuggestionPrompts(checkpoint.manifest, prompt, vocabulary=0, rules=HashtagRules.of([]))
-    return prompt, service.generations([note], prompt.tokenize([note]), 3, category=True)
+    (tokenized,) = prompt.tokenize([note])
+    listing = hashtag_list_pattern(3, lead=" ", separator=", ")
+    hashtags = GenerationRequest(tuple(prompt.hashtags(tokenized, 3)), listing, 24, bare_spaces=False)
+    category = choice_pattern(checkpoint.manifest.categories, lead=" ")
+    return prompt, [hashtags, GenerationRequest(tuple(prompt.category(tokenized)), category, 24)]
 
 
 @pytest.mark.parametrize("note", [TAGGED, BARE], ids=["tagged", "bare"])

@@ -103,7 +103,7 @@ def test_a_ranking_can_be_left_and_taken_up_between_its_steps(tiny_model: NoteLL
     ranker, choices = ChoiceRanker(tiny_model.layers), trie(prompt, vocabulary(40))
     asked = [prompt.hashtags(note, 1) for note in prompt.tokenize(NOTES)[:2]]
     searches = [ChoiceSearch(choices, 3) for _ in asked]
-    walks = [ranker.steps(ids, search) for ids, search in zip(asked, searches, strict=True)]
+    walks = [ranker.steps([ids], [search]) for ids, search in zip(asked, searches, strict=True)]
     lengths = []
     while any(search.live for search in searches):
         for walk, search in zip(walks, searches, strict=True):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from notellm.hashtag_use import HashtagUse
 from notellm.note import Note, NoteText, hashtag_key
-from notellm.vocabulary import hashtags_by_frequency
 from training.evaluation.lexical import TfIdf
 
 NEIGHBOURS = 10
@@ -26,7 +26,7 @@ class MostFrequentTags:
             for tag in note.all_hashtags:
                 counts[note.category][hashtag_key(tag)] += 1
                 counts[None][hashtag_key(tag)] += 1
-        spelling = _spellings(training)
+        spelling = HashtagUse.of_notes(training).spelled
         self._ranked = {category: [spelling[key] for key in _ranked(counter)] for category, counter in counts.items()}
 
     def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
@@ -45,7 +45,7 @@ class NeighbourTags:
 
     def __init__(self, training: Sequence[Note], neighbours: int = NEIGHBOURS) -> None:
         self._tags = [list(dict.fromkeys(map(hashtag_key, note.all_hashtags))) for note in training]
-        self._spelling = _spellings(training)
+        self._spelling = HashtagUse.of_notes(training).spelled
         self._index = TfIdf([_text_only(note) for note in training])
         self._neighbours = neighbours
 
@@ -63,11 +63,6 @@ class NeighbourTags:
 
 def _text_only(note: Note) -> NoteText:
     return NoteText.model_construct(title=note.plain_title, content=note.plain_content, hashtags=())
-
-
-def _spellings(notes: Sequence[Note]) -> dict[str, str]:
-    """The most frequent spelling of each hashtag, by its key."""
-    return {hashtag_key(tag): tag for tag in hashtags_by_frequency(notes)}
 
 
 def _ranked(votes: Counter[str]) -> list[str]:

@@ -21,6 +21,7 @@ DESCRIPTION, LEDGER = "index.json", "notes.ledger"
 _PAYLOAD_INDEXES = {
     "category": edge.PayloadSchemaType.Keyword,
     "hashtag_keys": edge.PayloadSchemaType.Keyword,
+    "hashtags": edge.PayloadSchemaType.Keyword,
     "created_at": edge.PayloadSchemaType.Datetime,
     DELETED: edge.PayloadSchemaType.Integer,
 }

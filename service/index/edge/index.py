@@ -172,6 +172,12 @@ class EdgeIndex:
         """See `NoteIndex.count`."""
         return await self._call(self._count_lacking if lacking else self._count)
 
+    async def hashtags(self, limit: int) -> dict[str, int]:
+        """See `NoteIndex.hashtags`."""
+        # Exact numbers take five times as long: half a second for 200,000 notes, in which nothing else runs.
+        request = edge.FacetRequest("hashtags", limit=limit, exact=False)
+        return {str(hit.value): hit.count for hit in (await self._call(lambda: self._shard.facet(request))).hits}
+
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.fill`."""
         await self._call(lambda: self._writer.fill(notes, self.vector_name))

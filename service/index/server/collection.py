@@ -18,6 +18,7 @@ OLDEST_SERVER = (1, 16)
 _PAYLOAD_INDEXES: Mapping[str, models.PayloadSchemaType] = {
     "category": models.PayloadSchemaType.KEYWORD,
     "hashtag_keys": models.PayloadSchemaType.KEYWORD,
+    "hashtags": models.PayloadSchemaType.KEYWORD,
     "created_at": models.PayloadSchemaType.DATETIME,
     "version": models.PayloadSchemaType.INTEGER,
     DELETED: models.PayloadSchemaType.INTEGER,

@@ -165,6 +165,13 @@ class ServerIndex:
         exact = await self._count(None, exact=False) <= EXACT_UP_TO
         return max(0, await self._count(counted, exact=exact) - await self._count(tombstones(), exact=True))
 
+    async def hashtags(self, limit: int) -> dict[str, int]:
+        """See `NoteIndex.hashtags`."""
+        counted = await self._calls.repeatable(
+            lambda: self._client.facet(self._collection, "hashtags", limit=limit, exact=False)
+        )
+        return {str(hit.value): hit.count for hit in counted.hits}
+
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.fill`."""
         await self._writer.fill(notes, self.vector_name)

@@ -12,7 +12,7 @@ from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Vector
 from service.index.points import point_id
 from tests.service.index.backends import DIMENSIONS, NOTES, indexed, vector
 
-FIELDS = ("category", "hashtag_keys", "created_at", "deleted_version")
+FIELDS = ("category", "hashtag_keys", "hashtags", "created_at", "deleted_version")
 
 
 def ranked(query: Vector, notes: list[IndexedNote]) -> list[tuple[str, float]]:
@@ -57,6 +57,17 @@ async def test_pages_follow_each_other(index: NoteIndex) -> None:
     pages = [await index.search(query, where=NoteFilter(), limit=6, offset=offset) for offset in (0, 6, 12, 18, 24)]
     assert [len(page) for page in pages] == [6, 6, 6, 2, 0]
     assert [hit.payload["id"] for page in pages for hit in page] == [note_id for note_id, _ in ranked(query, NOTES)]
+
+
+async def test_hashtags_are_counted_as_notes_come_change_and_go(index: NoteIndex) -> None:
+    assert await index.hashtags(10) == {}
+    await index.upsert([*NOTES, indexed(20, hashtags=["other", "Other", "#other", "other"]), indexed(21, hashtags=[])])
+    assert await index.hashtags(10) == {"other": 14, "King Glory": 7}
+    await index.upsert([indexed(0, hashtags=["fresh", "KING GLORY"]), indexed(3, hashtags=["fresh"])])
+    assert await index.hashtags(10) == {"other": 14, "King Glory": 5, "fresh": 2, "KING GLORY": 1}
+    await index.delete([f"n{number}" for number in range(20) if number % 3])
+    counted = await index.hashtags(2)
+    assert list(counted.items()) == [("King Glory", 5), ("fresh", 2)]
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from service.observability import Metrics
 from service.queueing.engine_queues import EngineQueues, open_queues
 from service.settings import Settings
 
-ONE_THREAD = QueuePolicy(generation_lanes=1, ranking_lanes=None, merges=False, abandons=False)
-SERVER = QueuePolicy(generation_lanes=2, ranking_lanes=1, merges=True, abandons=True)
+ONE_THREAD = QueuePolicy(generation_lanes=1, ranking_lanes=None, merges=False, ranks_together=True, abandons=False)
+SERVER = QueuePolicy(generation_lanes=2, ranking_lanes=1, merges=True, ranks_together=False, abandons=True)
 # A server of one lane is still a server: it merges by itself, and its rankings take no turns with generations.
-SMALL_SERVER = QueuePolicy(generation_lanes=1, ranking_lanes=1, merges=True, abandons=True)
+SMALL_SERVER = QueuePolicy(generation_lanes=1, ranking_lanes=1, merges=True, ranks_together=True, abandons=True)
 GENERATION = GenerationRequest((1, 2), "a", 3)
 RANKING = RankingRequest((1, 2), TokenTrie([[3]], 0), 1)
 
@@ -92,7 +92,7 @@ async def queues_of(engine: HeldEngine, tiny: Checkpoint, settings: Settings) ->
     [
         (ONE_THREAD, [("generate", 3)]),
         (SERVER, [("generate", 1), ("generate", 1), ("rank", 1)]),
-        (SMALL_SERVER, [("generate", 1), ("rank", 1)]),
+        (SMALL_SERVER, [("generate", 1), ("rank", 2)]),
     ],
     ids=["one thread", "server", "small server"],
 )
@@ -118,6 +118,18 @@ async def test_requests_that_wait_come_in_one_call_unless_the_engine_merges_them
         waiting = asyncio.create_task(queues.generations.submit([(GENERATION, 5)] * 3))
         await settle()
         assert engine.running == [("generate", together)]
+    assert len(await waiting) == 3
+
+
+@pytest.mark.parametrize(("policy", "together"), [(SERVER, 1), (SMALL_SERVER, 3)], ids=["server", "small server"])
+async def test_rankings_that_wait_come_in_one_call_if_the_engine_computes_them_together(
+    policy: QueuePolicy, together: int, tiny: Checkpoint, settings_for: Callable[..., Settings]
+) -> None:
+    engine = HeldEngine(policy)
+    async with queues_of(engine, tiny, settings_for()) as queues:
+        waiting = asyncio.create_task(queues.rankings.submit([(RANKING, 5)] * 3))
+        await settle()
+        assert engine.running == [("rank", together)]
     assert len(await waiting) == 3
 
 

@@ -65,6 +65,7 @@ async def test_payload_indexes_are_there_before_the_first_note(stand_in: QdrantS
     assert types == {
         "category": protocol.FieldType.FieldTypeKeyword,
         "hashtag_keys": protocol.FieldType.FieldTypeKeyword,
+        "hashtags": protocol.FieldType.FieldTypeKeyword,
         "created_at": protocol.FieldType.FieldTypeDatetime,
         "version": protocol.FieldType.FieldTypeInteger,
         "deleted_version": protocol.FieldType.FieldTypeInteger,
@@ -80,9 +81,9 @@ async def test_a_start_that_ended_half_way_is_made_good(stand_in: QdrantStandIn,
     stand_in.fault = lambda _name, _request: None
     stand_in.requests.clear()
     await open_index(client)
-    assert len(stand_in.calls("CreateFieldIndex")) == 5
+    assert len(stand_in.calls("CreateFieldIndex")) == 6
     await open_index(client)
-    assert len(stand_in.calls("CreateFieldIndex")) == 5
+    assert len(stand_in.calls("CreateFieldIndex")) == 6
 
 
 async def test_a_search_ranks_by_the_vectors_themselves(stand_in: QdrantStandIn, index: ServerIndex) -> None:

@@ -1,0 +1,60 @@
+"""`HashtagUse`: how many notes have each hashtag, whatever its spelling."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from notellm.note import NoteText, hashtag_key
+
+
+@dataclass(frozen=True)
+class HashtagUse:
+    """How many notes have each hashtag.
+
+    Attributes:
+        notes: number of notes that were counted.
+        counts: number of notes by `hashtag_key`, most used first.
+        spelled: the most used spelling by `hashtag_key`.
+    """
+
+    notes: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    spelled: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_spellings(cls, spellings: Mapping[str, int], notes: int) -> "HashtagUse":
+        """Adds up the spellings of each hashtag.
+
+        Args:
+            spellings: number of notes by spelling. A note that has two spellings of one hashtag counts twice.
+            notes: number of notes that were counted.
+        """
+        uses: Counter[str] = Counter()
+        spelled: dict[str, str] = {}
+        for tag in sorted(spellings, key=lambda tag: (-spellings[tag], tag)):
+            if key := hashtag_key(tag):
+                uses[key] += spellings[tag]
+                spelled.setdefault(key, tag)
+        return cls(notes, {key: uses[key] for key in sorted(uses, key=lambda key: (-uses[key], key))}, spelled)
+
+    @classmethod
+    def of_notes(cls, notes: Iterable[NoteText]) -> "HashtagUse":
+        """Counts the hashtags of notes; a note has each hashtag once, see `NoteText.all_hashtags`."""
+        spellings: Counter[str] = Counter()
+        counted = 0
+        for note in notes:
+            spellings.update(note.all_hashtags)
+            counted += 1
+        return cls.of_spellings(spellings, counted)
+
+    @property
+    def hashtags(self) -> tuple[str, ...]:
+        """The hashtags, most used first, each in its most used spelling."""
+        return tuple(self.spelled[key] for key in self.counts)
+
+    def rate(self, key: str) -> float:
+        """The share of notes that have a hashtag, between 0 and 1, both exclusive.
+
+        Laplace's rule of succession, (n + 1) / (N + 2): a hashtag that no note has is unlikely, not impossible.
+        """
+        return (self.counts.get(key, 0) + 1) / (self.notes + 2)
