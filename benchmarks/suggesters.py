@@ -56,15 +56,14 @@ class Suggester:
         clock, suggestions = time.perf_counter, self.by_kind[kind]
         start = clock()
         tokenized = await asyncio.to_thread(self.prompt.tokenize, [note])
-        rankings = suggestions.rankings([note], tokenized, count, category=category)
-        generations = suggestions.generations([note], tokenized, count)
+        asked = suggestions.ask([note], tokenized, count, category=category)
         async with asyncio.TaskGroup() as tasks:
-            generating = tasks.create_task(self.queues.generations.submit([(one, one.tokens) for one in generations]))
-            ranked = await self.queues.rankings.submit([(one, one.tokens) for one in rankings])
+            generating = tasks.create_task(self.queues.generations.submit([(one, one.tokens) for one in asked.generations]))
+            ranked = await self.queues.rankings.submit([(one, one.tokens) for one in asked.rankings])
             ranking = clock() - start
-        suggestions.read([note], tokenized, ranked, generating.result(), count)
+        asked.read(ranked, generating.result())
         whole = clock() - start
-        return Answered(ranking if rankings else whole, whole)
+        return Answered(ranking if asked.vocabulary else whole, whole)
 
 
 def note_supply() -> Iterator[Note]:

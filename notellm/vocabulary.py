@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from notellm.errors import PromptError
 from notellm.hashtag_use import HashtagUse
@@ -24,27 +24,32 @@ class HashtagVocabulary:
     Args:
         prompt: the checkpoint's prompt builder.
         hashtags: those that are not clean (`is_clean`) are left out; the first spelling of a hashtag is kept.
+        earlier: an earlier vocabulary of the same prompt, whose hashtags need not be tokenised again.
 
     Raises:
         PromptError: the tokenizer has no end-of-sequence token, so that a hashtag could not end.
     """
 
-    def __init__(self, prompt: NotePrompt, hashtags: Iterable[str]) -> None:
+    def __init__(self, prompt: NotePrompt, hashtags: Iterable[str], *, earlier: "HashtagVocabulary | None" = None) -> None:
         if prompt.eos_token_id is None:
             raise PromptError("the tokenizer has no end-of-sequence token: hashtags cannot be ranked")
         spelled: dict[str, str] = {}
         for tag in filter(is_clean, hashtags):
             spelled.setdefault(hashtag_key(tag), tag)
+        self._ids = _ids_of(prompt, spelled, earlier)
         # Look hashtags up by their ids: decoding ids need not give back the text that was encoded.
         self._tags: dict[tuple[int, ...], str] = {}
-        self._ids: dict[str, tuple[int, ...]] = {}
-        for (key, tag), ids in zip(spelled.items(), map(tuple, prompt.outputs(list(spelled.values()))), strict=True):
-            self._tags.setdefault(ids, tag)
-            self._ids[key] = ids
+        for key, ids in self._ids.items():
+            self._tags.setdefault(ids, spelled[key])
         self.choices = TokenTrie(self._tags, prompt.eos_token_id)
 
     def __len__(self) -> int:
         return len(self._tags)
+
+    @property
+    def hashtags(self) -> frozenset[str]:
+        """The hashtags, as they are suggested."""
+        return frozenset(self._tags.values())
 
     def ids_of(self, hashtags: Iterable[str]) -> frozenset[tuple[int, ...]]:
         """The ids of hashtags given in any spelling; hashtags outside the vocabulary are left out."""
@@ -53,6 +58,14 @@ class HashtagVocabulary:
     def suggestions(self, ranked: Sequence[RankedChoice]) -> list[HashtagSuggestion]:
         """The hashtags of ranked choices; the confidence is the probability of the whole hashtag."""
         return [HashtagSuggestion(self._tags[choice.ids], math.exp(choice.log_probability)) for choice in ranked]
+
+
+def _ids_of(prompt: NotePrompt, spelled: Mapping[str, str], earlier: HashtagVocabulary | None) -> dict[str, tuple[int, ...]]:
+    """The ids of hashtags by their keys, in the order of `spelled`."""
+    known = {tag: ids for ids, tag in earlier._tags.items()} if earlier else {}
+    unknown = [tag for tag in spelled.values() if tag not in known]
+    known |= zip(unknown, map(tuple, prompt.outputs(unknown)), strict=True)
+    return {key: known[tag] for key, tag in spelled.items()}
 
 
 def hashtags_by_frequency(notes: Iterable[NoteText]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from service.notes.diversity import CANDIDATES as CANDIDATES, Page as Page
     from service.notes.fields import NoteField as NoteField
+    from service.notes.live_hashtags import LiveHashtags as LiveHashtags
     from service.notes.service import NoteService as NoteService
     from service.notes.storing import NoteStatus as NoteStatus
     from service.notes.suggestions import SuggestionPrompts as SuggestionPrompts
@@ -32,6 +33,7 @@ else:
             ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "archived", "sent_fields"),
             ".diversity": ("CANDIDATES", "Page"),
             ".fields": ("NoteField",),
+            ".live_hashtags": ("LiveHashtags",),
             ".service": ("NoteService",),
             "service.index": ("IndexedNote", "NoteFilter", "Restored", "ScoredNote", "Vector"),
             ".storing": ("NoteStatus",),

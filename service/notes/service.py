@@ -222,10 +222,9 @@ class NoteService:
     async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
         """Suggests for each note up to `count` hashtags that it does not have yet, and a category from the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
-        rankings = await asyncio.to_thread(self._suggestions.rankings, notes, tokenized, count, category=category)
-        generations = await asyncio.to_thread(self._suggestions.generations, notes, tokenized, count)
-        to_rank = [(request, request.tokens) for request in rankings]
-        to_generate = [(request, request.tokens) for request in generations]
+        asked = await asyncio.to_thread(self._suggestions.ask, notes, tokenized, count, category=category)
+        to_rank = [(request, request.tokens) for request in asked.rankings]
+        to_generate = [(request, request.tokens) for request in asked.generations]
         # Ask both queues before giving work to either: a request that is refused must not compute anything.
         self._queues.rankings.admit([cost for _, cost in to_rank])
         self._queues.generations.admit([cost for _, cost in to_generate])
@@ -236,7 +235,7 @@ class NoteService:
         finally:
             ranking.cancel()
             generating.cancel()
-        return await asyncio.to_thread(self._suggestions.read, notes, tokenized, ranked, generated, count)
+        return await asyncio.to_thread(asked.read, ranked, generated)
 
     async def count(self) -> int:
         """Returns the number of stored notes."""

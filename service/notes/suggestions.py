@@ -1,10 +1,12 @@
-"""`SuggestionPrompts`: builds the model's requests for hashtags and a category, and reads its answers."""
+"""`SuggestionPrompts`: asks the model for hashtags and a category, and reads its answers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
 from notellm.categories import CategoryList
 from notellm.checkpoint import Manifest
+from notellm.hashtag_use import HashtagUse
 from notellm.hashtags import (
     TOKENS_PER_HASHTAG,
     HashtagRules,
@@ -12,7 +14,7 @@ from notellm.hashtags import (
     clean_hashtag_list,
     hashtag_list_pattern,
 )
-from notellm.note import NoteText
+from notellm.note import NoteText, hashtag_key
 from notellm.prompt import NotePrompt, TokenizedNote
 from notellm.ranking import RankedChoice
 from notellm.vocabulary import HashtagVocabulary
@@ -30,24 +32,110 @@ class Suggestions:
     truncated: tuple[NoteField, ...]
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the model is asked about some notes. It keeps the vocabulary that was asked with, which may change meanwhile.
+
+    Attributes:
+        notes: the notes.
+        tokenized: their fields as token ids.
+        count: how many hashtags to suggest for each.
+        prompt: the checkpoint's prompt builder.
+        rules: decide which hashtags may be suggested.
+        vocabulary: the hashtags to rank; None if the model writes them.
+        categories: the categories to rank; None if no category is wanted or listed.
+    """
+
+    notes: Sequence[NoteText]
+    tokenized: Sequence[TokenizedNote]
+    count: int
+    prompt: NotePrompt
+    rules: HashtagRules
+    vocabulary: HashtagVocabulary | None
+    categories: CategoryList | None
+    rankings: list[RankingRequest] = field(init=False)
+    """First those for hashtags, unless the model writes them or all are blocked; then those for categories."""
+    generations: list[GenerationRequest] = field(init=False)
+    """For hashtags, one for each note; none if they are ranked."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rankings", [*self._ranked_hashtags(), *self._ranked_categories()])
+        object.__setattr__(self, "generations", [] if self.vocabulary is not None else self._written_hashtags())
+
+    def _ranked_hashtags(self) -> list[RankingRequest]:
+        if not (known := self.vocabulary):
+            return []
+        return [
+            RankingRequest(self._hashtag_prompt(ids), known.choices, self.count, known.ids_of(note.all_hashtags))
+            for note, ids in zip(self.notes, self.tokenized, strict=True)
+        ]
+
+    def _ranked_categories(self) -> list[RankingRequest]:
+        if not (listed := self.categories):
+            return []
+        return [RankingRequest(tuple(self.prompt.category(ids)), listed.choices, listed.compared) for ids in self.tokenized]
+
+    def _written_hashtags(self) -> list[GenerationRequest]:
+        template = self.prompt.template
+        pattern = hashtag_list_pattern(self.count, lead=template.output_lead, separator=template.hashtag_separator)
+        return [
+            GenerationRequest(
+                self._hashtag_prompt(ids),
+                pattern,
+                TOKENS_PER_HASHTAG * self.count,
+                bare_spaces=not _is_english(note.plain_title + note.plain_content),
+            )
+            for note, ids in zip(self.notes, self.tokenized, strict=True)
+        ]
+
+    def read(self, ranked: Sequence[Sequence[RankedChoice]], generated: Sequence[Generation]) -> list[Suggestions]:
+        """Reads the suggestions from the answers to `rankings` and `generations`."""
+        if self.vocabulary is None:
+            hashtags = [
+                clean_hashtag_list(line.pieces, count=self.count, exclude=note.all_hashtags, finished=line.finished)
+                for note, line in zip(self.notes, generated, strict=True)
+            ]
+        elif self.vocabulary:
+            hashtags = [self.vocabulary.suggestions(best) for best in ranked[: len(self.notes)]]
+            ranked = ranked[len(self.notes) :]
+        else:
+            hashtags = [[] for _ in self.notes]
+        categories = map(self.categories.likeliest, ranked) if self.categories else [None] * len(self.notes)
+        return [
+            Suggestions(self.rules.apply(tags), category, len(self._hashtag_prompt(ids)), cut_fields(ids))
+            for tags, category, ids in zip(hashtags, categories, self.tokenized, strict=True)
+        ]
+
+    def _hashtag_prompt(self, note: TokenizedNote) -> tuple[int, ...]:
+        """Returns the prompt. If hashtags are ranked, it asks for one hashtag, because each one is then a complete answer."""
+        return tuple(self.prompt.hashtags(note, self.count if self.vocabulary is None else 1))
+
+
 class SuggestionPrompts:
-    """Builds one checkpoint's requests for hashtags and categories, and reads the answers.
+    """Asks one checkpoint for hashtags and categories.
+
+    The hashtags that may be suggested are those of the checkpoint and, after `learn`, those that stored notes have.
 
     Args:
         manifest: lists the categories and hashtags that the model knows.
         prompt: the checkpoint's prompt builder.
-        vocabulary: how many of these hashtags to rank, most frequent first. The model writes hashtags freely instead if this is 0, if
-            the checkpoint lists no hashtags, or if its tokenizer has no end-of-sequence token.
+        vocabulary: how many hashtags of the checkpoint to rank, and how many of the stored notes, the most frequent ones. The model writes
+            hashtags freely instead if this is 0, if the checkpoint lists no hashtags, or if its tokenizer has no end-of-sequence token.
+        min_uses: how many stored notes must have a hashtag that the checkpoint does not list.
         rules: decide which hashtags may be suggested.
     """
 
-    def __init__(self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int, rules: HashtagRules) -> None:
+    def __init__(
+        self, manifest: Manifest, prompt: NotePrompt, *, vocabulary: int, min_uses: int = 1, rules: HashtagRules
+    ) -> None:
         self._prompt = prompt
         self._rules = rules
+        self._most = vocabulary
+        self._min_uses = min_uses
         can_rank = prompt.eos_token_id is not None
-        known = manifest.hashtag_vocabulary[:vocabulary] if can_rank else ()
+        self._listed = manifest.hashtag_vocabulary[:vocabulary] if can_rank else ()
         # If all known hashtags are blocked, none is suggested: the model does not write freely instead.
-        self._vocabulary = HashtagVocabulary(prompt, filter(rules.allows, known)) if known else None
+        self._vocabulary = HashtagVocabulary(prompt, filter(rules.allows, self._listed)) if self._listed else None
         self._categories = CategoryList(prompt, manifest.categories) if can_rank and manifest.categories else None
 
     @property
@@ -55,67 +143,29 @@ class SuggestionPrompts:
         """Number of hashtags that are ranked; 0 if the model writes hashtags freely."""
         return len(self._vocabulary) if self._vocabulary is not None else 0
 
-    def rankings(
-        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool
-    ) -> list[RankingRequest]:
-        """Returns the ranking requests: first for hashtags, unless the model writes them; then for categories, if wanted and listed."""
-        requests = []
-        if known := self._vocabulary:
-            requests += [
-                RankingRequest(self._hashtag_prompt(ids, count), known.choices, count, known.ids_of(note.all_hashtags))
-                for note, ids in zip(notes, tokenized, strict=True)
-            ]
-        if category and (listed := self._categories):
-            requests += [
-                RankingRequest(tuple(self._prompt.category(ids)), listed.choices, listed.compared) for ids in tokenized
-            ]
-        return requests
+    def learn(self, use: HashtagUse) -> None:
+        """Takes over the hashtags of stored notes. Do not call it on the event loop: it tokenises new hashtags.
 
-    def generations(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int) -> list[GenerationRequest]:
-        """Returns one generation request per note for hashtags; none if they are ranked."""
-        return [] if self._vocabulary is not None else self._written_hashtags(notes, tokenized, count)
-
-    def _written_hashtags(
-        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int
-    ) -> list[GenerationRequest]:
-        template = self._prompt.template
-        pattern = hashtag_list_pattern(count, lead=template.output_lead, separator=template.hashtag_separator)
-        return [
-            GenerationRequest(
-                self._hashtag_prompt(ids, count),
-                pattern,
-                TOKENS_PER_HASHTAG * count,
-                bare_spaces=not _is_english(note.plain_title + note.plain_content),
-            )
-            for note, ids in zip(notes, tokenized, strict=True)
-        ]
-
-    def read(
-        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], ranked: Sequence[Sequence[RankedChoice]],
-        generated: Sequence[Generation], count: int,
-    ) -> list[Suggestions]:  # fmt: skip
-        """Reads the suggestions from the answers to `rankings` and `generations`."""
+        Questions that were asked before keep their vocabulary.
+        """
         if self._vocabulary is None:
-            hashtags = [
-                clean_hashtag_list(line.pieces, count=count, exclude=note.all_hashtags, finished=line.finished)
-                for note, line in zip(notes, generated, strict=True)
-            ]
-        elif self._vocabulary:
-            hashtags = [self._vocabulary.suggestions(best) for best in ranked[: len(notes)]]
-            ranked = ranked[len(notes) :]
-        else:
-            hashtags = [[] for _ in notes]
-        categories: list[tuple[str, float] | None] = (
-            [self._categories.likeliest(best) for best in ranked] if self._categories else []
-        )
-        return [
-            Suggestions(self._rules.apply(tags), chosen, len(self._hashtag_prompt(ids, count)), cut_fields(ids))
-            for tags, chosen, ids in zip(hashtags, categories or [None] * len(notes), tokenized, strict=True)
-        ]
+            return
+        wanted = HashtagVocabulary(self._prompt, filter(self._rules.allows, self._candidates(use)), earlier=self._vocabulary)
+        # The same vocabulary stays: engines keep what they have made of it.
+        if wanted.hashtags != self._vocabulary.hashtags:
+            self._vocabulary = wanted
 
-    def _hashtag_prompt(self, note: TokenizedNote, count: int) -> tuple[int, ...]:
-        """Returns the prompt. If hashtags are ranked, it asks for one hashtag, because each one is then a complete answer."""
-        return tuple(self._prompt.hashtags(note, count if self._vocabulary is None else 1))
+    def _candidates(self, use: HashtagUse) -> Iterable[str]:
+        """The hashtags that may be suggested, each in the spelling that stored notes use most."""
+        used = [key for key, count in islice(use.counts.items(), self._most) if count >= self._min_uses]
+        spelled = {key: use.spelled[key] for key in used}
+        yield from (spelled.get(hashtag_key(tag), tag) for tag in self._listed)
+        yield from spelled.values()
+
+    def ask(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool) -> Question:
+        """Returns the question for some notes."""
+        categories = self._categories if category else None
+        return Question(notes, tokenized, count, self._prompt, self._rules, self._vocabulary, categories)
 
 
 def _is_english(text: str) -> bool:

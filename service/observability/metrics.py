@@ -15,7 +15,7 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 _INDEX_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _NOTES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-INDEX_OPERATIONS = ("get", "upsert", "search", "delete", "count", "scroll", "describe", "restore", "bury")
+INDEX_OPERATIONS = ("get", "upsert", "search", "delete", "count", "scroll", "describe", "restore", "bury", "hashtags")
 LIMITS = ("requests", "tokens")
 
 

@@ -11,7 +11,7 @@ from notellm.hashtags import HashtagRules
 from service.engines import Engine
 from service.errors import StartupError
 from service.index import NoteIndex, open_index
-from service.notes import NoteArchive
+from service.notes import LiveHashtags, NoteArchive
 from service.observability import Liveness, Metrics, Readiness
 from service.security import KeyFile
 from service.serving.migration import Migration
@@ -82,8 +82,13 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
         metrics.index_notes.set(stored := await index.count())
         if warning := index.size_warning(stored, settings.embedded_index_notes):
             logger.warning(warning)
+        live = await stack.enter_async_context(
+            LiveHashtags.open(
+                index, most=settings.hashtag_vocabulary, every_seconds=settings.hashtag_refresh_seconds, metrics=metrics
+            )
+        )
         migration = await stack.enter_async_context(
-            Migration.open(ModelOpener(settings, rules, metrics), index, checkpoint, metrics)
+            Migration.open(ModelOpener(settings, rules, live, metrics), index, checkpoint, metrics)
         )
         metrics.registry.register(StateCollector(lambda: migration.served.engine, index))
         manifest = migration.served.checkpoint.manifest
@@ -93,7 +98,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
                 "model": manifest.name,
                 "fingerprint": migration.served.checkpoint.fingerprint,
                 "index": index.name,
-                "hashtags": migration.served.vocabulary_size,
+                "hashtags": migration.served.suggestions.vocabulary_size,
             },
         )
 

@@ -9,7 +9,7 @@ from notellm.checkpoint import MANIFEST, Checkpoint
 from notellm.hashtags import HashtagRules
 from service.engines import Engine, open_engine
 from service.index import NoteIndex
-from service.notes import NoteArchive, NoteService, SuggestionPrompts
+from service.notes import LiveHashtags, NoteArchive, NoteService, SuggestionPrompts
 from service.observability import Liveness, Metrics
 from service.queueing import SearchLimit, open_queues
 from service.settings import Settings
@@ -20,8 +20,8 @@ class ServedModel:
     """A model that can answer. During a migration there are two, which share the same notes.
 
     Attributes:
+        suggestions: asks it for hashtags and categories.
         created: when its checkpoint was written, in seconds since 1970.
-        vocabulary_size: number of hashtags in its vocabulary; 0 if the model writes hashtags freely.
     """
 
     checkpoint: Checkpoint
@@ -29,7 +29,7 @@ class ServedModel:
     notes: NoteService
     archive: NoteArchive
     liveness: Liveness
-    vocabulary_size: int
+    suggestions: SuggestionPrompts
     created: int
 
     def with_dual_writes(self, other: "ServedModel") -> "ServedModel":
@@ -43,12 +43,14 @@ class ModelOpener:
     Args:
         settings: the settings of the service.
         rules: decide which hashtags may be suggested.
+        live: the hashtags of the stored notes.
         metrics: shared by all models.
     """
 
-    def __init__(self, settings: Settings, rules: HashtagRules, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, rules: HashtagRules, live: LiveHashtags, metrics: Metrics) -> None:
         self._settings = settings
         self._rules = rules
+        self._live = live
         self._metrics = metrics
         self._searches = SearchLimit(settings.max_searches, metrics)
 
@@ -79,8 +81,14 @@ class ModelOpener:
             running = await open_engine(settings, checkpoint, prompt, self._metrics.engine_restarts.inc, at_home=at_home)
             stack.push_async_callback(running.close)
             suggestions = await asyncio.to_thread(
-                SuggestionPrompts, checkpoint.manifest, prompt, vocabulary=settings.hashtag_vocabulary, rules=self._rules
+                SuggestionPrompts,
+                checkpoint.manifest,
+                prompt,
+                vocabulary=settings.hashtag_vocabulary,
+                min_uses=settings.hashtag_min_uses,
+                rules=self._rules,
             )
+            await stack.enter_async_context(self._live.followed_by(suggestions.learn))
             queues = await stack.enter_async_context(open_queues(running, prompt, settings, self._metrics))
             yield ServedModel(
                 checkpoint,
@@ -88,6 +96,6 @@ class ModelOpener:
                 NoteService(checkpoint.manifest, prompt, queues, suggestions, index, self._metrics, self._searches),
                 NoteArchive(index, checkpoint.manifest.dimensions, self._metrics),
                 queues.liveness,
-                suggestions.vocabulary_size,
+                suggestions,
                 int(written),
             )

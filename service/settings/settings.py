@@ -1,15 +1,15 @@
 """`Settings`: everything an operator can set, read from `NOTELLM_*` environment variables and checked together."""
 
-import re
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.caller import MAX_TIMEOUT_SECONDS
+from service.settings.engine import check_engine
 from service.settings.exposure import check_exposure, read_origins
+from service.settings.http_values import refuse_credentials, refuse_unsendable
 from service.settings.qdrant import check_qdrant
 from service.settings.root_path import clean_root_path
 
@@ -217,8 +217,20 @@ class Settings(BaseSettings):
         default=50_000,
         ge=0,
         le=500_000,
-        description="How many of the checkpoint's hashtags may be suggested, the most frequent ones first; a thousand take about a "
-        "megabyte. With 0, or if the checkpoint lists none, the model writes hashtags freely.",
+        description="How many of the checkpoint's hashtags may be suggested, and how many of those that stored notes have, the most "
+        "frequent ones first; a thousand take about a megabyte. With 0, or if the checkpoint lists none, the model writes hashtags "
+        "freely.",
+    )
+    hashtag_min_uses: int = Field(
+        default=3,
+        ge=1,
+        description="How many stored notes must have a hashtag that the checkpoint does not list, before it may be suggested.",
+    )
+    hashtag_refresh_seconds: float = Field(
+        default=20,
+        ge=1,
+        le=86_400,
+        description="Pause between two counts of the stored notes' hashtags. A count of 200,000 notes takes a tenth of a second.",
     )
     hashtag_blocklist: Path | None = Field(
         default=None, description="File of hashtags that are never suggested, one hashtag per line, in any spelling, in UTF-8."
@@ -258,17 +270,12 @@ class Settings(BaseSettings):
     @field_validator("remote_url", "qdrant_url")
     @classmethod
     def _has_no_credentials(cls, url: str | None) -> str | None:
-        if url and "@" in urlsplit(url).netloc:
-            raise ValueError("has a name or password in it, and addresses are shown in logs: use the setting for the API key")
-        return url
+        return refuse_credentials(url)
 
     @field_validator("remote_api_key", "qdrant_api_key")
     @classmethod
     def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        # HTTP clients complain about others in a message that repeats them.
-        if key and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
-            raise ValueError("has a character that no HTTP header can carry: a line break at its end, a space?")
-        return key
+        return refuse_unsendable(key)
 
     @field_validator("root_path")
     @classmethod
@@ -289,12 +296,5 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         check_qdrant(self)
-        if (self.engine == "remote" and not self.remote_url) or (self.remote_url and self.engine not in {"auto", "remote"}):
-            raise ValueError("NOTELLM_ENGINE=remote and NOTELLM_REMOTE_URL go together: set both, or neither")
-        if self.embedding_int8 and self.engine == "vllm":
-            raise ValueError(
-                "NOTELLM_EMBEDDING_INT8 is set with NOTELLM_ENGINE=vllm, which embeds with vLLM's own weights: drop one"
-            )
-        if self.max_queue_tokens < self.max_batch_tokens:
-            raise ValueError("NOTELLM_MAX_QUEUE_TOKENS is below NOTELLM_MAX_BATCH_TOKENS: no batch could ever fill up")
+        check_engine(self)
         return self

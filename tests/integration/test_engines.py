@@ -111,7 +111,7 @@ def generated(local: LocalEngine, generations: list[GenerationRequest]) -> list[
 def rankings(smollm2: Checkpoint, asked: list[NoteText]) -> list[RankingRequest]:
     prompt = smollm2.prompt()
     service = SuggestionPrompts(smollm2.manifest, prompt, vocabulary=10_000, rules=HashtagRules())
-    return service.rankings(asked, prompt.tokenize(asked), 5, category=True)
+    return service.ask(asked, prompt.tokenize(asked), 5, category=True).rankings
 
 
 async def test_greedy_hashtags_and_categories_are_those_of_the_local_engine(

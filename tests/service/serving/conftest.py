@@ -10,6 +10,7 @@ from notellm import Checkpoint
 from notellm.checkpoint import vector_name_of
 from notellm.hashtags import HashtagRules
 from service.index import EdgeIndex, ModelVectors
+from service.notes import LiveHashtags
 from service.observability import Metrics
 from service.serving.loaded_model import ModelLoader
 from service.serving.served import ModelOpener
@@ -48,8 +49,8 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def opener(settings_for: Callable[..., Settings], metrics: Metrics) -> ModelOpener:
-    return ModelOpener(settings_for(), HashtagRules.of(()), metrics)
+def opener(settings_for: Callable[..., Settings], edge: EdgeIndex, metrics: Metrics) -> ModelOpener:
+    return ModelOpener(settings_for(), HashtagRules.of(()), LiveHashtags(edge, most=100, metrics=metrics), metrics)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ async def test_a_start_tells_what_it_serves(settings_for: Make, caplog: pytest.L
     told = vars(record)
     assert (told["model"], told["index"]) == ("tiny", running.index.name) == ("tiny", "qdrant-edge")
     assert told["fingerprint"] == running.served.checkpoint.fingerprint
-    assert told["hashtags"] == running.served.vocabulary_size
+    assert told["hashtags"] == running.served.suggestions.vocabulary_size
 
 
 async def test_what_it_shows_is_of_the_model_that_answers(runtime: Runtime, client: httpx.AsyncClient, next_path: Path) -> None:

@@ -11,6 +11,7 @@ from notellm import Checkpoint, Note
 from notellm.hashtags import HashtagRules
 from service.errors import ShuttingDown, StartupError
 from service.index import Description, EdgeIndex, ModelVectors, Move
+from service.notes import LiveHashtags
 from service.observability import Metrics
 from service.serving.loaded_model import ModelLoader
 from service.serving.served import ModelOpener
@@ -31,7 +32,7 @@ def moving(source: ModelVectors, target: ModelVectors) -> Description:
 async def test_a_model_takes_work_until_it_is_closed(opener: ModelOpener, edge: EdgeIndex, tiny: Checkpoint) -> None:
     async with opener.open(tiny, edge, at_home=True) as served:
         assert [note.status for note in await served.notes.store(STORED)] == ["stored"] * len(STORED)
-        assert (served.engine.name, served.checkpoint, served.vocabulary_size) == ("local", tiny, 0)
+        assert (served.engine.name, served.checkpoint, served.suggestions.vocabulary_size) == ("local", tiny, 0)
         assert len((await served.archive.page(None, 10)).notes) == len(STORED)
         assert await served.liveness.failure() is None
     with pytest.raises(ShuttingDown):
@@ -39,10 +40,10 @@ async def test_a_model_takes_work_until_it_is_closed(opener: ModelOpener, edge: 
 
 
 async def test_a_remote_server_generates_only_with_the_model_of_the_settings(
-    settings_for: Callable[..., Settings], edge: EdgeIndex, tiny: Checkpoint, next_path: Path
+    settings_for: Callable[..., Settings], edge: EdgeIndex, tiny: Checkpoint, next_path: Path, metrics: Metrics
 ) -> None:
     settings = settings_for(engine="remote", remote_url="http://127.0.0.1:1")
-    opener = ModelOpener(settings, HashtagRules.of(()), Metrics())
+    opener = ModelOpener(settings, HashtagRules.of(()), LiveHashtags(edge, most=100, metrics=metrics), metrics)
     with pytest.raises(StartupError, match="NOTELLM_REMOTE_URL"):
         async with opener.open(tiny, edge, at_home=True):
             pass

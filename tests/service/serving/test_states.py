@@ -10,6 +10,7 @@ import pytest_asyncio
 from notellm import Checkpoint
 from notellm.hashtags import HashtagRules
 from service.index import Description, EdgeIndex, ModelVectors, Move
+from service.notes import LiveHashtags
 from service.observability import Metrics
 from service.serving.loaded_model import LoadedModel, ModelLoader
 from service.serving.served import ModelOpener
@@ -27,7 +28,8 @@ async def models(tiny_path: Path, next_path: Path, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("states")
     index = EdgeIndex.open(folder / "index", vector_name=old.vector, dimensions=old.dimensions)
     settings = Settings.model_validate({"checkpoint": tiny_path, "data_dir": folder, "engine": "local"})
-    loader = ModelLoader(ModelOpener(settings, HashtagRules.of(()), Metrics()), index, Checkpoint.open(tiny_path))
+    live = LiveHashtags(index, most=100, metrics=Metrics())
+    loader = ModelLoader(ModelOpener(settings, HashtagRules.of(()), live, Metrics()), index, Checkpoint.open(tiny_path))
     loaded = await loader.load(old), await loader.load(new)
     yield loaded
     for model in loaded:

@@ -1,0 +1,91 @@
+"""`LiveHashtags`: the hashtags of the stored notes, counted again and again while the service runs."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from notellm.hashtag_use import HashtagUse
+from service.errors import ServiceError
+from service.index import NoteIndex
+from service.observability import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+class LiveHashtags:
+    """Counts the hashtags of the stored notes. Other processes may store notes as well, so it asks the index.
+
+    Make an instance with `LiveHashtags.open`, which counts in the background.
+
+    Args:
+        index: holds the notes.
+        most: how many spellings to count, the most used ones.
+        metrics: times the counts.
+    """
+
+    def __init__(self, index: NoteIndex, *, most: int, metrics: Metrics) -> None:
+        self._index = index
+        self._most = most
+        self._metrics = metrics
+        self.use = HashtagUse()
+        """The latest count."""
+        self._followers: list[Callable[[HashtagUse], None]] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, index: NoteIndex, *, most: int, every_seconds: float, metrics: Metrics
+    ) -> "AsyncIterator[LiveHashtags]":
+        """Counts once, and then again after each pause until the block ends.
+
+        Args:
+            index: see the class.
+            most: see the class.
+            every_seconds: the pause.
+            metrics: see the class.
+        """
+        live = cls(index, most=most, metrics=metrics)
+        await live.refresh()
+        following = asyncio.create_task(live._follow(every_seconds), name="live-hashtags")
+        try:
+            yield live
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    @asynccontextmanager
+    async def followed_by(self, follower: Callable[[HashtagUse], None]) -> AsyncIterator[None]:
+        """Calls `follower` in a thread with the latest count, and with every new count while the block lasts."""
+        await asyncio.to_thread(follower, self.use)
+        self._followers.append(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
+
+    async def refresh(self) -> None:
+        """Counts now. If the index fails, the previous count stays."""
+        if not self._most:
+            return
+        try:
+            with self._metrics.index_operation("hashtags"):
+                spellings = await self._index.hashtags(self._most)
+                stored = await self._index.count()
+        except ServiceError as error:
+            logger.warning("the hashtags of the stored notes could not be counted", extra={"reason": error.detail})
+            return
+        counted = await asyncio.to_thread(HashtagUse.of_spellings, spellings, stored)
+        if counted == self.use:
+            return
+        self.use = counted
+        for follower in tuple(self._followers):
+            await asyncio.to_thread(follower, counted)
+
+    async def _follow(self, every_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(every_seconds)
+            try:
+                await self.refresh()
+            except Exception:
+                logger.exception("the hashtags of the stored notes could not be counted")

@@ -1,0 +1,142 @@
+"""Hashtags that stored notes have can be suggested, soon after they come into use and until they fall out of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from notellm import Checkpoint, PromptSettings
+from notellm.hashtag_use import HashtagUse
+from service.errors import IndexUnavailable
+from service.http import create_app
+from service.index import EdgeIndex
+from service.notes import LiveHashtags
+from service.observability import Metrics
+from service.serving import open_service
+from service.settings import Settings
+from tests.clock import until
+from tests.service.index.backends import DIMENSIONS, indexed
+from tests.service.notes.test_suggestions import KNOWN, make_knowing
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
+    return make_knowing(tmp_path_factory.mktemp("live") / "knowing", tiny_base, PromptSettings())
+
+
+@pytest.fixture
+def opened(settings_for: Callable[..., Settings], knowing: Checkpoint) -> Open:
+    """Opens a service that counts every second, and gives a client of it."""
+
+    @asynccontextmanager
+    async def opened(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
+        settings = settings_for(**{"checkpoint": knowing.path, "hashtag_refresh_seconds": 1, "hashtag_min_uses": 2} | changes)
+        async with open_service(settings) as runtime:
+            transport = httpx.ASGITransport(create_app(runtime, settings))
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield client
+
+    return opened
+
+
+async def suggested(client: httpx.AsyncClient) -> set[str]:
+    """Everything that may be suggested."""
+    body = {"notes": [{"title": "Cold brew"}], "count": 10, "category": False}
+    response = await client.post("/notes/hashtags", json=body)
+    assert response.status_code == 200, response.text
+    return {tag["hashtag"] for tag in response.json()["notes"][0]["hashtags"]}
+
+
+async def soon(client: httpx.AsyncClient, wanted: set[str]) -> None:
+    """Waits until exactly these may be suggested."""
+    last: set[str] = set()
+    for _ in range(600):
+        if (last := await suggested(client)) == wanted:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{last} instead of {wanted}")
+
+
+async def store(client: httpx.AsyncClient, tags: dict[str, list[str]]) -> None:
+    """Stores notes, by id, with these hashtags."""
+    notes = [{"id": note, "title": note, "hashtags": own} for note, own in tags.items()]
+    response = await client.post("/notes/embed", json={"notes": notes, "vectors": False})
+    assert response.status_code == 200, response.text
+
+
+async def test_a_new_hashtag_comes_with_its_uses_and_goes_with_them(opened: Open) -> None:
+    async with opened() as client:
+        assert await suggested(client) == set(KNOWN)
+        await store(client, {"a": ["espresso martini"], "b": ["once"], "c": ["Espresso Martini"]})
+        await soon(client, {*KNOWN, "Espresso Martini"})
+        await store(client, {"d": ["espresso martini"]})
+        await soon(client, {*KNOWN, "espresso martini"})  # the most used spelling of both
+        for note in ("a", "c", "d"):
+            assert (await client.delete(f"/notes/{note}")).is_success
+        await soon(client, set(KNOWN))
+
+
+async def test_known_hashtags_are_shown_as_stored_notes_spell_them(opened: Open) -> None:
+    async with opened() as client:
+        await store(client, {"a": ["kinggLORY", "COFFEE"], "b": ["KINGGLORY", "Coffee"], "c": ["KINGGLORY", "beer"]})
+        await soon(client, {"KINGGLORY", "COFFEE", "cold-brew", "beer", "hops"})
+
+
+async def test_they_are_there_after_a_restart(opened: Open) -> None:
+    async with opened() as client:
+        await store(client, {"a": ["ristretto"], "b": ["ristretto"]})
+    async with opened(hashtag_refresh_seconds=86_400) as client:
+        assert await suggested(client) == {*KNOWN, "ristretto"}
+
+
+async def test_rules_hold_for_them(opened: Open, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("RISTRETTO\n", encoding="utf-8")
+    async with opened(hashtag_blocklist=blocked) as client:
+        tags = ["ristretto", "x" * 41, "2024", "lungo", "</s>", "[EMB]"]
+        await store(client, {"a": tags, "b": tags})
+        await soon(client, {*KNOWN, "lungo", "</s>", "[EMB]"})  # text that spells a control token is text
+
+
+async def test_only_as_many_as_the_operator_allows(opened: Open) -> None:
+    async with opened(hashtag_vocabulary=2) as client:
+        await store(
+            client,
+            {f"n{number}": ["often", "sometimes"][: 1 + number % 2] for number in range(6)} | {"z": ["rare"], "y": ["rare"]},
+        )
+        await soon(client, {*KNOWN[:2], "often", "sometimes"})
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> EdgeIndex:
+    return EdgeIndex.open(tmp_path / "index", vector_name="m-1", dimensions=DIMENSIONS)
+
+
+async def test_a_failing_index_leaves_the_last_count_and_is_counted(edge: EdgeIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, told = Metrics(), list[HashtagUse]()
+    await edge.upsert([indexed(number) for number in range(4)])
+    async with LiveHashtags.open(edge, most=10, every_seconds=0.01, metrics=metrics) as live, live.followed_by(told.append):
+        assert (live.use.notes, dict(live.use.counts)) == (4, {"kingglory": 2, "other": 2})
+
+        async def failing(limit: int) -> dict[str, int]:
+            raise IndexUnavailable("as the test wants it")
+
+        monkeypatch.setattr(edge, "hashtags", failing)
+        errors = metrics.index_errors.labels("hashtags")._value
+        await until(lambda: errors.get() >= 2)
+        assert told == [live.use]
+        monkeypatch.undo()
+        await edge.upsert([indexed(4)])
+        await until(lambda: live.use.notes == 5)
+        await until(lambda: told[-1] == live.use)
+    seen = len(told)
+    await edge.upsert([indexed(5)])
+    await asyncio.sleep(0.05)
+    assert len(told) == seen  # nobody counts any more
+    await edge.close()
