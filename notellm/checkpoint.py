@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBas
 
 from notellm.dense import read_dense
 from notellm.errors import CheckpointError, NoteLLMError
+from notellm.evidence import EvidenceWeights
 from notellm.model import NoteLLM
 from notellm.prompt import NotePrompt, PromptSettings
 from notellm.token_vectors import TOKENS, TokenVectors, read_token_vectors
@@ -73,6 +74,9 @@ class Manifest(BaseModel):
     categories: tuple[Category, ...] = Field(default=(), description="The categories that may be generated.")
     hashtag_vocabulary: tuple[str, ...] = Field(default=(), description="Hashtags seen in the data, most frequent first.")
     data_fingerprint: str | None = Field(default=None, description="SHA-256 of the notes that the checkpoint was made with.")
+    hashtag_evidence: EvidenceWeights | None = Field(
+        default=None, description="How much the model and the stored notes count for a hashtag; not in the file if unknown."
+    )
     metrics: dict[str, float] = Field(default_factory=dict)
     files: dict[str, FileDigest] = Field(description="Every file of the directory except this one.")
     digest: str = Field(default="", description="SHA-256 of this file's other fields, so that edits by hand are noticed.")

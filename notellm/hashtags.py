@@ -4,11 +4,13 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import regex
 
 from notellm.note import clean_hashtag, hashtag_key
 
+Source = Literal["model", "neighbours"]
 MAX_WORDS = 4
 MAX_CHARS = 40
 # The published code allows 30 tokens for 5 hashtags; an untrained model quotes them and needs a few more.
@@ -60,11 +62,15 @@ class HashtagSuggestion:
     """A clean hashtag and its confidence.
 
     For a hashtag of a generated list, confidence is the geometric mean of the probabilities of its tokens. For a ranked hashtag, it
-    is the probability of the whole hashtag.
+    is the probability of the whole hashtag. With the evidence of neighbours, it is the probability that the note has the hashtag.
+
+    Attributes:
+        sources: who brings it.
     """
 
     hashtag: str
     confidence: float
+    sources: tuple[Source, ...] = ("model",)
 
 
 @dataclass(frozen=True)

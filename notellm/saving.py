@@ -24,6 +24,7 @@ from notellm.checkpoint import (
     manifest_digest,
 )
 from notellm.errors import CheckpointError
+from notellm.evidence import EvidenceWeights
 from notellm.model import NoteLLM
 from notellm.prompt import PromptSettings
 from notellm.token_vectors import save_token_vectors
@@ -52,6 +53,7 @@ class CheckpointFacts(BaseModel):
     categories: tuple[Category, ...] = ()
     hashtag_vocabulary: tuple[str, ...] = ()
     data_fingerprint: str | None = None
+    hashtag_evidence: EvidenceWeights | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
 
 
@@ -115,7 +117,8 @@ def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts
         dimensions=model.dimensions,
         files={f.relative_to(root).as_posix(): FileDigest.of(f) for f in sorted(root.rglob("*")) if f.is_file()},
     )
-    content = manifest.model_dump(mode="json")
+    # Readers of checkpoints that know nothing of evidence refuse its name.
+    content = manifest.model_dump(mode="json", exclude=None if facts.hashtag_evidence else {"hashtag_evidence"})
     content["digest"] = manifest_digest(content)
     write_json(root / MANIFEST, content)
 

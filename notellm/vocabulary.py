@@ -51,6 +51,10 @@ class HashtagVocabulary:
         """The hashtags, as they are suggested."""
         return frozenset(self._tags.values())
 
+    def spelling(self, key: str) -> str | None:
+        """The hashtag of a `hashtag_key`; None if it is not in the vocabulary."""
+        return self._tags[self._ids[key]] if key in self._ids else None
+
     def ids_of(self, hashtags: Iterable[str]) -> frozenset[tuple[int, ...]]:
         """The ids of hashtags given in any spelling; hashtags outside the vocabulary are left out."""
         return frozenset(self._ids[key] for key in map(hashtag_key, hashtags) if key in self._ids)

@@ -164,6 +164,12 @@ class ValidationSettings(_Settings):
         description="The state with the best recall becomes the checkpoint, and `patience` can stop the run. False: only measure, "
         "train to the end and keep the last state, for runs where hashtags matter more than recall.",
     )
+    hashtag_notes: int = Field(
+        default=400,
+        ge=0,
+        description="How many validation notes the trained model suggests hashtags for, to learn how much its own opinion and the hashtags "
+        "of stored notes count (at least 30; otherwise the checkpoint does not say, and the service asks only the model).",
+    )
 
 
 class RunSettings(_Settings):

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 
+from notellm.hashtags import Source as HashtagSource
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
 from notellm.prompt import MAX_COUNT, MIN_COUNT
 from service.notes import CANDIDATES, NoteField, NoteStatus
@@ -20,7 +21,7 @@ Vector = Annotated[
         description="Unit vector: a list of numbers or, with `base64`, its little-endian float32 bytes.", examples=[[0.6, 0.8]]
     ),
 ]
-Confidence = Annotated[float, Field(ge=0, le=1, description="How sure the model is, from its token probabilities.")]
+Confidence = Annotated[float, Field(ge=0, le=1, description="How sure the service is.")]
 
 EXAMPLE_NOTE: dict[str, JsonValue] = {
     "id": "coffee-1024",
@@ -190,6 +191,9 @@ class SuggestedHashtag(_Model):
 
     hashtag: HashtagText = Field(examples=["french-press"])
     confidence: Confidence
+    sources: list[HashtagSource] = Field(
+        description="Who brings it: `model` finds it likely, `neighbours` means that stored notes near this one have it."
+    )
 
 
 class SuggestedCategory(_Model):

@@ -11,14 +11,16 @@ from typing import Unpack
 import numpy as np
 
 from notellm.checkpoint import Manifest
+from notellm.evidence import NEIGHBOURS
 from notellm.note import Note, NoteText
 from notellm.prompt import NotePrompt, TokenizedNote
 from service.caller import caller, in_background
-from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
+from service.errors import IndexUnavailable, InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import Entry, IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
 from service.notes.fields import NoteField, cut_fields
 from service.notes.storing import StoredResult, plan, refuse_repeated_ids, to_write, too_long
+from service.notes.suggesting import suggest
 from service.notes.suggestions import SuggestionPrompts, Suggestions
 from service.observability import Metrics
 from service.observability.tracing import part
@@ -223,19 +225,17 @@ class NoteService:
         """Suggests for each note up to `count` hashtags that it does not have yet, and a category from the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
         asked = await asyncio.to_thread(self._suggestions.ask, notes, tokenized, count, category=category)
-        to_rank = [(request, request.tokens) for request in asked.rankings]
-        to_generate = [(request, request.tokens) for request in asked.generations]
-        # Ask both queues before giving work to either: a request that is refused must not compute anything.
-        self._queues.rankings.admit([cost for _, cost in to_rank])
-        self._queues.generations.admit([cost for _, cost in to_generate])
-        ranking = asyncio.create_task(self._queues.rankings.submit(to_rank))
-        generating = asyncio.create_task(self._queues.generations.submit(to_generate))
+        return await suggest(asked, self._queues, self._near)
+
+    async def _near(self, prompts: Sequence[Ids]) -> list[list[ScoredNote]]:
+        """Returns the stored notes nearest to each embedding prompt; nothing if the index fails, because suggestions work without."""
+        vectors = await self._embed(prompts)
         try:
-            ranked, generated = await asyncio.gather(ranking, generating)
-        finally:
-            ranking.cancel()
-            generating.cancel()
-        return await asyncio.to_thread(asked.read, ranked, generated)
+            with self._searches.place(), self._metrics.index_operation("search"):
+                return [await self._index.search(vector, where=NoteFilter(), limit=NEIGHBOURS) for vector in vectors]
+        except (IndexUnavailable, InvalidRequest) as error:  # the latter: a migration has ended meanwhile
+            logger.warning("hashtags are suggested without those of stored notes", extra={"reason": error.detail})
+            return []
 
     async def count(self) -> int:
         """Returns the number of stored notes."""

@@ -6,6 +6,7 @@ from itertools import islice
 
 from notellm.categories import CategoryList
 from notellm.checkpoint import Manifest
+from notellm.evidence import MOST_FOUND, Evidence, EvidenceWeights, NeighbourNote
 from notellm.hashtag_use import HashtagUse
 from notellm.hashtags import (
     TOKENS_PER_HASHTAG,
@@ -19,6 +20,7 @@ from notellm.prompt import NotePrompt, TokenizedNote
 from notellm.ranking import RankedChoice
 from notellm.vocabulary import HashtagVocabulary
 from service.engines import Generation, GenerationRequest, RankingRequest
+from service.index import ScoredNote
 from service.notes.fields import NoteField, cut_fields
 
 
@@ -44,6 +46,8 @@ class Question:
         rules: decide which hashtags may be suggested.
         vocabulary: the hashtags to rank; None if the model writes them.
         categories: the categories to rank; None if no category is wanted or listed.
+        evidence: how much the model and stored notes count; None if only the model is asked.
+        use: how often stored notes have a hashtag.
     """
 
     notes: Sequence[NoteText]
@@ -53,6 +57,8 @@ class Question:
     rules: HashtagRules
     vocabulary: HashtagVocabulary | None
     categories: CategoryList | None
+    evidence: EvidenceWeights | None
+    use: HashtagUse
     rankings: list[RankingRequest] = field(init=False)
     """First those for hashtags, unless the model writes them or all are blocked; then those for categories."""
     generations: list[GenerationRequest] = field(init=False)
@@ -65,8 +71,9 @@ class Question:
     def _ranked_hashtags(self) -> list[RankingRequest]:
         if not (known := self.vocabulary):
             return []
+        count = max(self.count, MOST_FOUND) if self.asks_neighbours else self.count
         return [
-            RankingRequest(self._hashtag_prompt(ids), known.choices, self.count, known.ids_of(note.all_hashtags))
+            RankingRequest(self._hashtag_prompt(ids), known.choices, count, known.ids_of(note.all_hashtags))
             for note, ids in zip(self.notes, self.tokenized, strict=True)
         ]
 
@@ -88,23 +95,58 @@ class Question:
             for note, ids in zip(self.notes, self.tokenized, strict=True)
         ]
 
-    def read(self, ranked: Sequence[Sequence[RankedChoice]], generated: Sequence[Generation]) -> list[Suggestions]:
-        """Reads the suggestions from the answers to `rankings` and `generations`."""
+    @property
+    def asks_neighbours(self) -> bool:
+        """Whether the hashtags of the nearest stored notes count. `read` then takes them."""
+        return bool(self.evidence and self.vocabulary and self.use.notes)
+
+    def read(
+        self, ranked: Sequence[Sequence[RankedChoice]], generated: Sequence[Generation],
+        neighbours: Sequence[Sequence[ScoredNote]] = (),
+    ) -> list[Suggestions]:  # fmt: skip
+        """Reads the suggestions.
+
+        Args:
+            ranked: the answers to `rankings`.
+            generated: the answers to `generations`.
+            neighbours: the nearest stored notes of each note, nearest first; empty if they are not known, so that only the model counts.
+        """
         if self.vocabulary is None:
             hashtags = [
                 clean_hashtag_list(line.pieces, count=self.count, exclude=note.all_hashtags, finished=line.finished)
                 for note, line in zip(self.notes, generated, strict=True)
             ]
         elif self.vocabulary:
-            hashtags = [self.vocabulary.suggestions(best) for best in ranked[: len(self.notes)]]
+            found = [self.vocabulary.suggestions(best) for best in ranked[: len(self.notes)]]
+            hashtags = [
+                self._weighed(note, tags, near) if near else tags
+                for note, tags, near in zip(self.notes, found, neighbours or [()] * len(self.notes), strict=True)
+            ]
             ranked = ranked[len(self.notes) :]
         else:
             hashtags = [[] for _ in self.notes]
         categories = map(self.categories.likeliest, ranked) if self.categories else [None] * len(self.notes)
         return [
-            Suggestions(self.rules.apply(tags), category, len(self._hashtag_prompt(ids)), cut_fields(ids))
+            Suggestions(self.rules.apply(tags)[: self.count], category, len(self._hashtag_prompt(ids)), cut_fields(ids))
             for tags, category, ids in zip(hashtags, categories, self.tokenized, strict=True)
         ]
+
+    def _weighed(
+        self, note: NoteText, found: Sequence[HashtagSuggestion], near: Sequence[ScoredNote]
+    ) -> list[HashtagSuggestion]:
+        """The hashtags of the model and of the neighbours, most probable first."""
+        if self.evidence is None or self.vocabulary is None:
+            raise ValueError("this question does not ask neighbours")
+        known, own = self.vocabulary, set(map(hashtag_key, note.all_hashtags))
+        voting = [
+            NeighbourNote(one.score, f"{one.payload['title']}\n{one.payload['content']}", one.payload["hashtag_keys"])
+            for one in near
+        ]
+        evidence = Evidence(f"{note.plain_title}\n{note.plain_content}", found, voting)
+        candidates = evidence.candidates(
+            self.use, lambda key: None if key in own else known.spelling(key), self.evidence.temperature
+        )
+        return self.evidence.suggestions(candidates, self.count)
 
     def _hashtag_prompt(self, note: TokenizedNote) -> tuple[int, ...]:
         """Returns the prompt. If hashtags are ranked, it asks for one hashtag, because each one is then a complete answer."""
@@ -132,6 +174,8 @@ class SuggestionPrompts:
         self._rules = rules
         self._most = vocabulary
         self._min_uses = min_uses
+        self._evidence = manifest.hashtag_evidence
+        self._use = HashtagUse()
         can_rank = prompt.eos_token_id is not None
         self._listed = manifest.hashtag_vocabulary[:vocabulary] if can_rank else ()
         # If all known hashtags are blocked, none is suggested: the model does not write freely instead.
@@ -150,6 +194,7 @@ class SuggestionPrompts:
         """
         if self._vocabulary is None:
             return
+        self._use = use
         wanted = HashtagVocabulary(self._prompt, filter(self._rules.allows, self._candidates(use)), earlier=self._vocabulary)
         # The same vocabulary stays: engines keep what they have made of it.
         if wanted.hashtags != self._vocabulary.hashtags:
@@ -165,7 +210,9 @@ class SuggestionPrompts:
     def ask(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool) -> Question:
         """Returns the question for some notes."""
         categories = self._categories if category else None
-        return Question(notes, tokenized, count, self._prompt, self._rules, self._vocabulary, categories)
+        return Question(
+            notes, tokenized, count, self._prompt, self._rules, self._vocabulary, categories, self._evidence, self._use
+        )
 
 
 def _is_english(text: str) -> bool:

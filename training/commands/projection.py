@@ -18,7 +18,7 @@ from training.export import RECORD
 from training.model import EMB_TOKEN, BehaviourFit, add_tokens, load_base, state_encoder, token_classes
 from training.model_card import model_card
 from training.precision import on_this_machine
-from training.run import facts, git_revision, record
+from training.run import facts, git_revision, hashtag_evidence, record
 
 Loaded = tuple[Any, Any, NotePrompt]
 
@@ -51,11 +51,12 @@ def fit_projection(
     recall = fit.recall(head)
     metrics = {f"validation_cooccurrence_recall@{fit.k}": recall} if recall is not None else {}
     content = record(settings, git_revision()) | {"fitted": "projection"}
-    stated = facts(settings, dataset, metrics)
+    model = NoteLLM(causal_lm, head.projection, head.tokens)
+    evidence = hashtag_evidence(settings, dataset, model, prompt)
+    stated = facts(settings, dataset, metrics).model_copy(update={"hashtag_evidence": evidence})
     if source:
         content["fitted_checkpoint"] = _record_of(source)
         stated = stated.model_copy(update={"prompt": source.manifest.prompt, "base_model": source.manifest.base_model})
-    model = NoteLLM(causal_lm, head.projection, head.tokens)
     made = save_checkpoint(
         output,
         model,

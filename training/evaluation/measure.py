@@ -14,8 +14,8 @@ from training.evaluation.hashtags import CUTS, score_hashtags
 from training.evaluation.measurement import CategoryScores, CurvePoint, HashtagScores, Measurement
 from training.evaluation.pool import TestPool
 from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
-from training.evaluation.text import without_hashtags
 from training.ranking import Retriever, Scores, Vectors, target_ranks
+from training.suggesting import without_hashtags
 
 logger = logging.getLogger(__name__)
 NEIGHBOURS = 10

@@ -12,6 +12,7 @@ from training.data import Dataset
 from training.errors import DataError
 from training.evaluation.text import note_text
 from training.ranking import Indices
+from training.suggesting import spread
 
 Bools = npt.NDArray[np.bool_]
 
@@ -100,10 +101,7 @@ class TestPool:
 
     def sample(self, count: int) -> tuple[Note, ...]:
         """At most `count` notes, spread evenly over the pool: generation is slow. 0 gives none."""
-        if count == 0:
-            return ()
-        step = max(1, -(-len(self.notes) // count))
-        return self.notes[::step]
+        return tuple(spread(self.notes, count))
 
 
 def _normal(note: NoteText) -> str:

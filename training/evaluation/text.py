@@ -4,7 +4,7 @@ import unicodedata
 
 import regex
 
-from notellm.note import Note, NoteText
+from notellm.note import NoteText
 
 # Letters, marks, digits and joining punctuation form a word. In scripts without spaces, each character is a word.
 _WORD = regex.compile(
@@ -20,11 +20,3 @@ def words(text: str) -> list[str]:
 def note_text(note: NoteText) -> str:
     """Title, content and hashtags, one per line: the content of NoteLLM's embedding prompt without its instruction."""
     return "\n".join(part for part in (note.plain_title, note.plain_content, ", ".join(note.all_hashtags)) if part)
-
-
-def without_hashtags(note: Note) -> Note | None:
-    """The note without given and inline hashtags; None if no other text is left."""
-    title, content = note.plain_title, note.plain_content
-    if not (title or content):
-        return None
-    return note.model_copy(update={"title": title, "content": content, "hashtags": ()})

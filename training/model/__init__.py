@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from training.model.losses import gather as gather, global_count as global_count, total_loss as total_loss
     from training.model.model import CachedGradients as CachedGradients, Losses as Losses, TrainingModel as TrainingModel
     from training.model.sharding import shard as shard
-    from training.model.states import state_encoder as state_encoder
+    from training.model.states import for_inference as for_inference, state_encoder as state_encoder
     from training.model.token_terms import token_classes as token_classes
 else:
     __getattr__, __all__ = lazy_exports(
@@ -30,7 +30,7 @@ else:
             ".losses": ("gather", "global_count", "total_loss"),
             ".model": ("CachedGradients", "Losses", "TrainingModel"),
             ".sharding": ("shard",),
-            ".states": ("state_encoder",),
+            ".states": ("for_inference", "state_encoder"),
             ".token_terms": ("token_classes",),
         },
     )

@@ -33,14 +33,11 @@ def state_encoder(causal_lm: LlamaForCausalLM, prompt: NotePrompt, precision: Pr
         prompt: the prompt of the model.
         precision: bfloat16 computes with a rounded copy.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     hidden = int(causal_lm.config.hidden_size)
 
     def encode(notes: Sequence[Note]) -> Features:
-        dtype = torch.bfloat16 if precision == "bfloat16" else causal_lm.dtype
-        same = dtype == causal_lm.dtype and causal_lm.device.type == device
-        model = causal_lm if same else _copy(causal_lm, device, dtype)
-        identity = linear(torch.eye(hidden)).to(device)
+        model = for_inference(causal_lm, precision)
+        identity = linear(torch.eye(hidden)).to(model.device)
         encoder = NoteEncoder(NoteLLM(model, identity), prompt.embedding_prefix)
         states = np.empty((len(notes), hidden), np.float32)
         start = time.monotonic()
@@ -72,8 +69,15 @@ def shared_over_processes(encode: Encode) -> Encode:
     return encode_share
 
 
-def _copy(causal_lm: LlamaForCausalLM, device: str, dtype: torch.dtype) -> LlamaForCausalLM:
-    """A copy for inference. `requires_grad` and adapters do not matter to it."""
+def for_inference(causal_lm: LlamaForCausalLM, precision: Precision) -> LlamaForCausalLM:
+    """The model on a GPU if there is one, rounded if `precision` says so: a copy, or the model itself if it is so already.
+
+    `requires_grad` and adapters do not matter to it.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if precision == "bfloat16" else causal_lm.dtype
+    if dtype == causal_lm.dtype and causal_lm.device.type == device:
+        return causal_lm
     copied: Any = copy.deepcopy(causal_lm)
     moved: LlamaForCausalLM = copied.to(device=device, dtype=dtype).eval()
     return moved

@@ -114,7 +114,10 @@ async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsD
         model=served.notes.manifest.name,
         notes=[
             HashtaggedNote(
-                hashtags=[SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence) for tag in note.hashtags],
+                hashtags=[
+                    SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence, sources=list(tag.sources))
+                    for tag in note.hashtags
+                ],
                 category=SuggestedCategory(category=note.category[0], confidence=note.category[1]) if note.category else None,
                 tokens=note.tokens,
                 truncated=list(note.truncated),

@@ -1,5 +1,5 @@
-from notellm import Note, NoteText
-from training.evaluation.text import note_text, without_hashtags, words
+from notellm import NoteText
+from training.evaluation.text import note_text, words
 
 BREW = NoteText(title="Cold brew", content="brew brew coffee", hashtags=("coffee",))
 QUBIT = NoteText(content="qubit gate #coffee")
@@ -12,9 +12,3 @@ def test_words() -> None:
 def test_all_methods_read_title_content_and_hashtags() -> None:
     assert note_text(BREW) == "Cold brew\nbrew brew coffee\ncoffee"
     assert note_text(QUBIT) == "qubit gate\ncoffee"
-
-
-def test_hashtags_are_taken_out() -> None:
-    note = Note(id="n", title="A #b c", content="#d", hashtags=("e",), category="f")
-    assert without_hashtags(note) == Note(id="n", title="A c", category="f")
-    assert without_hashtags(Note(id="n", title="#b", hashtags=("e",))) is None

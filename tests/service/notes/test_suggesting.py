@@ -1,0 +1,161 @@
+"""Hashtags of stored notes as evidence, over HTTP."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from notellm import Checkpoint, PromptSettings
+from notellm.evidence import EvidenceWeights
+from notellm.saving import CheckpointFacts, save_checkpoint
+from service.errors import IndexUnavailable
+from service.http import create_app
+from service.index import EdgeIndex
+from service.serving import open_service
+from service.settings import Settings
+from tests.service.notes.test_suggestions import KNOWN, make_knowing
+
+Open = Callable[..., Any]
+# Only the share of the neighbours' votes counts.
+VOTES = EvidenceWeights(temperature=0.1, intercept=-2.0, weights=(0, 0, 0, 4.0, 0, 0))
+STORED: list[dict[str, Any]] = [
+    {"id": "a", "title": "Noisy qubits", "hashtags": ["qubits", "physics"]},
+    {"id": "b", "title": "Noisy qubits!", "hashtags": ["qubits", "beer"]},
+    {"id": "c", "title": "Cold brew at home", "content": "Grind finer. " * 5, "hashtags": ["coffee"]},
+]
+ASKED: dict[str, Any] = {"title": "Noisy qubits", "content": ""}
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
+    return make_knowing(tmp_path_factory.mktemp("plain") / "knowing", tiny_base, PromptSettings())
+
+
+@pytest.fixture(scope="module")
+def weighing(tmp_path_factory: pytest.TempPathFactory, knowing: Checkpoint) -> Checkpoint:
+    """The same model, in a checkpoint that says how much neighbours count."""
+    listed = knowing.manifest
+    facts = CheckpointFacts(
+        name=listed.name,
+        base_model=listed.base_model,
+        prompt=listed.prompt,
+        emb_token=listed.emb_token,
+        categories=listed.categories,
+        hashtag_vocabulary=listed.hashtag_vocabulary,
+        hashtag_evidence=VOTES,
+    )
+    path = tmp_path_factory.mktemp("weighing") / "checkpoint"
+    return save_checkpoint(path, knowing.load_model(), knowing.tokenizer, facts)
+
+
+@pytest.fixture
+def opened(settings_for: Callable[..., Settings], weighing: Checkpoint) -> Open:
+    """Opens a service whose index holds some notes, and gives a client of it."""
+
+    @asynccontextmanager
+    async def opened(stored: list[dict[str, Any]], **changes: object) -> AsyncIterator[httpx.AsyncClient]:
+        settings = settings_for(**{"checkpoint": weighing.path, "hashtag_min_uses": 1} | changes)
+        for stores in (True, False):  # the second start counts what the first one has stored
+            async with open_service(settings) as runtime:
+                transport = httpx.ASGITransport(create_app(runtime, settings))
+                async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                    if stores and stored:
+                        response = await client.post("/notes/embed", json={"notes": stored, "vectors": False})
+                        assert response.status_code == 200, response.text
+                    if not stores:
+                        yield client
+
+    return opened
+
+
+async def suggest(client: httpx.AsyncClient, *notes: dict[str, Any], **options: object) -> list[list[dict[str, Any]]]:
+    response = await client.post("/notes/hashtags", json={"notes": list(notes), "category": False, **options})
+    assert response.status_code == 200, response.text
+    return [note["hashtags"] for note in response.json()["notes"]]
+
+
+async def test_hashtags_of_the_nearest_notes_count(opened: Open, weighing: Checkpoint) -> None:
+    assert Checkpoint.open(weighing.path).manifest.hashtag_evidence == VOTES
+    async with opened(STORED) as client:
+        (tags,) = await suggest(client, ASKED, count=10)
+        assert tags[0]["hashtag"] == "qubits"
+        assert {tag["hashtag"] for tag in tags} == {"qubits", "physics", *KNOWN}
+        sources = {tag["hashtag"]: tag["sources"] for tag in tags}
+        assert sources["beer"] == ["model", "neighbours"]
+        assert sources["hops"] == ["model"]
+        confidences = [tag["confidence"] for tag in tags]
+        assert confidences == sorted(confidences, reverse=True)
+        assert tags[-1]["confidence"] == pytest.approx(0.1192, abs=1e-4)  # the logistic function of -2: no vote
+
+
+async def test_a_note_with_hashtags_gets_others_and_as_many_as_wanted(opened: Open) -> None:
+    async with opened(STORED) as client:
+        first, second = await suggest(client, ASKED, ASKED | {"hashtags": ["Qubits", "#beer"]}, count=2)
+        assert first[0]["hashtag"] == "qubits"
+        assert len(first) == len(second) == 2
+        assert not {"qubits", "beer"} & {tag["hashtag"] for tag in second}
+
+
+async def test_the_block_list_rules_over_neighbours(opened: Open, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("QUBITS\n", encoding="utf-8")
+    async with opened(STORED, hashtag_blocklist=blocked) as client:
+        (tags,) = await suggest(client, ASKED, count=10)
+        assert "qubits" not in {tag["hashtag"] for tag in tags}
+        assert len(tags) == len(KNOWN) + 1
+
+
+async def test_hashtags_that_too_few_notes_have_are_not_suggested(opened: Open) -> None:
+    async with opened(STORED, hashtag_min_uses=2) as client:
+        (tags,) = await suggest(client, ASKED, count=10)
+        assert {tag["hashtag"] for tag in tags} == {"qubits", *KNOWN}
+
+
+async def test_an_unlikely_hashtag_is_dropped_by_its_probability(opened: Open) -> None:
+    async with opened(STORED, hashtag_min_confidence=0.12) as client:
+        (tags,) = await suggest(client, ASKED, count=10)
+        assert all("neighbours" in tag["sources"] for tag in tags)
+
+
+async def test_reposts_of_the_note_have_one_vote_together(opened: Open) -> None:
+    told = []
+    for reposts in (1, 21):
+        again = [{"id": f"r{number}", "title": "Noisy qubits", "hashtags": ["spam"]} for number in range(reposts)]
+        async with opened([STORED[1] | {"title": "Noisy gates"}, *again]) as client:
+            (tags,) = await suggest(client, ASKED, count=10)
+        told.append({tag["hashtag"]: tag["confidence"] for tag in tags})
+    assert told[1] == pytest.approx(told[0], abs=1e-6)
+    assert told[0]["qubits"] > told[0]["hops"]
+
+
+@pytest.mark.parametrize("case", ["empty", "failing"])
+async def test_without_neighbours_the_model_answers_as_ever(
+    case: str, opened: Open, settings_for: Callable[..., Settings], knowing: Checkpoint, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    plain = settings_for(checkpoint=knowing.path, data_dir=tmp_path / "plain")
+    async with open_service(plain) as runtime:
+        transport = httpx.ASGITransport(create_app(runtime, plain))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            (expected,) = await suggest(client, ASKED, count=3)
+
+    async def failing(*_arguments: object, **_options: object) -> Any:
+        raise IndexUnavailable("as the test wants it")
+
+    known = [{"id": f"k{number}", "title": f"x {number}", "hashtags": [tag]} for number, tag in enumerate(KNOWN)]
+    async with opened(known if case == "failing" else []) as client:
+        if case == "failing":
+            monkeypatch.setattr(EdgeIndex, "search", failing)
+        (tags,) = await suggest(client, ASKED, count=3)
+    assert [(tag["hashtag"], tag["sources"]) for tag in tags] == [(tag["hashtag"], ["model"]) for tag in expected]
+    assert [tag["confidence"] for tag in tags] == pytest.approx([tag["confidence"] for tag in expected], abs=1e-5)
+
+
+async def test_an_old_checkpoint_asks_only_the_model(opened: Open, knowing: Checkpoint) -> None:
+    async with opened(STORED, checkpoint=knowing.path) as client:
+        (tags,) = await suggest(client, ASKED, count=10)
+        assert {source for tag in tags for source in tag["sources"]} == {"model"}
+        assert {tag["hashtag"] for tag in tags} == {"qubits", "physics", *KNOWN}
