@@ -5,7 +5,6 @@ learnt from, so the probabilities are calibrated.
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from notellm.hashtag_use import HashtagUse
 from notellm.hashtags import HashtagSuggestion, Source
 from notellm.note import hashtag_key
+from notellm.text_words import TextWords
 
 FEATURES = ("likelihood", "found", "vote", "share", "rate", "words")
 # How many candidates the model and the neighbours may each bring.
@@ -25,10 +25,6 @@ NEIGHBOURS = 50
 _LEAST_SHARE = 1e-4
 _PRIOR = 0.02
 _LEAST_LIKELIHOOD = 1e-12
-_MOST_CHARS = 20_000
-# Words of `_SHORT` letters or more are the same if they begin alike: with all letters but two, and `_STEM` at most.
-_SHORT, _STEM = 4, 6
-_WORDS = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -113,8 +109,7 @@ class Evidence:
         least = min(likelihoods.values(), default=_LEAST_LIKELIHOOD)
         shares = votes(self.neighbours[:NEIGHBOURS], temperature)
         voted = sorted(filter(spelling, shares), key=lambda key: (-shares[key], key))[:MOST_VOTED]
-        words = set(_words(self.text))
-        written = hashtag_key(self.text[:_MOST_CHARS])
+        text = TextWords(self.text)
         brought: dict[Source, Mapping[str, float]] = {"model": likelihoods, "neighbours": shares}
         made = []
         for key in dict.fromkeys([*likelihoods, *voted]):
@@ -127,7 +122,7 @@ class Evidence:
                 math.log(share + _PRIOR * rate + _LEAST_SHARE),
                 share,
                 math.log(rate),
-                _words_found(hashtag, words, written),
+                text.share_of(hashtag),
             )
             made.append(Candidate(hashtag, tuple(source for source, keys in brought.items() if key in keys), features))
         return made
@@ -151,26 +146,3 @@ def votes(neighbours: Sequence[NeighbourNote], temperature: float) -> dict[str, 
             for key in dict.fromkeys(note.hashtag_keys):
                 shares[key] += weight / len(notes)
     return {key: share / total for key, share in shares.items()}
-
-
-def _words(text: str) -> list[str]:
-    return _WORDS.findall(text[:_MOST_CHARS].casefold())
-
-
-def _words_found(hashtag: str, words: set[str], written: str) -> float:
-    """The share of a hashtag's words that the text has; long words need only begin alike, so that `qubits` is found in `qubit`.
-
-    Args:
-        hashtag: the hashtag.
-        words: the words of the text.
-        written: the text without spaces, for scripts that do not separate words.
-    """
-    parts = _words(hashtag)
-    return sum(_is_among(part, words, written) for part in parts) / max(len(parts), 1)
-
-
-def _is_among(part: str, words: set[str], written: str) -> bool:
-    if part in words or not part.isascii():
-        return part in words or part in written
-    stem = part[: max(_SHORT, min(_STEM, len(part) - 2))]
-    return len(part) >= _SHORT and any(word.startswith(stem) for word in words)

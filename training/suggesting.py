@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,18 @@ _FOLDS = 5
 _BATCH = 16
 
 
+class EvidenceSource(Protocol):
+    """Collects what speaks for the hashtags of new notes."""
+
+    def evidence(self, notes: Sequence[Note]) -> list[Evidence]:
+        """What speaks for the hashtags of new notes. Of the notes, only title and content are read, which must not both be empty."""
+        ...
+
+    def candidates(self, evidence: Evidence, temperature: float) -> list[Candidate]:
+        """The hashtags that may be suggested; see `Evidence.candidates`."""
+        ...
+
+
 class StoredNotes:
     """Notes whose hashtags speak for those of new notes, as in a service that has stored them.
 
@@ -38,29 +51,25 @@ class StoredNotes:
         self.use = HashtagUse.of_notes(notes)
         self._prompt = prompt
         self._notes = notes
-        self._keys = [tuple(map(hashtag_key, note.all_hashtags)) for note in notes]
         self._encoder = NoteEncoder(model, prompt.embedding_prefix)
         self._ranker = ChoiceRanker(model.layers)
         self._vocabulary = HashtagVocabulary(prompt, self.use.hashtags)
         self._vectors = self._embed(notes)
 
     def evidence(self, notes: Sequence[Note]) -> list[Evidence]:
-        """What speaks for the hashtags of new notes. Of the notes, only title and content are read, which must not both be empty."""
+        """See `EvidenceSource.evidence`."""
         notes = [bare for note in notes if (bare := without_hashtags(note))]
         found = self._found(notes)
         cosines = self._embed(notes) @ self._vectors.T
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
         return [
-            Evidence(_text(note), ranked, [self._neighbour(int(place), float(row[place])) for place in places])
+            Evidence(text_of(note), ranked, [as_neighbour(self._notes[place], row[place]) for place in places])
             for note, ranked, places, row in zip(notes, found, nearest, cosines, strict=True)
         ]
 
     def candidates(self, evidence: Evidence, temperature: float) -> list[Candidate]:
-        """The candidates among the hashtags of the stored notes."""
+        """See `EvidenceSource.candidates`. Hashtags of stored notes may be suggested."""
         return evidence.candidates(self.use, self._vocabulary.spelling, temperature)
-
-    def _neighbour(self, place: int, cosine: float) -> NeighbourNote:
-        return NeighbourNote(cosine, _text(self._notes[place]), self._keys[place])
 
     def _embed(self, notes: Sequence[Note]) -> npt.NDArray[np.float32]:
         return self._encoder.encode([self._prompt.embedding(note) for note in self._prompt.tokenize(notes)])
@@ -74,7 +83,7 @@ class StoredNotes:
         return [self._vocabulary.suggestions(search.found) for search in searches]
 
 
-def fit_evidence(stored: StoredNotes, notes: Sequence[Note]) -> EvidenceWeights | None:
+def fit_evidence(stored: EvidenceSource, notes: Sequence[Note]) -> EvidenceWeights | None:
     """Learns how much each source counts, from notes that neither the model nor the stored notes contain.
 
     The temperature is that of `TEMPERATURES` with the best likelihood in a cross-validation over the notes.
@@ -101,11 +110,18 @@ def fit_evidence(stored: StoredNotes, notes: Sequence[Note]) -> EvidenceWeights 
     return usable[int(np.argmin(losses))].weights()
 
 
+def suggested_hashtags(
+    stored: EvidenceSource, weights: EvidenceWeights, notes: Sequence[Note], count: int
+) -> list[list[HashtagSuggestion]]:
+    """The `count` most probable hashtags of each note, best first; see `EvidenceSource.evidence`."""
+    return [weights.suggestions(stored.candidates(one, weights.temperature), count) for one in stored.evidence(notes)]
+
+
 class _Fit:
     """A logistic regression over the candidates of all notes, for one temperature."""
 
     def __init__(
-        self, stored: StoredNotes, evidence: Sequence[Evidence], wanted: Sequence[set[str]], temperature: float
+        self, stored: EvidenceSource, evidence: Sequence[Evidence], wanted: Sequence[set[str]], temperature: float
     ) -> None:
         self.temperature = temperature
         rows = [
@@ -161,5 +177,11 @@ def without_hashtags(note: Note) -> Note | None:
     return note.model_copy(update={"title": title, "content": content, "hashtags": ()})
 
 
-def _text(note: Note) -> str:
+def text_of(note: Note) -> str:
+    """Title and content without hashtags."""
     return f"{note.plain_title}\n{note.plain_content}"
+
+
+def as_neighbour(note: Note, cosine: float) -> NeighbourNote:
+    """A stored note as evidence."""
+    return NeighbourNote(float(cosine), text_of(note), tuple(map(hashtag_key, note.all_hashtags)))

@@ -62,24 +62,6 @@ def test_features_of_what_both_bring_and_of_what_one_brings() -> None:
     assert (brew["words"], foam["words"], beer["words"]) == (1, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("text", "hashtag", "share"),
-    [
-        ("cold coffee", "cold-brew", 0.5),
-        ("COLD BREWING", "cold-brew", 1),
-        ("scold brewer", "cold-brew", 0.5),
-        ("one fraction", "fractions", 1),
-        ("aids", "ai", 0),
-        ("周末在家做冷萃咖啡", "咖啡", 1),
-        ("周末在家", "咖啡", 0),
-        ("", "foam", 0),
-    ],
-)
-def test_words_of_a_hashtag_in_the_text(text: str, hashtag: str, share: float) -> None:
-    (told,) = Evidence(text, [HashtagSuggestion(hashtag, 0.5)], []).candidates(USE, lambda _: hashtag, 0.1)
-    assert told.features[FEATURES.index("words")] == share
-
-
 def test_sources_say_who_brings_a_hashtag() -> None:
     found = [HashtagSuggestion("cold-brew", 0.5), HashtagSuggestion("foam", 0.25)]
     told = Evidence("x", found, [near(0.9, "coldbrew", "beer")]).candidates(USE, USE.spelled.get, 0.1)

@@ -19,9 +19,10 @@ from training.evaluation.measure import measure_checkpoint, measure_embedder, me
 from training.evaluation.measurement import Measurement
 from training.evaluation.minilm import FineTunedMiniLM, FineTuning, MiniLM
 from training.evaluation.pool import TestPool
-from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
+from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags, WeighedTags, WordsInText
 from training.evaluation.told import Popularity, RandomWithinCategory
 from training.model import InitialCheckpoint
+from training.suggesting import spread
 
 ZERO_SHOT_SAMPLE = 60
 
@@ -43,6 +44,8 @@ class Baseline(StrEnum):
     RANDOM_WITHIN_CATEGORY = "random-within-category"
     MOST_FREQUENT_TAGS = "most-frequent-tags"
     NEIGHBOUR_TAGS = "tfidf-neighbour-tags"
+    WORDS_IN_TEXT = "words-in-text"
+    WEIGHED_TAGS = "tfidf-evidence"
 
 
 ABOUT = {
@@ -58,6 +61,9 @@ ABOUT = {
     Baseline.RANDOM_WITHIN_CATEGORY: "a random order, notes of the asking note's category first, which it is told",
     Baseline.MOST_FREQUENT_TAGS: "the most frequent hashtags of the note's category, which it is told",
     Baseline.NEIGHBOUR_TAGS: "the hashtags of the ten training notes with the nearest words (TF-IDF)",
+    Baseline.WORDS_IN_TEXT: "the hashtags whose words the note has, the most frequent first",
+    Baseline.WEIGHED_TAGS: "votes of the 50 training notes with the nearest words (TF-IDF), words of the text and frequency, weighed as "
+    "with the index but without a language model",
 }
 
 
@@ -92,8 +98,16 @@ def measure_baseline(
         Baseline.RANDOM_WITHIN_CATEGORY: lambda: measure_retriever(RandomWithinCategory(pool), ABOUT[one], pool),
         Baseline.MOST_FREQUENT_TAGS: lambda: measure_tags(MostFrequentTags(pool.training), ABOUT[one], pool, generated_notes),
         Baseline.NEIGHBOUR_TAGS: lambda: measure_tags(NeighbourTags(pool.training), ABOUT[one], pool, generated_notes),
+        Baseline.WORDS_IN_TEXT: lambda: measure_tags(WordsInText(pool.training), ABOUT[one], pool, generated_notes),
+        Baseline.WEIGHED_TAGS: lambda: measure_tags(_weighed(settings, dataset, pool), ABOUT[one], pool, generated_notes),
     }
     return measures[one]()
+
+
+def _weighed(settings: TrainingConfig, dataset: Dataset, pool: TestPool) -> WeighedTags:
+    judges = [dataset.notes[note] for note in sorted(dataset.split.validation)]
+    judges = [note for note in judges if note.all_hashtags]
+    return WeighedTags(pool.training, spread(judges, settings.validation.hashtag_notes))
 
 
 def _linear(one: Baseline, terms: Terms, settings: TrainingConfig, dataset: Dataset, pool: TestPool) -> Measurement:

@@ -119,11 +119,12 @@ class Results:
 
     @property
     def hashtag_scores(self) -> dict[str, list[HashtagScores]]:
-        """The scores of each run of each way to suggest hashtags; a model may have two ways."""
+        """The scores of each run of each way to suggest hashtags; a model may have three ways."""
         scores: dict[str, list[HashtagScores]] = {}
         for name, runs in self.methods.items():
             scores[name] = [run.hashtags for run in runs if run.hashtags]
             scores[f"{name}, ranked"] = [run.ranked_hashtags for run in runs if run.ranked_hashtags]
+            scores[f"{name}, with the index"] = [run.indexed_hashtags for run in runs if run.indexed_hashtags]
         return {name: kept for name, kept in scores.items() if kept}
 
     def categories(self, metric: str) -> Comparison | None:

@@ -10,6 +10,7 @@ from training.evaluation.packages import evaluation_package
 from training.evaluation.text import words
 
 CUTS = (1, 3)
+BINS = 10
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 Hashtags = Sequence[str]
@@ -45,6 +46,21 @@ def score_hashtags(predicted: Sequence[Hashtags], references: Sequence[Hashtags]
     for name in _ROUGE:
         metrics[name.replace("rouge", "rouge-")] = [float(one[name].fmeasure) for one in rouge]
     return HashtagScores(metrics={name: np.round(values, 6).tolist() for name, values in metrics.items()}, bleu=_bleu(texts))
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float:
+    """Expected calibration error (Naeini et al., AAAI 2015) over ten bins of equal width.
+
+    It is the mean over all predictions of the difference between a bin's mean confidence and its share of right predictions.
+
+    Args:
+        confidences: (predictions,), at least one.
+        right: (predictions,), whether each is right.
+    """
+    sure, hits = np.asarray(confidences), np.asarray(right, dtype=float)
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    gaps = [abs(float((sure[bins == one] - hits[bins == one]).sum())) for one in range(BINS)]
+    return sum(gaps) / len(sure)
 
 
 def _overlap(predicted: Hashtags, given: Hashtags) -> tuple[float, float, float]:

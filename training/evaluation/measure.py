@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from notellm.note import Note
+from notellm.note import Note, hashtag_key
 from notellm.vocabulary import hashtags_by_frequency
 from training.evaluation.embedding import EmbeddedNotes, Embedder, LoadedCheckpoint, embed
 from training.evaluation.generation import Generator, score_categories
-from training.evaluation.hashtags import CUTS, score_hashtags
+from training.evaluation.hashtags import CUTS, calibration_error, score_hashtags
 from training.evaluation.measurement import CategoryScores, CurvePoint, HashtagScores, Measurement
 from training.evaluation.pool import TestPool
-from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
+from training.evaluation.tag_baselines import TagMethod
 from training.ranking import Retriever, Scores, Vectors, target_ranks
-from training.suggesting import without_hashtags
+from training.suggesting import StoredNotes, suggested_hashtags, without_hashtags
 
 logger = logging.getLogger(__name__)
 NEIGHBOURS = 10
@@ -52,13 +52,14 @@ def measure_checkpoint(
         update={
             "hashtags": _hashtags(generator.hashtags, pool, generated_notes),
             "ranked_hashtags": _hashtags(_ranked(generator, pool), pool, generated_notes),
+            "indexed_hashtags": _indexed(loaded, pool, generated_notes),
             "categories": _categories(generator, pool, generated_notes, categories),
             "curve": list(curve),
         }
     )
 
 
-def measure_tags(method: MostFrequentTags | NeighbourTags, about: str, pool: TestPool, generated_notes: int) -> Measurement:
+def measure_tags(method: TagMethod, about: str, pool: TestPool, generated_notes: int) -> Measurement:
     """Measures a method that only suggests hashtags."""
     return Measurement(
         method=method.name, about=about, pool=pool.fingerprint, hashtags=_hashtags(method.predict, pool, generated_notes)
@@ -110,6 +111,23 @@ def _hashtags(predict: Predict, pool: TestPool, count: int) -> HashtagScores | N
     if not notes:
         return None
     return score_hashtags(predict(notes, max(CUTS)), [note.all_hashtags for note in notes])
+
+
+def _indexed(loaded: LoadedCheckpoint, pool: TestPool, count: int) -> HashtagScores | None:
+    """What the service suggests if the training notes are stored; None if the checkpoint does not say how much they count."""
+    notes, weights = hashtag_notes(pool, count), loaded.checkpoint.manifest.hashtag_evidence
+    if weights is None or not notes:
+        return None
+    stored = StoredNotes(loaded.model, loaded.prompt, [note for note in pool.training if note.all_hashtags])
+    suggested = suggested_hashtags(stored, weights, notes, max(CUTS))
+    rated = [
+        (one.confidence, hashtag_key(one.hashtag) in set(map(hashtag_key, note.all_hashtags)))
+        for note, own in zip(notes, suggested, strict=True)
+        for one in own
+    ]
+    scores = score_hashtags([[one.hashtag for one in own] for own in suggested], [note.all_hashtags for note in notes])
+    error = calibration_error([sure for sure, _ in rated], [right for _, right in rated])
+    return scores.model_copy(update={"calibration_error": round(error, 6)})
 
 
 def _ranked(generator: Generator, pool: TestPool) -> Predict:

@@ -21,10 +21,13 @@ class HashtagScores(_Record):
     Attributes:
         metrics: `precision@3`, `f1@1`, `rouge-1` and so on, each between 0 and 1.
         bleu: BLEU of the whole corpus, 0 to 100.
+        calibration_error: expected calibration error of the first three suggestions of all notes, 0 to 1; None if they have no
+            probabilities.
     """
 
     metrics: dict[str, list[float]]
     bleu: float
+    calibration_error: float | None = None
 
 
 class CategoryScores(_Record):
@@ -80,6 +83,7 @@ class Measurement(_Record):
         category_share: (notes,), share of the first ten neighbours, found without hashtags, that have the note's own category.
         hashtags: scores of generated hashtag lists, on the sample.
         ranked_hashtags: scores of the likeliest of the training notes' hashtags, on the sample.
+        indexed_hashtags: scores of what the service suggests if the training notes are stored, on the sample.
         categories: scores of generated categories, on the sample.
         notes_per_second, machine: throughput of embedding, and the machine.
         curve: the training curve.
@@ -95,6 +99,7 @@ class Measurement(_Record):
     category_share: list[float] | None = None
     hashtags: HashtagScores | None = None
     ranked_hashtags: HashtagScores | None = None
+    indexed_hashtags: HashtagScores | None = None
     categories: CategoryScores | None = None
     notes_per_second: float | None = None
     machine: str | None = None

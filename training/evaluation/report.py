@@ -203,10 +203,21 @@ def _hashtags(results: Results) -> Iterator[str]:
     yield f"Hashtags suggested for {notes:,} notes from title and content, compared with the notes' own hashtags."
     if any(one.ranked_hashtags for one in results.measurements.values()):
         yield "*Ranked*: the hashtags of the training notes that the model finds likeliest (beam search), instead of a generated list."
+    if any(one.indexed_hashtags for one in results.measurements.values()):
+        yield (
+            "*With the index*: what the service suggests if the training notes are stored. The model's opinion and the hashtags of the 50 "
+            "nearest training notes count, with weights that were learnt from validation notes."
+        )
     rows = (
         [name, *(_interval(column[name]) for column in columns.values()), f"{_bleu(counted[name]):.2f}"] for name in counted
     )
     yield _table(["method", *columns, "BLEU"], rows)
+    errors = {
+        name: [one.calibration_error for one in runs if one.calibration_error is not None] for name, runs in counted.items()
+    }
+    for name, found in errors.items():
+        if found:
+            yield f"Expected calibration error of the first three suggestions, {name}: {sum(found) / len(found):.3f} (ten bins)."
     comparison = results.hashtags("f1@3")
     if comparison:
         yield "### Paired differences, F1@3"

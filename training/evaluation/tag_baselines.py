@@ -2,14 +2,33 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
+from notellm.evidence import NEIGHBOURS as WEIGHED_NEIGHBOURS, Candidate, Evidence
 from notellm.hashtag_use import HashtagUse
 from notellm.note import Note, NoteText, hashtag_key
+from notellm.text_words import TextWords
+from training.errors import EvaluationError
 from training.evaluation.lexical import TfIdf
+from training.suggesting import LEAST_NOTES, as_neighbour, fit_evidence, suggested_hashtags, text_of
 
 NEIGHBOURS = 10
+
+
+class TagMethod(Protocol):
+    """Suggests hashtags.
+
+    Attributes:
+        name: name of the method.
+    """
+
+    name: str
+
+    def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
+        """The first `count` hashtags for each note, of which it reads title and content."""
+        ...
 
 
 class MostFrequentTags:
@@ -59,6 +78,65 @@ class NeighbourTags:
                     votes[tag] += float(scores[neighbour])  # type: ignore[assignment]
             predictions.append([self._spelling[key] for key in _ranked(votes)[:count]])
         return predictions
+
+
+class WordsInText:
+    """The hashtags of the training notes whose words the note's text has: first those with all words, the most frequent ones first."""
+
+    name = "words-in-text"
+
+    def __init__(self, training: Sequence[Note]) -> None:
+        self._use = HashtagUse.of_notes(training)
+
+    def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
+        """See `TagMethod.predict`."""
+        return [self._of(TextWords(text_of(note)))[:count] for note in notes]
+
+    def _of(self, text: TextWords) -> list[str]:
+        shares = {tag: text.share_of(tag) for tag in self._use.hashtags}  # most frequent first, and the order stays
+        return sorted((tag for tag, share in shares.items() if share), key=lambda tag: -shares[tag])
+
+
+class WeighedTags:
+    """All that the service weighs without the model's part: votes of the nearest training notes by words, words of the text, frequency.
+
+    The weights are learnt from validation notes, as those of a model are. It shows what a model adds.
+    """
+
+    name = "tfidf-evidence"
+
+    def __init__(self, training: Sequence[Note], validation: Sequence[Note]) -> None:
+        self._training = [note for note in training if note.all_hashtags]
+        self._use = HashtagUse.of_notes(self._training)
+        self._index = TfIdf([_text_only(note) for note in self._training])
+        self._weights = fit_evidence(self, validation)
+
+    def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
+        """See `TagMethod.predict`.
+
+        Raises:
+            EvaluationError: there are too few validation notes with hashtags.
+        """
+        if self._weights is None:
+            raise EvaluationError(
+                f"{self.name}: raise data.split.validation: it needs {LEAST_NOTES} validation notes with hashtags"
+            )
+        suggested = suggested_hashtags(self, self._weights, notes, count)
+        return [[one.hashtag for one in own] for own in suggested]
+
+    def evidence(self, notes: Sequence[Note]) -> list[Evidence]:
+        """See `EvidenceSource.evidence`. The neighbours are the nearest notes by TF-IDF."""
+        found = []
+        for note, cosines in zip(notes, self._index.scores_of([_text_only(note) for note in notes]), strict=True):
+            nearest = np.argsort(-cosines, kind="stable")[:WEIGHED_NEIGHBOURS]
+            found.append(
+                Evidence(text_of(note), [], [as_neighbour(self._training[place], cosines[place]) for place in nearest])
+            )
+        return found
+
+    def candidates(self, evidence: Evidence, temperature: float) -> list[Candidate]:
+        """See `EvidenceSource.candidates`."""
+        return evidence.candidates(self._use, self._use.spelled.get, temperature)
 
 
 def _text_only(note: Note) -> NoteText:

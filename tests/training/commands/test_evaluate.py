@@ -15,7 +15,15 @@ from training.evaluation.embedding import LoadedCheckpoint, embed
 from training.run import train
 
 RANKED = ("tfidf", "tfidf-characters", "bm25", "words-linear", "tokens-linear", "popularity", "random-within-category")
-BASELINES = (*RANKED, "item2vec", "prompteol", "prompteol-centred", "most-frequent-tags", "tfidf-neighbour-tags")
+BASELINES = (
+    *RANKED,
+    "item2vec",
+    "prompteol",
+    "prompteol-centred",
+    "most-frequent-tags",
+    "tfidf-neighbour-tags",
+    "words-in-text",
+)
 
 
 @pytest.fixture(scope="module")

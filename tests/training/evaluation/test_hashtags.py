@@ -1,8 +1,6 @@
 import pytest
 
-from notellm import Note
-from training.evaluation.hashtags import score_hashtags
-from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags
+from training.evaluation.hashtags import calibration_error, score_hashtags
 
 
 def test_identical_lists_are_perfect() -> None:
@@ -38,21 +36,10 @@ def test_scripts_without_spaces_count() -> None:
     assert score_hashtags([("咖啡",)], [("咖啡", "旅行")]).metrics["rouge-1"] == pytest.approx([2 / 3], abs=1e-6)
 
 
-TRAINING = [
-    Note(id="1", title="cold brew at home", hashtags=("cold brew", "coffee"), category="coffee"),
-    Note(id="2", title="espresso grinder", hashtags=("coffee", "grinder"), category="coffee"),
-    Note(id="3", title="hops and malt", hashtags=("hops",), category="beer"),
-]
-
-
-def test_most_frequent_tags_are_those_of_the_category() -> None:
-    method = MostFrequentTags(TRAINING)
-    asked = [Note(id="a", title="x", category="coffee"), Note(id="b", title="x"), Note(id="c", title="x", category="new")]
-    assert method.predict(asked, 2) == [["coffee", "cold brew"], ["coffee", "cold brew"], ["coffee", "cold brew"]]
-    assert method.predict([Note(id="d", title="x", category="beer")], 2) == [["hops"]]
-
-
-def test_neighbours_give_their_tags_by_similarity() -> None:
-    method = NeighbourTags(TRAINING, neighbours=1)
-    asked = [Note(id="a", title="malt for a lager"), Note(id="b", title="a new grinder", hashtags=("hops", "malt"))]
-    assert method.predict(asked, 3) == [["hops"], ["coffee", "grinder"]]  # what it is tagged with is not looked at
+def test_calibration_error_is_the_mean_gap_of_the_bins() -> None:
+    assert calibration_error([0.9, 0.9, 0.1, 0.1], [True, True, False, False]) == pytest.approx(0.1)
+    # Two bins: 0.75 sure and right half of the time, 0.05 sure and never right.
+    assert calibration_error([0.75, 0.75, 0.05, 0.05], [True, False, False, False]) == pytest.approx((0.25 + 0.05) / 2)
+    assert calibration_error([1.0, 0.0], [True, False]) == 0
+    # Errors of one bin cancel: 0.72 and 0.78 on average 0.75.
+    assert calibration_error([0.72, 0.78, 0.72, 0.78], [True, True, True, False]) == pytest.approx(0)
