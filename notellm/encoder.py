@@ -124,6 +124,27 @@ class NoteEncoder:
             vectors[batch] = embedded.cpu().numpy()
         return vectors
 
+    @torch.inference_mode()
+    def finish(self, states: Sequence[Tensor], prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """The vectors of prompts whose last states were computed elsewhere.
+
+        Args:
+            states: the state of each prompt's last token after the final norm, (E,).
+            prompts: as in `encode`.
+
+        Returns:
+            See `encode`.
+
+        Raises:
+            PromptError: see `encode`.
+        """
+        if not prompts:
+            return np.empty((0, self.dimensions), dtype=np.float32)
+        rests = [self._after_prefix(index, prompt) for index, prompt in enumerate(prompts)]
+        added = self._model.tokens.of_prompts(rests) if self._model.tokens is not None else None
+        vectors: npt.NDArray[np.float32] = self._model.project(torch.stack(list(states)), added).cpu().numpy()
+        return vectors
+
     def _embed(self, sequences: Sequence[Sequence[int]], *, normalize: bool) -> Tensor:
         pack = Pack.of(sequences, len(self._prefix_ids), self._device)
         states = self._states(pack)

@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -85,6 +85,19 @@ class ChoiceSearch:
         self.live = [beam for beam in grown if not self._choices.ends(beam.ids) and beam.log_probability > least][: self._width]
 
 
+@dataclass
+class AlsoRead:
+    """Prompts that are computed together with those of searches. What they share with these is computed once.
+
+    Attributes:
+        prompts: token ids.
+        states: the state of the last token of each prompt after the final norm, (E,); filled in by the first step.
+    """
+
+    prompts: Sequence[Sequence[int]]
+    states: list[Tensor] = field(default_factory=list)
+
+
 class ChoiceRanker:
     """Ranks choices with a model's layers. The prompt is computed once, and all beams share its keys and values.
 
@@ -117,30 +130,40 @@ class ChoiceRanker:
         self.run([prompt], [search])
         return search.found
 
-    def run(self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch]) -> None:
-        """Runs one search per prompt to its end, all of them together.
+    def run(self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch], also: AlsoRead | None = None) -> None:
+        """Runs one search per prompt to its end, all of them together; see `steps`.
 
         Raises:
             FloatingPointError: see `rank`.
         """
-        for _ in self.steps(prompts, searches):
+        for _ in self.steps(prompts, searches, also):
             pass
 
     @torch.inference_mode()
-    def steps(self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch]) -> Iterator[None]:
+    def steps(
+        self, prompts: Sequence[Sequence[int]], searches: Sequence[ChoiceSearch], also: AlsoRead | None = None
+    ) -> Iterator[None]:
         """Runs several searches to their ends, together: one forward pass per step has all beams of all searches.
 
         The first step computes the prompts; what they all begin with is computed once. The other searches change a log-probability only
         by rounding.
+
+        Args:
+            prompts: token ids.
+            searches: one for each prompt.
+            also: more prompts to compute with them.
 
         Raises:
             FloatingPointError: see `rank`.
         """
         if not prompts:
             return
-        read = read_prefixes(self._layers, prompts)
-        going = [(one.prefix, search) for one, search in zip(read, searches, strict=True)]
-        states = [one.state[None] for one in read]
+        read = read_prefixes(self._layers, [*prompts, *(also.prompts if also else ())])
+        if also:
+            also.states = [one.state for one in read[len(prompts) :]]
+        going = [(one.prefix, search) for one, search in zip(read, searches, strict=False)]
+        states = [one.state[None] for one in read[: len(prompts)]]
+        del read  # the keys and values of searches that end are freed
         while True:
             self._advance([search for _, search in going], states)
             yield

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Generation as Generation,
         GenerationRequest as GenerationRequest,
         QueuePolicy as QueuePolicy,
+        Ranking as Ranking,
         RankingRequest as RankingRequest,
     )
     from service.engines.cores import usable_cores as usable_cores
@@ -30,6 +31,7 @@ else:
                 "Generation",
                 "GenerationRequest",
                 "QueuePolicy",
+                "Ranking",
                 "RankingRequest",
             ),
             ".cores": ("usable_cores",),

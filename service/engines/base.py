@@ -62,17 +62,35 @@ class RankingRequest:
         choices: the continuations to choose from.
         count: how many continuations to return.
         exclude: continuations that must not be returned.
+        embedding: an embedding prompt whose vector is wanted as well; empty for none. What it shares with `prompt` is computed once.
     """
 
     prompt: tuple[int, ...]
     choices: TokenTrie
     count: int
     exclude: frozenset[tuple[int, ...]] = frozenset()
+    embedding: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
         """Number of tokens that a queue charges for the request. It is an estimate, because long choices cost more than average."""
-        return len(self.prompt) + round(max(BEAMS, self.count) * self.choices.mean_length)
+        shares = self.prompt[: len(self.embedding)] == self.embedding
+        return (
+            len(self.prompt) + (0 if shares else len(self.embedding)) + round(max(BEAMS, self.count) * self.choices.mean_length)
+        )
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The answer to a `RankingRequest`.
+
+    Attributes:
+        choices: the most probable choices, best first.
+        vector: the unit vector of the embedding prompt, (dimensions,); None if there was none.
+    """
+
+    choices: list[RankedChoice]
+    vector: npt.NDArray[np.float32] | None = None
 
 
 class BlockingEngine(Protocol):
@@ -88,8 +106,8 @@ class BlockingEngine(Protocol):
         """Returns the continuations, in the order of the requests."""
         ...
 
-    def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
-        """Returns the most probable choices of each request, best first."""
+    def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
+        """Returns the most probable choices of each request."""
         ...
 
 
@@ -149,7 +167,7 @@ class Engine(Protocol):
         """See `BlockingEngine.generate`."""
         ...
 
-    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
         """See `BlockingEngine.rank`."""
         ...
 

@@ -14,8 +14,8 @@ from notellm.encoder import NoteEncoder
 from notellm.forward import log_probabilities
 from notellm.int8 import Int8NoteLLM, times_faster
 from notellm.prompt import NotePrompt
-from notellm.ranking import ChoiceRanker, ChoiceSearch, RankedChoice
-from service.engines.base import Generation, GenerationRequest, RankingRequest
+from notellm.ranking import AlsoRead, ChoiceRanker, ChoiceSearch
+from service.engines.base import Generation, GenerationRequest, Ranking, RankingRequest
 from service.engines.cores import usable_cores
 from service.engines.guided import Guide, GuidedLogits, GuidedRow
 from service.engines.pieces import read_generation
@@ -119,11 +119,19 @@ class LocalEngine:
             for row, (ids, request) in enumerate(zip(sequences[:, width:].tolist(), requests, strict=True))
         ]
 
-    def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+    def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
         """See `BlockingEngine.rank`. The beams of all requests are computed together."""
         searches = [ChoiceSearch(one.choices, one.count, exclude=one.exclude) for one in requests]
-        self._ranker.run([one.prompt for one in requests], searches)
-        return [search.found for search in searches]
+        also = AlsoRead([one.embedding for one in requests if one.embedding])
+        self._ranker.run([one.prompt for one in requests], searches, also if self._encoder.packed else None)
+        # Without packing, the encoder knows that the layers of the search give wrong states for this model.
+        vectors = iter(
+            self._encoder.finish(also.states, also.prompts) if self._encoder.packed else self._encoder.encode(also.prompts)
+        )
+        return [
+            Ranking(search.found, next(vectors) if one.embedding else None)
+            for one, search in zip(requests, searches, strict=True)
+        ]
 
     def log_probabilities(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
         """Returns the log-probability of each token as the next one after a prompt, to compare another engine's model with this one."""

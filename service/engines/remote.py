@@ -11,7 +11,7 @@ import numpy.typing as npt
 from notellm.checkpoint import Checkpoint
 from notellm.prompt import NotePrompt
 from notellm.ranking import ChoiceSearch, Likeliest, RankedChoice
-from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
+from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, Ranking, RankingRequest
 from service.engines.completions import Completion, CompletionsClient, Refused
 from service.engines.local import LocalEngine
 from service.engines.pieces import FORBID, bare_space_ids, read_generation
@@ -131,9 +131,17 @@ class RemoteEngine:
             structured_outputs={"regex": request.pattern}, logit_bias=logit_bias,
         )  # fmt: skip
 
-    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
-        """See `Engine.rank`."""
-        return list(await asyncio.gather(*map(self._rank, requests)))
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
+        """See `Engine.rank`. The server ranks, and this process embeds."""
+        embedded, choices = await asyncio.gather(self._embedded(requests), asyncio.gather(*map(self._rank, requests)))
+        return [Ranking(found, embedded.get(place)) for place, found in enumerate(choices)]
+
+    async def _embedded(self, requests: Sequence[RankingRequest]) -> dict[int, npt.NDArray[np.float32]]:
+        """Returns the vectors of the embedding prompts by the place of their request."""
+        places = [place for place, one in enumerate(requests) if one.embedding]
+        return (
+            dict(zip(places, await self.embed([requests[place].embedding for place in places]), strict=True)) if places else {}
+        )
 
     async def _rank(self, request: RankingRequest) -> list[RankedChoice]:
         """Runs the same search as the other engines, with one-token requests for each sequence that the search follows."""

@@ -9,8 +9,15 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from notellm.ranking import RankedChoice
-from service.engines.base import BlockingEngine, EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
+from service.engines.base import (
+    BlockingEngine,
+    EngineState,
+    Generation,
+    GenerationRequest,
+    QueuePolicy,
+    Ranking,
+    RankingRequest,
+)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -55,7 +62,7 @@ class ThreadedEngine:
         """See `Engine.generate`."""
         return await in_passing_thread(self._engine.generate, requests)
 
-    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
         """See `Engine.rank`."""
         return await in_passing_thread(self._engine.rank, requests)
 

@@ -19,7 +19,7 @@ from notellm.forward import token_batches
 from notellm.prompt import NotePrompt
 from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
-from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
+from service.engines.base import EngineState, Generation, GenerationRequest, QueuePolicy, Ranking, RankingRequest
 from service.engines.pieces import FORBID, bare_space_ids, read_generation
 from service.engines.supervisor import Supervisor
 from service.engines.throughput import Throughput
@@ -138,11 +138,17 @@ class VllmEngine:
         probabilities = [math.exp(step[token].logprob) for token, step in zip(answer.token_ids, answer.logprobs, strict=True)]
         return read_generation(self._tokenizer, list(answer.token_ids), probabilities, request.max_new_tokens)
 
-    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
         """See `Engine.rank`. The worker computes the beams of all requests together."""
         ranking = next(self._keys)
         asked = [
-            (list(one.prompt), await self._vocabulary(one.choices), one.count, [list(ids) for ids in one.exclude])
+            (
+                list(one.prompt),
+                await self._vocabulary(one.choices),
+                one.count,
+                [list(ids) for ids in one.exclude],
+                list(one.embedding),
+            )
             for one in requests
         ]
         if not await self._ask("notellm_begin_ranking", ranking, asked):
@@ -150,7 +156,13 @@ class VllmEngine:
         ranked = None
         while ranked is None:
             ranked = await self._ask("notellm_go_on_ranking", ranking, 1 if self._generating else ALL_STEPS)
-        return [[RankedChoice(tuple(ids), log_probability) for ids, log_probability in found] for found in ranked]
+        return [
+            Ranking(
+                [RankedChoice(tuple(ids), log_probability) for ids, log_probability in found],
+                np.frombuffer(vector, dtype=np.float32) if vector else None,
+            )
+            for found, vector in ranked
+        ]
 
     async def _vocabulary(self, choices: TokenTrie) -> int:
         """Returns the key under which the running worker keeps the choices; sends them first if the worker lacks them."""

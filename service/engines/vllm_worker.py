@@ -5,7 +5,7 @@ own steps. Every rank of a tensor-parallel engine runs the same calls: its layer
 results across ranks themselves. Token ids go into the worker process; vectors and choices come out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -17,12 +17,14 @@ from torch.nn import functional
 from notellm.checkpoint import ARCHITECTURE, Checkpoint
 from notellm.encoder import NoteEncoder
 from notellm.forward import log_probabilities
-from notellm.ranking import ChoiceRanker, ChoiceSearch
+from notellm.ranking import AlsoRead, ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 
 # There are at least three: the hashtag vocabulary, the categories and the canary's choices.
 MOST_VOCABULARIES = 8
 MOST_RANKINGS = 8
+# Prompt, key of the choices, count, excluded choices, embedding prompt or nothing.
+AskedRanking = tuple[list[int], int, int, list[list[int]], list[int]]
 
 
 class VllmLayers:
@@ -105,6 +107,25 @@ class VllmNoteLLM:
         return functional.normalize(projected, dim=-1) if normalize else projected
 
 
+class RunningRankings:
+    """Rankings that run together.
+
+    Args:
+        requests: see `NoteLLMWorker.notellm_begin_ranking`.
+        vocabularies: the choices by their keys.
+        ranker: computes them.
+    """
+
+    def __init__(self, requests: Sequence[AskedRanking], vocabularies: Mapping[int, TokenTrie], ranker: ChoiceRanker) -> None:
+        self.requests = requests
+        self.searches = [
+            ChoiceSearch(vocabularies[key], count, exclude=frozenset(map(tuple, exclude)))
+            for _, key, count, exclude, _ in requests
+        ]
+        self.also = AlsoRead([embedding for *_, embedding in requests if embedding])
+        self.walk = ranker.steps([prompt for prompt, *_ in requests], self.searches, self.also)
+
+
 class NoteLLMWorker:
     """The methods that the engine calls. Their names must not be those of vLLM's worker."""
 
@@ -127,7 +148,7 @@ class NoteLLMWorker:
         self._notellm_encoder = NoteEncoder(model, prefix_ids, max_batch_tokens=max_batch_tokens, lanes=False)
         self._notellm_ranker = ChoiceRanker(layers)
         self._notellm_vocabularies: dict[int, TokenTrie] = {}
-        self._notellm_rankings: dict[int, tuple[list[ChoiceSearch], Iterator[None]]] = {}
+        self._notellm_rankings: dict[int, RunningRankings] = {}
         return model.dimensions
 
     def notellm_embed(self, prompts: list[list[int]]) -> bytes:
@@ -141,40 +162,46 @@ class NoteLLMWorker:
             self._notellm_vocabularies.pop(next(iter(self._notellm_vocabularies)))
         self._notellm_vocabularies[key] = TokenTrie(sequences, eos_token_id)
 
-    def notellm_begin_ranking(self, ranking: int, requests: list[tuple[list[int], int, int, list[list[int]]]]) -> bool:
+    def notellm_begin_ranking(self, ranking: int, requests: list[AskedRanking]) -> bool:
         """Prepares rankings that run together, but computes nothing yet.
 
         Args:
             ranking: the number under which they go on.
-            requests: prompt, key of the choices, count and excluded choices of each.
+            requests: prompt, key of the choices, count, excluded choices and embedding prompt (or nothing) of each.
 
         Returns:
             False if there are no choices under one of the keys.
         """
-        if any(key not in self._notellm_vocabularies for _, key, _, _ in requests):
+        if any(key not in self._notellm_vocabularies for _, key, *_ in requests):
             return False
         while len(self._notellm_rankings) >= MOST_RANKINGS:  # abandoned calls leave rankings behind
             self._notellm_rankings.pop(next(iter(self._notellm_rankings)))
-        searches = [
-            ChoiceSearch(self._notellm_vocabularies[key], count, exclude=frozenset(map(tuple, exclude)))
-            for _, key, count, exclude in requests
-        ]
-        walk = self._notellm_ranker.steps([prompt for prompt, _, _, _ in requests], searches)
-        self._notellm_rankings[ranking] = searches, walk
+        self._notellm_rankings[ranking] = RunningRankings(requests, self._notellm_vocabularies, self._notellm_ranker)
         return True
 
-    def notellm_go_on_ranking(self, ranking: int, steps: int) -> list[list[tuple[list[int], float]]] | None:
-        """Continues rankings; returns ids and log-probability of the likeliest choices of each, or None if they need more steps.
+    def notellm_go_on_ranking(self, ranking: int, steps: int) -> list[tuple[list[tuple[list[int], float]], bytes]] | None:
+        """Continues rankings; returns None if they need more steps.
 
         The limit is in steps, not seconds, because ranks that share the layers must all stop at the same step.
+
+        Returns:
+            For each request the ids and log-probability of the likeliest choices, and the bytes of the unit float32 vector of its embedding
+            prompt, or nothing.
         """
-        searches, walk = self._notellm_rankings[ranking]
-        for _ in islice(walk, steps):
+        running = self._notellm_rankings[ranking]
+        for _ in islice(running.walk, steps):
             pass
-        if any(search.live for search in searches):
+        if any(search.live for search in running.searches):
             return None
         del self._notellm_rankings[ranking]
-        return [[(list(choice.ids), choice.log_probability) for choice in search.found] for search in searches]
+        vectors = iter(self._notellm_encoder.finish(running.also.states, running.also.prompts))
+        return [
+            (
+                [(list(choice.ids), choice.log_probability) for choice in search.found],
+                next(vectors).tobytes() if embedding else b"",
+            )
+            for search, (*_, embedding) in zip(running.searches, running.requests, strict=True)
+        ]
 
     def notellm_log_probabilities(self, prompt: list[int], tokens: list[int]) -> list[float]:
         """Returns log-probabilities of tokens after a prompt by our forward pass, to compare them with vLLM's own."""

@@ -227,9 +227,9 @@ class NoteService:
         asked = await asyncio.to_thread(self._suggestions.ask, notes, tokenized, count, category=category)
         return await suggest(asked, self._queues, self._near)
 
-    async def _near(self, prompts: Sequence[Ids]) -> list[list[ScoredNote]]:
-        """Returns the stored notes nearest to each embedding prompt; nothing if the index fails, because suggestions work without."""
-        vectors = await self._embed(prompts)
+    async def _near(self, vectors: Sequence[Vector]) -> list[list[ScoredNote]]:
+        """Returns the stored notes nearest to each vector; nothing if the index fails, because suggestions work without."""
+        _check_finite(vectors)
         try:
             with self._searches.place(), self._metrics.index_operation("search"):
                 return [await self._index.search(vector, where=NoteFilter(), limit=NEIGHBOURS) for vector in vectors]
@@ -280,8 +280,7 @@ class NoteService:
         if not prompts:
             return []
         vectors = await self._queues.embeddings.submit([(prompt, len(prompt)) for prompt in prompts])
-        if not all(np.isfinite(vector).all() for vector in vectors):
-            raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")
+        _check_finite(vectors)
         return vectors
 
     async def _get_all(self, ids: Sequence[str], *, with_vectors: bool, skip_missing: bool = False) -> dict[str, IndexedNote]:
@@ -295,3 +294,8 @@ class NoteService:
     async def _search(self, vector: Vector, where: NoteFilter, **page: Unpack[Page]) -> list[ScoredNote]:
         with self._metrics.index_operation("search"):
             return await search_page(self._index, vector, where=where, **page)
+
+
+def _check_finite(vectors: Sequence[Vector]) -> None:
+    if not all(np.isfinite(vector).all() for vector in vectors):
+        raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")

@@ -17,10 +17,9 @@ from notellm.hashtags import (
 )
 from notellm.note import NoteText, hashtag_key
 from notellm.prompt import NotePrompt, TokenizedNote
-from notellm.ranking import RankedChoice
 from notellm.vocabulary import HashtagVocabulary
-from service.engines import Generation, GenerationRequest, RankingRequest
-from service.index import ScoredNote
+from service.engines import Generation, GenerationRequest, Ranking, RankingRequest
+from service.index import ScoredNote, Vector
 from service.notes.fields import NoteField, cut_fields
 
 
@@ -73,14 +72,27 @@ class Question:
             return []
         count = max(self.count, MOST_FOUND) if self.asks_neighbours else self.count
         return [
-            RankingRequest(self._hashtag_prompt(ids), known.choices, count, known.ids_of(note.all_hashtags))
+            RankingRequest(
+                self._hashtag_prompt(ids),
+                known.choices,
+                count,
+                known.ids_of(note.all_hashtags),
+                self._embedding(ids) if not self.categories else (),
+            )
             for note, ids in zip(self.notes, self.tokenized, strict=True)
         ]
 
     def _ranked_categories(self) -> list[RankingRequest]:
         if not (listed := self.categories):
             return []
-        return [RankingRequest(tuple(self.prompt.category(ids)), listed.choices, listed.compared) for ids in self.tokenized]
+        return [
+            RankingRequest(tuple(self.prompt.category(ids)), listed.choices, listed.compared, embedding=self._embedding(ids))
+            for ids in self.tokenized
+        ]
+
+    def _embedding(self, note: TokenizedNote) -> tuple[int, ...]:
+        """Returns the embedding prompt if neighbours are asked. The category prompt begins with it, so that the vector costs nothing."""
+        return tuple(self.prompt.embedding(note)) if self.asks_neighbours else ()
 
     def _written_hashtags(self) -> list[GenerationRequest]:
         template = self.prompt.template
@@ -100,8 +112,12 @@ class Question:
         """Whether the hashtags of the nearest stored notes count. `read` then takes them."""
         return bool(self.evidence and self.vocabulary and self.use.notes)
 
+    def vectors(self, ranked: Sequence[Ranking]) -> list[Vector]:
+        """The vectors of the notes from the answers to `rankings`; none if neighbours are not asked."""
+        return [one.vector for one in ranked if one.vector is not None]
+
     def read(
-        self, ranked: Sequence[Sequence[RankedChoice]], generated: Sequence[Generation],
+        self, ranked: Sequence[Ranking], generated: Sequence[Generation],
         neighbours: Sequence[Sequence[ScoredNote]] = (),
     ) -> list[Suggestions]:  # fmt: skip
         """Reads the suggestions.
@@ -117,7 +133,7 @@ class Question:
                 for note, line in zip(self.notes, generated, strict=True)
             ]
         elif self.vocabulary:
-            found = [self.vocabulary.suggestions(best) for best in ranked[: len(self.notes)]]
+            found = [self.vocabulary.suggestions(best.choices) for best in ranked[: len(self.notes)]]
             hashtags = [
                 self._weighed(note, tags, near) if near else tags
                 for note, tags, near in zip(self.notes, found, neighbours or [()] * len(self.notes), strict=True)
@@ -125,10 +141,11 @@ class Question:
             ranked = ranked[len(self.notes) :]
         else:
             hashtags = [[] for _ in self.notes]
-        categories = map(self.categories.likeliest, ranked) if self.categories else [None] * len(self.notes)
+        listed = self.categories
+        chosen = (listed.likeliest(best.choices) for best in ranked) if listed else (None for _ in self.notes)
         return [
             Suggestions(self.rules.apply(tags)[: self.count], category, len(self._hashtag_prompt(ids)), cut_fields(ids))
-            for tags, category, ids in zip(hashtags, categories, self.tokenized, strict=True)
+            for tags, category, ids in zip(hashtags, chosen, self.tokenized, strict=True)
         ]
 
     def _weighed(

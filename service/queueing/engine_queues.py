@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from notellm.hashtags import choice_pattern
 from notellm.note import NoteText
 from notellm.prompt import NotePrompt
-from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
-from service.engines import Engine, Generation, GenerationRequest, RankingRequest
+from service.engines import Engine, Generation, GenerationRequest, Ranking, RankingRequest
 from service.index import Vector
 from service.observability import ForwardHealth, Liveness, Metrics
 from service.queueing.batcher import Batcher
 from service.settings import Settings
 
 Ids = Sequence[int]
-Ranking = Sequence[RankedChoice]
 
 
 @dataclass(frozen=True)

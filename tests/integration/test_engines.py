@@ -17,6 +17,8 @@ import torch
 
 from harness.vllm_server import VllmServer, vllm_server
 from notellm import Checkpoint, Note, NoteText
+from notellm.evidence import EvidenceWeights
+from notellm.hashtag_use import HashtagUse
 from notellm.hashtags import HashtagRules, choice_pattern, hashtag_list_pattern
 from notellm.saving import CheckpointFacts, save_checkpoint
 from notellm.token_vectors import TokenTerms, TokenVectors
@@ -110,7 +112,10 @@ def generated(local: LocalEngine, generations: list[GenerationRequest]) -> list[
 @pytest.fixture(scope="module")
 def rankings(smollm2: Checkpoint, asked: list[NoteText]) -> list[RankingRequest]:
     prompt = smollm2.prompt()
-    service = SuggestionPrompts(smollm2.manifest, prompt, vocabulary=10_000, rules=HashtagRules())
+    weights = EvidenceWeights(temperature=0.1, intercept=0, weights=(1, 1, 1, 1, 1, 1))  # so that vectors are asked for, too
+    manifest = smollm2.manifest.model_copy(update={"hashtag_evidence": weights})
+    service = SuggestionPrompts(manifest, prompt, vocabulary=10_000, rules=HashtagRules())
+    service.learn(HashtagUse.of_spellings({"unheard-of": 5}, notes=10))
     return service.ask(asked, prompt.tokenize(asked), 5, category=True).rankings
 
 
@@ -136,10 +141,17 @@ async def test_ranked_hashtags_and_categories_are_those_of_the_local_engine(
     ranked = local.rank(rankings)
     for engine in (vllm, remote):
         for answer, expected in zip(await engine.rank(rankings), ranked, strict=True):
-            assert [choice.ids for choice in answer] == [choice.ids for choice in expected], engine.name
-            assert [choice.log_probability for choice in answer] == pytest.approx(
-                [choice.log_probability for choice in expected], abs=1e-3
+            assert [choice.ids for choice in answer.choices] == [choice.ids for choice in expected.choices], engine.name
+            assert [choice.log_probability for choice in answer.choices] == pytest.approx(
+                [choice.log_probability for choice in expected.choices], abs=1e-3
             )
+            assert (answer.vector is None) == (expected.vector is None)
+            if answer.vector is not None and expected.vector is not None:
+                assert np.abs(answer.vector - expected.vector).max() <= PARITY
+    embedding = [one.embedding for one in rankings if one.embedding]
+    assert len(embedding) == len(rankings) // 2
+    vectors = [one.vector for one in ranked if one.vector is not None]
+    assert np.abs(np.stack(vectors) - local.embed(embedding)).max() <= PARITY
     # The root of the trie has more branches than one request can ask for.
     assert 128 < len(rankings[0].choices.following(())) <= 128 * remote_module.MOST_REQUESTS
 
@@ -161,7 +173,9 @@ async def test_where_very_many_tokens_may_follow_the_likeliest_of_all_are_asked_
     alone = [(await remote.rank([request]))[0] for request in rankings]
     assert any(found)
     for answers in (alone, await remote.rank(rankings)):
-        assert [[choice.ids for choice in answer] for answer in answers] == [[c.ids for c in expected] for expected in ranked]
+        assert [[choice.ids for choice in answer.choices] for answer in answers] == [
+            [choice.ids for choice in expected.choices] for expected in ranked
+        ]
 
 
 async def test_vectors_of_the_vllm_worker_are_those_of_the_local_engine_while_it_generates(
@@ -220,7 +234,7 @@ async def test_a_ranking_lets_generation_go_on_between_its_steps(
     assert set(steps) == {1}
     (expected,) = local.rank(rankings[:1])
     for (answer,) in (alone, beside):
-        assert [choice.ids for choice in answer] == [choice.ids for choice in expected]
+        assert [choice.ids for choice in answer.choices] == [choice.ids for choice in expected.choices]
 
 
 async def test_a_note_that_fails_fails_alone(smollm2: Checkpoint, vllm: VllmEngine) -> None:

@@ -3,11 +3,12 @@
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from notellm import Checkpoint, NoteLLM, NotePrompt
-from notellm.ranking import MOST_BEAMS, ChoiceRanker, ChoiceSearch
+from notellm import Checkpoint, NoteEncoder, NoteLLM, NotePrompt
+from notellm.ranking import MOST_BEAMS, AlsoRead, ChoiceRanker, ChoiceSearch
 from notellm.trie import TokenTrie
 from tests.conftest import NOTES
 
@@ -139,3 +140,24 @@ def test_a_model_that_is_broken_is_an_error_and_no_empty_list(tiny: Checkpoint, 
         broken.causal_lm.model.norm.weight[0] = float("nan")
     with pytest.raises(FloatingPointError, match="not finite"):
         ChoiceRanker(broken.layers).rank(prompt.hashtags(prompt.tokenize(NOTES)[0], 1), trie(prompt, ["coffee"]), 1)
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+def test_prompts_that_are_read_along_have_the_states_of_a_pass_of_their_own(
+    tiny_model: NoteLLM, prompt: NotePrompt, asked: int
+) -> None:
+    ranker, tags = ChoiceRanker(tiny_model.layers), trie(prompt, vocabulary(7))
+    notes = prompt.tokenize(NOTES)[:asked]
+    searches = [ChoiceSearch(tags, 2) for _ in notes]
+    also = AlsoRead([prompt.embedding(note) for note in notes])
+    ranker.run([prompt.category(note) for note in notes], searches, also)
+    encoder = NoteEncoder(tiny_model, prompt.embedding_prefix)
+    np.testing.assert_allclose(encoder.finish(also.states, also.prompts), encoder.encode(also.prompts), atol=1e-5)
+    for note, search in zip(notes, searches, strict=True):
+        expected = ranker.rank(prompt.category(note), tags, 2)
+        assert [choice.ids for choice in search.found] == [choice.ids for choice in expected]
+
+
+def test_nothing_to_read_along_is_nothing(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
+    encoder = NoteEncoder(tiny_model, prompt.embedding_prefix)
+    assert encoder.finish([], []).shape == (0, tiny_model.dimensions)

@@ -10,9 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from notellm import Checkpoint
-from notellm.ranking import RankedChoice
 from notellm.trie import TokenTrie
-from service.engines import EngineState, Generation, GenerationRequest, QueuePolicy, RankingRequest
+from service.engines import EngineState, Generation, GenerationRequest, QueuePolicy, Ranking, RankingRequest
 from service.observability import Metrics
 from service.queueing.engine_queues import EngineQueues, open_queues
 from service.settings import Settings
@@ -43,9 +42,9 @@ class HeldEngine:
         await self._run("generate", len(requests))
         return [Generation((), finished=True) for _ in requests]
 
-    async def rank(self, requests: Sequence[RankingRequest]) -> list[list[RankedChoice]]:
+    async def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
         await self._run("rank", len(requests))
-        return [[] for _ in requests]
+        return [Ranking([]) for _ in requests]
 
     async def _run(self, call: str, requests: int) -> None:
         self.running.append((call, requests))
