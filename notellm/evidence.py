@@ -19,8 +19,9 @@ from notellm.text_words import TextWords
 FEATURES = ("likelihood", "found", "vote", "share", "rate", "words")
 # How many candidates the model and the neighbours may each bring.
 MOST_FOUND, MOST_VOTED = 16, 32
-# Neighbours that vote.
+# Neighbours that vote, and how many notes must be stored before they do: among few, even the nearest is far away.
 NEIGHBOURS = 50
+LEAST_STORED = 2 * NEIGHBOURS
 # Shares below this are as good as nothing.
 _LEAST_SHARE = 1e-4
 _PRIOR = 0.02

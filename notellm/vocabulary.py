@@ -52,8 +52,9 @@ class HashtagVocabulary:
         return frozenset(self._tags.values())
 
     def spelling(self, key: str) -> str | None:
-        """The hashtag of a `hashtag_key`; None if it is not in the vocabulary."""
-        return self._tags[self._ids[key]] if key in self._ids else None
+        """The hashtag of a `hashtag_key`; None if it is not in the vocabulary, or if another one has the same ids."""
+        tag = self._tags[self._ids[key]] if key in self._ids else ""
+        return tag if hashtag_key(tag) == key else None
 
     def ids_of(self, hashtags: Iterable[str]) -> frozenset[tuple[int, ...]]:
         """The ids of hashtags given in any spelling; hashtags outside the vocabulary are left out."""

@@ -21,10 +21,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from notellm.checkpoint import Checkpoint
-from notellm.evidence import EvidenceWeights
-from notellm.model import NoteLLM
 from notellm.note import Note
-from notellm.prompt import NotePrompt
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import categories_of, hashtags_by_frequency
 from training.batches import BatchPlan, Collator, Contrasts, MemoryPlan, ValidationPool
@@ -44,14 +41,12 @@ from training.loop import (
     state_to_resume,
     take_over_if_finished,
 )
-from training.model import EMB_TOKEN, Built, base_name, build, for_inference, refit, shard
+from training.model import EMB_TOKEN, Built, base_name, build, refit, shard
 from training.precision import on_this_machine
-from training.suggesting import LEAST_NOTES, StoredNotes, fit_evidence, spread
+from training.weighing import hashtag_evidence
 from training.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
-# Training notes that stand for the notes that a service has stored.
-STORED_NOTES = 20_000
 
 
 class StopOnSignal(TrainerCallback):
@@ -273,18 +268,6 @@ def facts(config: TrainingConfig, dataset: Dataset, metrics: dict[str, float]) -
         data_fingerprint=dataset.fingerprint,
         metrics=metrics,
     )
-
-
-def hashtag_evidence(config: TrainingConfig, dataset: Dataset, trained: NoteLLM, prompt: NotePrompt) -> EvidenceWeights | None:
-    """How much the model and stored notes count for a hashtag, learnt from validation notes; None if these are too few."""
-    judges = [dataset.notes[note] for note in sorted(dataset.split.validation)]
-    judges = spread([note for note in judges if note.all_hashtags], config.validation.hashtag_notes)
-    stored = spread([note for note in _training_notes(dataset) if note.all_hashtags], STORED_NOTES)
-    if len(judges) < LEAST_NOTES or not stored:
-        return None
-    model = NoteLLM(for_inference(trained.causal_lm, config.compute.precision), trained.projection, trained.tokens)
-    with torch.inference_mode():
-        return fit_evidence(StoredNotes(model, prompt, stored), judges)
 
 
 def git_revision() -> str | None:

@@ -60,7 +60,7 @@ class VllmEngine:
         stall_seconds: float,
         restarted: Callable[[], None] = lambda: None,
     ) -> None:
-        # The worker runs one ranking after another, with steps of generation between their passes.
+        # The worker computes all waiting rankings together, with steps of generation between their passes.
         self.queue_policy = QueuePolicy(
             generation_lanes=options.lanes, ranking_lanes=1, merges=True, ranks_together=True, abandons=True
         )
@@ -141,18 +141,12 @@ class VllmEngine:
     async def rank(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
         """See `Engine.rank`. The worker computes the beams of all requests together."""
         ranking = next(self._keys)
-        asked = [
-            (
-                list(one.prompt),
-                await self._vocabulary(one.choices),
-                one.count,
-                [list(ids) for ids in one.exclude],
-                list(one.embedding),
-            )
-            for one in requests
-        ]
-        if not await self._ask("notellm_begin_ranking", ranking, asked):
-            raise RuntimeError("the worker does not know all of the choices")
+        if not await self._begin(ranking, requests):
+            # The worker keeps only the choices that were used last.
+            for request in requests:
+                self._vocabularies.pop(request.choices, None)
+            if not await self._begin(ranking, requests):
+                raise RuntimeError("the worker does not know all of the choices")
         ranked = None
         while ranked is None:
             ranked = await self._ask("notellm_go_on_ranking", ranking, 1 if self._generating else ALL_STEPS)
@@ -163,6 +157,20 @@ class VllmEngine:
             )
             for found, vector in ranked
         ]
+
+    async def _begin(self, ranking: int, requests: Sequence[RankingRequest]) -> bool:
+        """Prepares rankings in the worker; returns false if it lacks some of the choices."""
+        asked = [
+            (
+                list(one.prompt),
+                await self._vocabulary(one.choices),
+                one.count,
+                [list(ids) for ids in one.exclude],
+                list(one.embedding),
+            )
+            for one in requests
+        ]
+        return bool(await self._ask("notellm_begin_ranking", ranking, asked))
 
     async def _vocabulary(self, choices: TokenTrie) -> int:
         """Returns the key under which the running worker keeps the choices; sends them first if the worker lacks them."""

@@ -157,7 +157,7 @@ class NoteLLMWorker:
         return b"" if self.rank else vectors.tobytes()
 
     def notellm_vocabulary(self, key: int, sequences: list[list[int]], eos_token_id: int) -> None:
-        """Stores choices under a key; drops the oldest ones if there are too many."""
+        """Stores choices under a key; drops those that have not been used for the longest time if there are too many."""
         while len(self._notellm_vocabularies) >= MOST_VOCABULARIES:
             self._notellm_vocabularies.pop(next(iter(self._notellm_vocabularies)))
         self._notellm_vocabularies[key] = TokenTrie(sequences, eos_token_id)
@@ -174,6 +174,8 @@ class NoteLLMWorker:
         """
         if any(key not in self._notellm_vocabularies for _, key, *_ in requests):
             return False
+        for key in {key for _, key, *_ in requests}:  # the choices that were used last are kept longest
+            self._notellm_vocabularies[key] = self._notellm_vocabularies.pop(key)
         while len(self._notellm_rankings) >= MOST_RANKINGS:  # abandoned calls leave rankings behind
             self._notellm_rankings.pop(next(iter(self._notellm_rankings)))
         self._notellm_rankings[ranking] = RunningRankings(requests, self._notellm_vocabularies, self._notellm_ranker)

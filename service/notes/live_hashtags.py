@@ -31,6 +31,8 @@ class LiveHashtags:
         self.use = HashtagUse()
         """The latest count."""
         self._followers: list[Callable[[HashtagUse], None]] = []
+        # Each follower learns each count, and one after another.
+        self._telling = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -57,8 +59,9 @@ class LiveHashtags:
     @asynccontextmanager
     async def followed_by(self, follower: Callable[[HashtagUse], None]) -> AsyncIterator[None]:
         """Calls `follower` in a thread with the latest count, and with every new count while the block lasts."""
-        await asyncio.to_thread(follower, self.use)
-        self._followers.append(follower)
+        async with self._telling:
+            await asyncio.to_thread(follower, self.use)
+            self._followers.append(follower)
         try:
             yield
         finally:
@@ -76,11 +79,18 @@ class LiveHashtags:
             logger.warning("the hashtags of the stored notes could not be counted", extra={"reason": error.detail})
             return
         counted = await asyncio.to_thread(HashtagUse.of_spellings, spellings, stored)
-        if counted == self.use:
-            return
-        self.use = counted
-        for follower in tuple(self._followers):
-            await asyncio.to_thread(follower, counted)
+        async with self._telling:
+            if counted == self.use:
+                return
+            self.use = counted
+            for follower in tuple(self._followers):
+                await self._tell(follower)
+
+    async def _tell(self, follower: Callable[[HashtagUse], None]) -> None:
+        try:
+            await asyncio.to_thread(follower, self.use)
+        except Exception:
+            logger.exception("a model could not take over the hashtags of the stored notes")
 
     async def _follow(self, every_seconds: float) -> None:
         while True:

@@ -11,17 +11,17 @@ from typing import Unpack
 import numpy as np
 
 from notellm.checkpoint import Manifest
-from notellm.evidence import NEIGHBOURS
 from notellm.note import Note, NoteText
 from notellm.prompt import NotePrompt, TokenizedNote
 from service.caller import caller, in_background
-from service.errors import IndexUnavailable, InvalidRequest, ModelFailed, NoteNotFound, ServiceError
+from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
 from service.index import Entry, IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
 from service.notes.fields import NoteField, cut_fields
 from service.notes.storing import StoredResult, plan, refuse_repeated_ids, to_write, too_long
 from service.notes.suggesting import suggest
 from service.notes.suggestions import SuggestionPrompts, Suggestions
+from service.notes.voters import Voters
 from service.observability import Metrics
 from service.observability.tracing import part
 from service.queueing import EngineQueues, Ids, SearchLimit
@@ -79,6 +79,7 @@ class NoteService:
         self._metrics = metrics
         self._searches = searches
         self._suggestions = suggestions
+        self._voters = Voters(index, metrics, searches)
         self._other_model: NoteService | None = None
         self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
 
@@ -225,17 +226,7 @@ class NoteService:
         """Suggests for each note up to `count` hashtags that it does not have yet, and a category from the checkpoint's list."""
         tokenized = await self._tokenize(notes, field="notes")
         asked = await asyncio.to_thread(self._suggestions.ask, notes, tokenized, count, category=category)
-        return await suggest(asked, self._queues, self._near)
-
-    async def _near(self, vectors: Sequence[Vector]) -> list[list[ScoredNote]]:
-        """Returns the stored notes nearest to each vector; nothing if the index fails, because suggestions work without."""
-        _check_finite(vectors)
-        try:
-            with self._searches.place(), self._metrics.index_operation("search"):
-                return [await self._index.search(vector, where=NoteFilter(), limit=NEIGHBOURS) for vector in vectors]
-        except (IndexUnavailable, InvalidRequest) as error:  # the latter: a migration has ended meanwhile
-            logger.warning("hashtags are suggested without those of stored notes", extra={"reason": error.detail})
-            return []
+        return await suggest(asked, self._queues, self._voters)
 
     async def count(self) -> int:
         """Returns the number of stored notes."""
@@ -280,7 +271,8 @@ class NoteService:
         if not prompts:
             return []
         vectors = await self._queues.embeddings.submit([(prompt, len(prompt)) for prompt in prompts])
-        _check_finite(vectors)
+        if not all(np.isfinite(vector).all() for vector in vectors):
+            raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")
         return vectors
 
     async def _get_all(self, ids: Sequence[str], *, with_vectors: bool, skip_missing: bool = False) -> dict[str, IndexedNote]:
@@ -294,8 +286,3 @@ class NoteService:
     async def _search(self, vector: Vector, where: NoteFilter, **page: Unpack[Page]) -> list[ScoredNote]:
         with self._metrics.index_operation("search"):
             return await search_page(self._index, vector, where=where, **page)
-
-
-def _check_finite(vectors: Sequence[Vector]) -> None:
-    if not all(np.isfinite(vector).all() for vector in vectors):
-        raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")

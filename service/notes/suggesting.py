@@ -1,23 +1,19 @@
 """`suggest`: asks an engine and an index a question about hashtags, and reads the answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 
-from service.index import ScoredNote, Vector
 from service.notes.suggestions import Question, Suggestions
+from service.notes.voters import Voters
 from service.queueing import EngineQueues
 
-Near = Callable[[Sequence[Vector]], Awaitable[list[list[ScoredNote]]]]
-"""Finds the stored notes nearest to each vector; nothing at all if they cannot be found now."""
 
-
-async def suggest(asked: Question, queues: EngineQueues, near: Near) -> list[Suggestions]:
+async def suggest(asked: Question, queues: EngineQueues, voters: Voters) -> list[Suggestions]:
     """Returns the suggestions for each note of the question.
 
     Args:
         asked: the question.
         queues: the queues in front of the engine.
-        near: finds stored notes.
+        voters: finds stored notes.
 
     Raises:
         QueueFull, ModelFailed, EngineUnavailable: see `Batcher.submit`.
@@ -35,5 +31,5 @@ async def suggest(asked: Question, queues: EngineQueues, near: Near) -> list[Sug
         ranking.cancel()
         generating.cancel()
     vectors = asked.vectors(ranked)
-    found = await near(vectors) if vectors else []
+    found = await voters.near(vectors) if vectors else []
     return await asyncio.to_thread(asked.read, ranked, generated, found)

@@ -1,12 +1,12 @@
 """`SuggestionPrompts`: asks the model for hashtags and a category, and reads its answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from notellm.categories import CategoryList
 from notellm.checkpoint import Manifest
-from notellm.evidence import MOST_FOUND, Evidence, EvidenceWeights, NeighbourNote
+from notellm.evidence import LEAST_STORED, MOST_FOUND, Evidence, EvidenceWeights, NeighbourNote
 from notellm.hashtag_use import HashtagUse
 from notellm.hashtags import (
     TOKENS_PER_HASHTAG,
@@ -110,7 +110,7 @@ class Question:
     @property
     def asks_neighbours(self) -> bool:
         """Whether the hashtags of the nearest stored notes count. `read` then takes them."""
-        return bool(self.evidence and self.vocabulary and self.use.notes)
+        return bool(self.evidence and self.vocabulary and self.use.notes >= LEAST_STORED)
 
     def vectors(self, ranked: Sequence[Ranking]) -> list[Vector]:
         """The vectors of the notes from the answers to `rankings`; none if neighbours are not asked."""
@@ -155,9 +155,11 @@ class Question:
         if self.evidence is None or self.vocabulary is None:
             raise ValueError("this question does not ask neighbours")
         known, own = self.vocabulary, set(map(hashtag_key, note.all_hashtags))
+        # A copy of this note, or a note without hashtags, would only take votes away.
         voting = [
             NeighbourNote(one.score, f"{one.payload['title']}\n{one.payload['content']}", one.payload["hashtag_keys"])
             for one in near
+            if not own.issuperset(one.payload["hashtag_keys"])
         ]
         evidence = Evidence(f"{note.plain_title}\n{note.plain_content}", found, voting)
         candidates = evidence.candidates(
@@ -194,9 +196,11 @@ class SuggestionPrompts:
         self._evidence = manifest.hashtag_evidence
         self._use = HashtagUse()
         can_rank = prompt.eos_token_id is not None
-        self._listed = manifest.hashtag_vocabulary[:vocabulary] if can_rank else ()
+        listed = manifest.hashtag_vocabulary[:vocabulary] if can_rank else ()
+        self._listed = {hashtag_key(tag): tag for tag in reversed(listed) if rules.allows(tag)}
+        self._candidates = self._listed
         # If all known hashtags are blocked, none is suggested: the model does not write freely instead.
-        self._vocabulary = HashtagVocabulary(prompt, filter(rules.allows, self._listed)) if self._listed else None
+        self._vocabulary = HashtagVocabulary(prompt, self._listed.values()) if listed else None
         self._categories = CategoryList(prompt, manifest.categories) if can_rank and manifest.categories else None
 
     @property
@@ -212,17 +216,17 @@ class SuggestionPrompts:
         if self._vocabulary is None:
             return
         self._use = use
-        wanted = HashtagVocabulary(self._prompt, filter(self._rules.allows, self._candidates(use)), earlier=self._vocabulary)
+        candidates = self._listed | {
+            key: use.spelled[key]
+            for key, count in islice(use.counts.items(), self._most)
+            # A hashtag that has come into use stays while any note has it: a count may be an estimate that goes up and down.
+            if count >= self._min_uses or (key in self._candidates and key not in self._listed)
+        }
+        candidates = {key: tag for key, tag in candidates.items() if self._rules.allows(tag)}
         # The same vocabulary stays: engines keep what they have made of it.
-        if wanted.hashtags != self._vocabulary.hashtags:
-            self._vocabulary = wanted
-
-    def _candidates(self, use: HashtagUse) -> Iterable[str]:
-        """The hashtags that may be suggested, each in the spelling that stored notes use most."""
-        used = [key for key, count in islice(use.counts.items(), self._most) if count >= self._min_uses]
-        spelled = {key: use.spelled[key] for key in used}
-        yield from (spelled.get(hashtag_key(tag), tag) for tag in self._listed)
-        yield from spelled.values()
+        if candidates != self._candidates:
+            self._vocabulary = HashtagVocabulary(self._prompt, candidates.values(), earlier=self._vocabulary)
+            self._candidates = candidates
 
     def ask(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool) -> Question:
         """Returns the question for some notes."""

@@ -18,7 +18,8 @@ from training.export import RECORD
 from training.model import EMB_TOKEN, BehaviourFit, add_tokens, load_base, state_encoder, token_classes
 from training.model_card import model_card
 from training.precision import on_this_machine
-from training.run import facts, git_revision, hashtag_evidence, record
+from training.run import facts, git_revision, record
+from training.weighing import hashtag_evidence
 
 Loaded = tuple[Any, Any, NotePrompt]
 

@@ -126,6 +126,8 @@ def _indexed(loaded: LoadedCheckpoint, pool: TestPool, count: int) -> HashtagSco
         for one in own
     ]
     scores = score_hashtags([[one.hashtag for one in own] for own in suggested], [note.all_hashtags for note in notes])
+    if not rated:
+        return scores
     error = calibration_error([sure for sure, _ in rated], [right for _, right in rated])
     return scores.model_copy(update={"calibration_error": round(error, 6)})
 

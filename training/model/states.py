@@ -70,10 +70,7 @@ def shared_over_processes(encode: Encode) -> Encode:
 
 
 def for_inference(causal_lm: LlamaForCausalLM, precision: Precision) -> LlamaForCausalLM:
-    """The model on a GPU if there is one, rounded if `precision` says so: a copy, or the model itself if it is so already.
-
-    `requires_grad` and adapters do not matter to it.
-    """
+    """The model on a GPU if there is one, rounded if `precision` says so: a copy, or the model itself if it is so already."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if precision == "bfloat16" else causal_lm.dtype
     if dtype == causal_lm.dtype and causal_lm.device.type == device:

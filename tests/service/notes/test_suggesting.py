@@ -11,9 +11,11 @@ import pytest
 from notellm import Checkpoint, PromptSettings
 from notellm.evidence import EvidenceWeights
 from notellm.saving import CheckpointFacts, save_checkpoint
-from service.errors import IndexUnavailable
+from service.errors import IndexUnavailable, QueueFull
 from service.http import create_app
 from service.index import EdgeIndex
+from service.notes import suggestions
+from service.queueing import SearchLimit
 from service.serving import open_service
 from service.settings import Settings
 from tests.service.notes.test_suggestions import KNOWN, make_knowing
@@ -49,6 +51,11 @@ def weighing(tmp_path_factory: pytest.TempPathFactory, knowing: Checkpoint) -> C
     )
     path = tmp_path_factory.mktemp("weighing") / "checkpoint"
     return save_checkpoint(path, knowing.load_model(), knowing.tokenizer, facts)
+
+
+@pytest.fixture(autouse=True)
+def few_notes_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suggestions, "LEAST_STORED", 1)
 
 
 @pytest.fixture
@@ -131,7 +138,17 @@ async def test_reposts_of_the_note_have_one_vote_together(opened: Open) -> None:
     assert told[0]["qubits"] > told[0]["hops"]
 
 
-@pytest.mark.parametrize("case", ["empty", "failing"])
+async def test_neither_a_copy_of_the_note_nor_notes_without_hashtags_take_votes(opened: Open) -> None:
+    asked = ASKED | {"hashtags": ["spam"]}
+    told = []
+    for more in ([], [{"id": "copy"} | asked, {"id": "bare"} | ASKED]):
+        async with opened([*STORED, *more]) as client:
+            (tags,) = await suggest(client, asked, count=10)
+        told.append({tag["hashtag"]: tag["confidence"] for tag in tags})
+    assert told[1] == pytest.approx(told[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("case", ["empty", "few", "failing", "busy"])
 async def test_without_neighbours_the_model_answers_as_ever(
     case: str, opened: Open, settings_for: Callable[..., Settings], knowing: Checkpoint, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -145,10 +162,17 @@ async def test_without_neighbours_the_model_answers_as_ever(
     async def failing(*_arguments: object, **_options: object) -> Any:
         raise IndexUnavailable("as the test wants it")
 
+    def full(_limit: SearchLimit) -> Any:
+        raise QueueFull("as the test wants it", retry_after=1)
+
     known = [{"id": f"k{number}", "title": f"x {number}", "hashtags": [tag]} for number, tag in enumerate(KNOWN)]
-    async with opened(known if case == "failing" else []) as client:
+    if case == "few":
+        monkeypatch.setattr(suggestions, "LEAST_STORED", len(known) + 1)
+    async with opened([] if case == "empty" else known, max_searches=1) as client:
         if case == "failing":
             monkeypatch.setattr(EdgeIndex, "search", failing)
+        if case == "busy":
+            monkeypatch.setattr(SearchLimit, "place", full)
         (tags,) = await suggest(client, ASKED, count=3)
     assert [(tag["hashtag"], tag["sources"]) for tag in tags] == [(tag["hashtag"], ["model"]) for tag in expected]
     assert [tag["confidence"] for tag in tags] == pytest.approx([tag["confidence"] for tag in expected], abs=1e-5)

@@ -1,0 +1,50 @@
+"""`Voters`: the stored notes whose hashtags count for a new note."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from notellm.evidence import NEIGHBOURS
+from service.errors import IndexUnavailable, InvalidRequest, ModelFailed, QueueFull
+from service.index import NoteFilter, NoteIndex, ScoredNote, Vector
+from service.observability import Metrics
+from service.queueing import SearchLimit
+
+logger = logging.getLogger(__name__)
+
+
+class Voters:
+    """Finds the stored notes that vote on hashtags.
+
+    Args:
+        index: holds the notes.
+        metrics: times the searches.
+        searches: limits how many searches may run and wait.
+    """
+
+    def __init__(self, index: NoteIndex, metrics: Metrics, searches: SearchLimit) -> None:
+        self._index = index
+        self._metrics = metrics
+        self._searches = searches
+
+    async def near(self, vectors: Sequence[Vector]) -> list[list[ScoredNote]]:
+        """Returns more of the notes nearest to each vector than vote, because some have no hashtags.
+
+        Returns nothing at all if there is no room for a search or the index fails, because suggestions work without.
+
+        Raises:
+            ModelFailed: a vector is not finite.
+        """
+        if not all(np.isfinite(vector).all() for vector in vectors):
+            raise ModelFailed("the model gave a vector that is not finite")
+        try:
+            with self._searches.place():
+                return [await self._nearest(vector) for vector in vectors]
+        except (IndexUnavailable, QueueFull, InvalidRequest) as error:  # the last one: a migration has ended meanwhile
+            logger.warning("hashtags are suggested without those of stored notes", extra={"reason": error.detail})
+            return []
+
+    async def _nearest(self, vector: Vector) -> list[ScoredNote]:
+        with self._metrics.index_operation("search"):
+            return await self._index.search(vector, where=NoteFilter(), limit=2 * NEIGHBOURS)
