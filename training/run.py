@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from notellm.checkpoint import Checkpoint
+from notellm.model import NoteLLM
 from notellm.note import Note
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import categories_of, hashtags_by_frequency
@@ -41,7 +42,7 @@ from training.loop import (
     state_to_resume,
     take_over_if_finished,
 )
-from training.model import EMB_TOKEN, Built, base_name, build, refit, shard
+from training.model import EMB_TOKEN, Built, base_name, build, merged, refit, shard
 from training.precision import on_this_machine
 from training.weighing import hashtag_evidence
 from training.whole_files import write_whole
@@ -131,7 +132,9 @@ def _finish(
             return None
         if config.model.refit_projection:
             refit(config, dataset, unsharded)
-        evidence = hashtag_evidence(config, dataset, unsharded.model.note_llm, unsharded.prompt)
+        trained = unsharded.model.note_llm
+        model = NoteLLM(merged(unsharded), trained.projection, trained.tokens)
+        evidence = hashtag_evidence(config, dataset, model, unsharded.prompt)
         stated = facts(config, dataset, _metrics(trainer)).model_copy(update={"hashtag_evidence": evidence})
         return export(unsharded, stated, directory, record(config, revision))
     finally:

@@ -1,14 +1,17 @@
 """What a run learns of how much the model and stored notes count for a hashtag."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from notellm import Checkpoint
 from notellm.hashtags import HashtagSuggestion
+from notellm.saving import CheckpointFacts
 from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
+from training.run import train
 from training.suggesting import StoredNotes, suggested_hashtags
 from training.weighing import hashtag_evidence
 
@@ -59,3 +62,18 @@ def test_a_run_without_hashtags_learns_nothing(half: TrainingConfig, tiny: Check
         bare[note] = dataset.notes[note]
     object.__setattr__(dataset, "notes", bare)
     assert hashtag_evidence(half, dataset, tiny.load_model(), tiny.prompt()) is None
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_writes_what_it_learns_into_checkpoint_and_adapter(
+    method: str, precision: str, run_config: Callable[..., TrainingConfig], half: TrainingConfig, tmp_path: Path
+) -> None:
+    settings = run_config(method={"kind": method}, compute={"packed": True, "precision": precision, "threads": 1})
+    checkpoint = train(settings.model_copy(update={"data": half.data}), tmp_path / "run")
+    assert checkpoint is not None
+    weights = checkpoint.manifest.hashtag_evidence
+    assert weights is not None
+    if method == "lora":
+        facts = CheckpointFacts.model_validate_json((tmp_path / "run" / "adapter" / "facts.json").read_text(encoding="utf-8"))
+        assert facts.hashtag_evidence == weights

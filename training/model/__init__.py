@@ -6,7 +6,7 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from training.model.behaviour import BehaviourFit as BehaviourFit, Head as Head
-    from training.model.building import Built as Built, build as build, refit as refit
+    from training.model.building import Built as Built, build as build, merged as merged, refit as refit
     from training.model.initialize import (
         EMB_TOKEN as EMB_TOKEN,
         InitialCheckpoint as InitialCheckpoint,
@@ -25,7 +25,7 @@ else:
         __name__,
         {
             ".behaviour": ("BehaviourFit", "Head"),
-            ".building": ("Built", "build", "refit"),
+            ".building": ("Built", "build", "merged", "refit"),
             ".initialize": ("EMB_TOKEN", "InitialCheckpoint", "add_tokens", "base_name", "linear", "load_base"),
             ".losses": ("gather", "global_count", "total_loss"),
             ".model": ("CachedGradients", "Losses", "TrainingModel"),

@@ -147,6 +147,16 @@ def _with_adapters(config: TrainingConfig, lora: LoraSettings, causal_lm: LlamaF
     return adapted
 
 
+def merged(built: Built) -> LlamaForCausalLM:
+    """The trained language model for inference: a copy with its adapters merged, or the model itself if it has none."""
+    causal_lm: Any = (
+        copy.deepcopy(built.adapters).merge_and_unload() if built.adapters is not None else built.model.note_llm.causal_lm
+    )
+    causal_lm.set_attn_implementation("sdpa")  # training packs batches for an attention of its own
+    language_model: LlamaForCausalLM = causal_lm.eval()
+    return language_model
+
+
 def refit(config: TrainingConfig, dataset: Dataset, built: Built) -> None:
     """Solves for projection and token vectors with the trained model's hidden states, and keeps the better ones on validation notes.
 
@@ -156,8 +166,7 @@ def refit(config: TrainingConfig, dataset: Dataset, built: Built) -> None:
         built: the trained model; its projection and token vectors may be replaced.
     """
     note_llm = built.model.note_llm
-    causal_lm = copy.deepcopy(built.adapters).merge_and_unload() if built.adapters is not None else note_llm.causal_lm
-    causal_lm.set_attn_implementation("sdpa")
+    causal_lm = merged(built)
     rows = int(causal_lm.config.vocab_size)
     classes = token_classes(built.tokenizer, rows) if note_llm.tokens is not None else None
     fit = BehaviourFit(state_encoder(causal_lm, built.prompt, config.compute.precision), built.prompt, dataset, classes=classes)
