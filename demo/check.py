@@ -142,7 +142,7 @@ def _hashtags(client: httpx.Client, checks: Checks) -> None:
     body = {"notes": [question.text for question in QUESTIONS], "count": 5}
     answer = client.post("/notes/hashtags", json=body).raise_for_status().json()
     categories = client.get("/model").json()["categories"]
-    print("\nPOST /notes/hashtags   (a small model, trained briefly on 4,128 pairs from these sites)")
+    print("\nPOST /notes/hashtags   (a small model, trained briefly, and the hashtags of the nearest notes)")
     for question, note in zip(QUESTIONS, answer["notes"], strict=True):
         tags = [tag["hashtag"] for tag in note["hashtags"]]
         category = note["category"]["category"]

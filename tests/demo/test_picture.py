@@ -62,7 +62,8 @@ def test_the_readme_and_the_picture_show_the_same_answers() -> None:
     drawn = texts(PICTURE)
     neighbours = re.findall(r"^(0\.\d{3})  \S+ +(.+)$", README, re.MULTILINE)
     assert len(neighbours) == 3
-    assert all(part in drawn for neighbour in neighbours for part in neighbour)
+    begun = [text.removesuffix("…") for text in drawn if text.endswith("…")]  # long titles are shortened
+    assert all(part in drawn or any(map(part.startswith, begun)) for neighbour in neighbours for part in neighbour)
     hashtags = re.findall(r'"hashtag":"([^"]+)","confidence":([\d.]+)', README)
     assert len(hashtags) == 3
     for hashtag, confidence in hashtags:

@@ -30,7 +30,7 @@ def test_the_sample_is_whole_and_attributed() -> None:
     assert [row["note"] for row in rows("attribution.csv.gz")] == ids
     assert all(row["author"] and row["author_url"] and row["url"].startswith("https://") for row in rows("attribution.csv.gz"))
     assert {row["note"] for row in rows("events.csv.gz")} <= set(ids)
-    assert {row["event"] for row in rows("events.csv.gz")} == {"ask", "answer", "comment", "favourite"}
+    assert {row["event"] for row in rows("events.csv.gz")} == {"ask", "answer", "comment", "favourite", "link"}
     assert sum((DEMO / name).stat().st_size for name in FILES) < 4 * 2**20
     assert "CC BY-SA" in (DEMO / "README.md").read_text(encoding="utf-8")
 
