@@ -117,7 +117,7 @@ async def failing_calls(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(LocalEngine, "embed", quoting)
         await ask("POST", "/v1/embeddings", "read", {"input": [TEXT, TEXT]})
-        patch.setattr(SuggestionPrompts, "rankings", quoting)
+        patch.setattr(SuggestionPrompts, "ask", quoting)
         await ask("POST", "/notes/hashtags", "read", {"notes": [{"title": TEXT}]})
         patch.setattr(EdgeIndex, "get", gone)
         await ask("GET", f"/notes/{ID}", "read")
