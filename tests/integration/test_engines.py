@@ -22,11 +22,13 @@ from notellm.hashtag_use import HashtagUse
 from notellm.hashtags import HashtagRules, choice_pattern, hashtag_list_pattern
 from notellm.saving import CheckpointFacts, save_checkpoint
 from notellm.token_vectors import TokenTerms, TokenVectors
+from notellm.trie import TokenTrie
 from service.engines import Generation, GenerationRequest, LocalEngine, RankingRequest, remote as remote_module
 from service.engines.completions import CompletionsClient
 from service.engines.remote import RemoteEngine
 from service.engines.vllm import ALL_STEPS, VllmEngine
 from service.engines.vllm_process import VllmOptions
+from service.engines.vllm_worker import MOST_VOCABULARIES
 from service.errors import StartupError
 from service.notes import SuggestionPrompts
 from tests.clock import until
@@ -115,7 +117,7 @@ def rankings(smollm2: Checkpoint, asked: list[NoteText]) -> list[RankingRequest]
     weights = EvidenceWeights(temperature=0.1, intercept=0, weights=(1, 1, 1, 1, 1, 1))  # so that vectors are asked for, too
     manifest = smollm2.manifest.model_copy(update={"hashtag_evidence": weights})
     service = SuggestionPrompts(manifest, prompt, vocabulary=10_000, rules=HashtagRules())
-    service.learn(HashtagUse.of_spellings({"unheard-of": 5}, notes=10))
+    service.learn(HashtagUse.of_spellings({"unheard-of": 5}, notes=1000))
     return service.ask(asked, prompt.tokenize(asked), 5, category=True).rankings
 
 
@@ -154,6 +156,16 @@ async def test_ranked_hashtags_and_categories_are_those_of_the_local_engine(
     assert np.abs(np.stack(vectors) - local.embed(embedding)).max() <= PARITY
     # The root of the trie has more branches than one request can ask for.
     assert 128 < len(rankings[0].choices.following(())) <= 128 * remote_module.MOST_REQUESTS
+
+
+async def test_choices_that_the_worker_has_dropped_are_sent_again(vllm: VllmEngine, rankings: list[RankingRequest]) -> None:
+    category = rankings[-1]
+    (before,) = await vllm.rank([category])
+    sequences, end = category.choices.sequences, category.choices.eos_token_id
+    for _ in range(MOST_VOCABULARIES + 1):
+        await vllm.rank([replace(category, choices=TokenTrie(sequences, end))])
+    (after,) = await vllm.rank([category])
+    assert [choice.ids for choice in after.choices] == [choice.ids for choice in before.choices]
 
 
 async def test_where_very_many_tokens_may_follow_the_likeliest_of_all_are_asked_for(
