@@ -152,6 +152,11 @@ class NoteText(BaseModel):
         return without_inline_hashtags(self.content)
 
     @property
+    def plain_text(self) -> str:
+        """Title and content without `#tag` markup, one per line."""
+        return f"{self.plain_title}\n{self.plain_content}"
+
+    @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of title, content and hashtags, on which the embedding depends."""
         return self._hash(self.all_hashtags)

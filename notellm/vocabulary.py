@@ -46,11 +46,6 @@ class HashtagVocabulary:
     def __len__(self) -> int:
         return len(self._tags)
 
-    @property
-    def hashtags(self) -> frozenset[str]:
-        """The hashtags, as they are suggested."""
-        return frozenset(self._tags.values())
-
     def spelling(self, key: str) -> str | None:
         """The hashtag of a `hashtag_key`; None if it is not in the vocabulary, or if another one has the same ids."""
         tag = self._tags[self._ids[key]] if key in self._ids else ""

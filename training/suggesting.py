@@ -63,7 +63,7 @@ class StoredNotes:
         cosines = self._embed(notes) @ self._vectors.T
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
         return [
-            Evidence(text_of(note), ranked, [as_neighbour(self._notes[place], row[place]) for place in places])
+            Evidence(note.plain_text, ranked, [as_neighbour(self._notes[place], row[place]) for place in places])
             for note, ranked, places, row in zip(notes, found, nearest, cosines, strict=True)
         ]
 
@@ -177,11 +177,6 @@ def without_hashtags(note: Note) -> Note | None:
     return note.model_copy(update={"title": title, "content": content, "hashtags": ()})
 
 
-def text_of(note: Note) -> str:
-    """Title and content without hashtags."""
-    return f"{note.plain_title}\n{note.plain_content}"
-
-
 def as_neighbour(note: Note, cosine: float) -> NeighbourNote:
     """A stored note as evidence."""
-    return NeighbourNote(float(cosine), text_of(note), tuple(map(hashtag_key, note.all_hashtags)))
+    return NeighbourNote(float(cosine), note.plain_text, tuple(map(hashtag_key, note.all_hashtags)))

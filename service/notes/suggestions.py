@@ -151,7 +151,7 @@ class Question:
     def _weighed(
         self, note: NoteText, found: Sequence[HashtagSuggestion], near: Sequence[ScoredNote]
     ) -> list[HashtagSuggestion]:
-        """The hashtags of the model and of the neighbours, most probable first."""
+        """The hashtags of the model and of the neighbours, most probable first; those of the model alone if no neighbour votes."""
         if self.evidence is None or self.vocabulary is None:
             raise ValueError("this question does not ask neighbours")
         known, own = self.vocabulary, set(map(hashtag_key, note.all_hashtags))
@@ -161,7 +161,9 @@ class Question:
             for one in near
             if not own.issuperset(one.payload["hashtag_keys"])
         ]
-        evidence = Evidence(f"{note.plain_title}\n{note.plain_content}", found, voting)
+        if not voting:
+            return list(found)
+        evidence = Evidence(note.plain_text, found, voting)
         candidates = evidence.candidates(
             self.use, lambda key: None if key in own else known.spelling(key), self.evidence.temperature
         )

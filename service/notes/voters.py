@@ -31,7 +31,7 @@ class Voters:
     async def near(self, vectors: Sequence[Vector]) -> list[list[ScoredNote]]:
         """Returns more of the notes nearest to each vector than vote, because some have no hashtags.
 
-        Returns nothing at all if there is no room for a search or the index fails, because suggestions work without.
+        Returns nothing at all if there is no room for a search or the index fails, because suggestions work without these notes.
 
         Raises:
             ModelFailed: a vector is not finite.

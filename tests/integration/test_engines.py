@@ -114,7 +114,9 @@ def generated(local: LocalEngine, generations: list[GenerationRequest]) -> list[
 @pytest.fixture(scope="module")
 def rankings(smollm2: Checkpoint, asked: list[NoteText]) -> list[RankingRequest]:
     prompt = smollm2.prompt()
-    weights = EvidenceWeights(temperature=0.1, intercept=0, weights=(1, 1, 1, 1, 1, 1))  # so that vectors are asked for, too
+    weights = EvidenceWeights(
+        temperature=0.1, intercept=0, weights=(1, 1, 1, 1, 1, 1)
+    )  # then the requests ask for vectors as well
     manifest = smollm2.manifest.model_copy(update={"hashtag_evidence": weights})
     service = SuggestionPrompts(manifest, prompt, vocabulary=10_000, rules=HashtagRules())
     service.learn(HashtagUse.of_spellings({"unheard-of": 5}, notes=1000))

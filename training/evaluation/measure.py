@@ -120,10 +120,9 @@ def _indexed(loaded: LoadedCheckpoint, pool: TestPool, count: int) -> HashtagSco
         return None
     stored = StoredNotes(loaded.model, loaded.prompt, [note for note in pool.training if note.all_hashtags])
     suggested = suggested_hashtags(stored, weights, notes, max(CUTS))
+    wanted = [set(map(hashtag_key, note.all_hashtags)) for note in notes]
     rated = [
-        (one.confidence, hashtag_key(one.hashtag) in set(map(hashtag_key, note.all_hashtags)))
-        for note, own in zip(notes, suggested, strict=True)
-        for one in own
+        (one.confidence, hashtag_key(one.hashtag) in keys) for keys, own in zip(wanted, suggested, strict=True) for one in own
     ]
     scores = score_hashtags([[one.hashtag for one in own] for own in suggested], [note.all_hashtags for note in notes])
     if not rated:

@@ -12,7 +12,7 @@ from notellm.note import Note, NoteText, hashtag_key
 from notellm.text_words import TextWords
 from training.errors import EvaluationError
 from training.evaluation.lexical import TfIdf
-from training.suggesting import LEAST_NOTES, as_neighbour, fit_evidence, suggested_hashtags, text_of
+from training.suggesting import LEAST_NOTES, as_neighbour, fit_evidence, suggested_hashtags
 
 NEIGHBOURS = 10
 
@@ -90,7 +90,7 @@ class WordsInText:
 
     def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
         """See `TagMethod.predict`."""
-        return [self._of(TextWords(text_of(note)))[:count] for note in notes]
+        return [self._of(TextWords(note.plain_text))[:count] for note in notes]
 
     def _of(self, text: TextWords) -> list[str]:
         shares = {tag: text.share_of(tag) for tag in self._use.hashtags}  # most frequent first, and the order stays
@@ -130,7 +130,7 @@ class WeighedTags:
         for note, cosines in zip(notes, self._index.scores_of([_text_only(note) for note in notes]), strict=True):
             nearest = np.argsort(-cosines, kind="stable")[:WEIGHED_NEIGHBOURS]
             found.append(
-                Evidence(text_of(note), [], [as_neighbour(self._training[place], cosines[place]) for place in nearest])
+                Evidence(note.plain_text, [], [as_neighbour(self._training[place], cosines[place]) for place in nearest])
             )
         return found
 

@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 
     Attributes:
         mean: `WeightAverage.mean`; empty before it has begun.
-        memory: `VectorMemory.vectors`; it has no rows if there is no memory.
+        memory: `VectorMemory.vectors`, without rows if there is no memory.
     """
 
     mean: dict[str, Tensor]

@@ -148,7 +148,7 @@ async def test_neither_a_copy_of_the_note_nor_notes_without_hashtags_take_votes(
     assert told[1] == pytest.approx(told[0], abs=1e-6)
 
 
-@pytest.mark.parametrize("case", ["empty", "few", "failing", "busy"])
+@pytest.mark.parametrize("case", ["empty", "few", "untagged", "failing", "busy"])
 async def test_without_neighbours_the_model_answers_as_ever(
     case: str, opened: Open, settings_for: Callable[..., Settings], knowing: Checkpoint, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -168,7 +168,8 @@ async def test_without_neighbours_the_model_answers_as_ever(
     known = [{"id": f"k{number}", "title": f"x {number}", "hashtags": [tag]} for number, tag in enumerate(KNOWN)]
     if case == "few":
         monkeypatch.setattr(suggestions, "LEAST_STORED", len(known) + 1)
-    async with opened([] if case == "empty" else known, max_searches=1) as client:
+    stored = {"empty": [], "untagged": [{"id": "bare", "title": "Noisy qubits"}]}.get(case, known)
+    async with opened(stored, max_searches=1) as client:
         if case == "failing":
             monkeypatch.setattr(EdgeIndex, "search", failing)
         if case == "busy":
