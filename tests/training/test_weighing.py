@@ -66,10 +66,12 @@ def test_a_run_without_hashtags_learns_nothing(half: TrainingConfig, tiny: Check
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "gradient-checkpointing"])
 def test_a_run_writes_what_it_learns_into_checkpoint_and_adapter(
-    method: str, precision: str, run_config: Callable[..., TrainingConfig], half: TrainingConfig, tmp_path: Path
+    method: str, precision: str, again: bool, run_config: Callable[..., TrainingConfig], half: TrainingConfig, tmp_path: Path
 ) -> None:
-    settings = run_config(method={"kind": method}, compute={"packed": True, "precision": precision, "threads": 1})
+    compute = {"packed": True, "precision": precision, "threads": 1, "gradient_checkpointing": again}
+    settings = run_config(method={"kind": method}, compute=compute)
     checkpoint = train(settings.model_copy(update={"data": half.data}), tmp_path / "run")
     assert checkpoint is not None
     weights = checkpoint.manifest.hashtag_evidence

@@ -1,6 +1,5 @@
 """Hidden states of notes, for projections that are solved instead of trained."""
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -75,6 +74,8 @@ def for_inference(causal_lm: LlamaForCausalLM, precision: Precision) -> LlamaFor
     dtype = torch.bfloat16 if precision == "bfloat16" else causal_lm.dtype
     if dtype == causal_lm.dtype and causal_lm.device.type == device:
         return causal_lm
-    copied: Any = copy.deepcopy(causal_lm)
-    moved: LlamaForCausalLM = copied.to(device=device, dtype=dtype).eval()
+    # Not `deepcopy`: it cannot copy the hooks that gradient checkpointing leaves on a model with adapters.
+    library: Any = LlamaForCausalLM  # its types do not know that `from_pretrained` works without a path
+    copied = library.from_pretrained(None, config=causal_lm.config, state_dict=causal_lm.state_dict(), dtype=dtype)
+    moved: LlamaForCausalLM = copied.to(device).eval()
     return moved
