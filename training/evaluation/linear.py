@@ -13,7 +13,7 @@ from training.data import Dataset
 from training.errors import BaseModelError
 from training.evaluation.machine import machine_note
 from training.evaluation.text import note_text, words
-from training.evaluation.validation import cooccurrence_pool, cut_of
+from training.evaluation.validation import cooccurrence_pool
 from training.model.initialize import base_path
 from training.projection import DEFAULT_RIDGE, RIDGES, Moments, TextFeatures
 from training.ranking import Scores
@@ -72,7 +72,7 @@ class LinearText:
         maps = {ridge: moments.solve(self._dimensions, ridge).weight.astype(np.float32) for ridge in RIDGES}
         if pool is None:
             return DEFAULT_RIDGE, maps[DEFAULT_RIDGE], "there is no validation co-occurrence to choose it by"
-        features, k = self._features.transform(self._terms([dataset.notes[note] for note in pool.notes])), cut_of(pool)
+        features, k = self._features.transform(self._terms([dataset.notes[note] for note in pool.notes])), pool.cut
         recalls = {ridge: pool.recall(self.name, _unit(features, weight), k) for ridge, weight in maps.items()}
         logger.info("%s: validation recall@%d by ridge %s", self.name, k, recalls)
         best = max(RIDGES, key=recalls.__getitem__)

@@ -18,7 +18,7 @@ from training.evaluation.machine import machine_note
 from training.evaluation.packages import evaluation_package
 from training.evaluation.symmetric_ranking import SymmetricRanking
 from training.evaluation.text import note_text
-from training.evaluation.validation import cooccurrence_pool, cut_of
+from training.evaluation.validation import cooccurrence_pool
 from training.precision import Precision, on_this_machine
 from training.ranking import Scores
 
@@ -117,7 +117,7 @@ class FineTunedMiniLM(MiniLM):
         if self._pool is None:
             return f"{learnt}, learning rate {self.learning_rate:g}, last epoch (there is no validation co-occurrence)"
         return (
-            f"{learnt}, learning rate {self.learning_rate:g} of {rates} and best epoch by recall@{cut_of(self._pool)} on the "
+            f"{learnt}, learning rate {self.learning_rate:g} of {rates} and best epoch by recall@{self._pool.cut} on the "
             "co-occurrences of validation notes"
         )
 
@@ -178,7 +178,7 @@ class FineTunedMiniLM(MiniLM):
     def _recall(self, pool: ValidationPool, model: Any) -> float:
         texts = [note_text(self._dataset.notes[note]) for note in pool.notes]
         vectors = model.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
-        return pool.recall("validation", vectors, cut_of(pool))
+        return pool.recall("validation", vectors, pool.cut)
 
     def _evaluator(self) -> Any:
         """Recall on the validation pool as a sentence-transformers evaluator. Its own counts only the best hit of each query."""

@@ -20,7 +20,6 @@ from training.projection import DEFAULT_RIDGE, RIDGES, Features, Moments, Soluti
 from training.ranking import Scores
 
 logger = logging.getLogger(__name__)
-CHOICE_K = 100
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -101,8 +100,8 @@ class BehaviourFit:
 
     @property
     def k(self) -> int:
-        """The k of `recall`: 100, or a tenth of a small pool."""
-        return min(CHOICE_K, max(1, len(self._asked_prompts) // 10))
+        """The k of `recall` (`ValidationPool.cut`); 0 if there is none."""
+        return self._pool.cut if self._pool is not None else 0
 
     def recall(self, head: Head) -> float | None:
         """recall@k of the co-occurrences of validation notes; None if there are none."""

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from training.batches import ValidationPool
 from training.data import Pair
@@ -42,3 +43,9 @@ def test_each_note_of_a_pair_may_ask_for_the_other() -> None:
     assert pool is not None
     asked = [(pool.notes[source], pool.notes[target]) for source, target in zip(pool.sources, pool.targets, strict=True)]
     assert asked == [("a", "c"), ("b", "c"), ("c", "a"), ("c", "b")]
+
+
+@pytest.mark.parametrize(("notes", "cut"), [(5, 1), (30, 3), (129, 12), (479, 12), (1326, 33), (5000, 100), (100_000, 100)])
+def test_settings_are_chosen_at_a_fortieth_of_the_pool(notes: int, cut: int) -> None:
+    nobody = np.array([], np.int64)
+    assert ValidationPool(tuple(map(str, range(notes))), nobody, nobody).cut == cut

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from training.config import TrainingConfig
 from training.data import load_dataset
-from training.evaluation.validation import cooccurrence_pool, cut_of
+from training.evaluation.validation import cooccurrence_pool
 
 
 def test_every_cooccurrence_of_validation_notes_asks_in_both_directions(run_config: Callable[..., TrainingConfig]) -> None:
@@ -13,7 +13,6 @@ def test_every_cooccurrence_of_validation_notes_asks_in_both_directions(run_conf
     pairs = set(zip(pool.sources.tolist(), pool.targets.tolist(), strict=True))
     assert len(pairs) == 2 * len(dataset.cooccurrences["validation"]) == len(pool.sources)
     assert pairs == {(target, source) for source, target in pairs}
-    assert cut_of(pool) == max(1, len(pool.notes) // 10)
 
 
 def test_there_is_none_without_validation_notes(run_config: Callable[..., TrainingConfig]) -> None:
