@@ -14,7 +14,7 @@ from harness.vllm_server import vllm_server
 from notellm import Checkpoint, Note, NotePrompt, NoteText
 from notellm.hashtags import HashtagRules
 from service.engines import open_engine
-from service.notes import SuggestionPrompts
+from service.notes import SuggestionOptions, SuggestionPrompts
 from service.observability import Metrics
 from service.queueing import EngineQueues, open_queues
 from service.settings import Settings
@@ -56,7 +56,7 @@ class Suggester:
         clock, suggestions = time.perf_counter, self.by_kind[kind]
         start = clock()
         tokenized = await asyncio.to_thread(self.prompt.tokenize, [note])
-        asked = suggestions.ask([note], tokenized, count, category=category)
+        asked = suggestions.ask([note], tokenized, SuggestionOptions(count, category))
         async with asyncio.TaskGroup() as tasks:
             generating = tasks.create_task(self.queues.generations.submit([(one, one.tokens) for one in asked.generations]))
             ranked = await self.queues.rankings.submit([(one, one.tokens) for one in asked.rankings])

@@ -17,7 +17,7 @@ from harness.service import START_SECONDS, free_port
 from notellm import Checkpoint, PromptSettings
 from service.settings import MIB, Settings
 from tests.service.bulk.files import note, write_lines
-from tests.service.notes.test_suggestions import make_knowing
+from tests.service.notes.tagging import make_knowing
 from tests.stack.test_keys import SCRIPT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -46,6 +46,45 @@ class _Request(_Model):
     """A request body. Unknown fields are refused."""
 
 
+# ---- suggestions -----------------------------------------------------------------------------------------------------
+
+HashtagCount = Annotated[StrictInt, Field(ge=MIN_COUNT, le=MAX_COUNT, description="Maximum number of hashtags per note.")]
+WithCategory = Annotated[StrictBool, Field(description="False leaves the category out, which is faster.")]
+
+
+class SuggestedHashtag(_Model):
+    """A hashtag that the note does not have yet."""
+
+    hashtag: HashtagText = Field(examples=["french-press"])
+    confidence: Confidence
+    sources: list[HashtagSource] = Field(
+        description="Who brings it: `model` finds it likely, `neighbours` means that stored notes near this one have it."
+    )
+
+
+class SuggestedCategory(_Model):
+    """A category from the checkpoint's list."""
+
+    category: str = Field(examples=["coffee"])
+    confidence: Confidence
+
+
+class HashtaggedNote(_Model):
+    """The suggestions for one note."""
+
+    hashtags: list[SuggestedHashtag] = Field(description="May be empty.")
+    category: SuggestedCategory | None = Field(default=None, description="Missing when the checkpoint lists no categories.")
+    tokens: int = Field(ge=1, description="Tokens in the hashtag prompt, after cutting.")
+    truncated: list[NoteField]
+
+
+class SuggestRequest(_Request):
+    """What to suggest for each note."""
+
+    count: HashtagCount = 5
+    category: WithCategory = True
+
+
 # ---- POST /notes/embed -----------------------------------------------------------------------------------------------
 
 
@@ -59,6 +98,11 @@ class EmbedRequest(_Request):
     strict: StrictBool = Field(default=False, description="True refuses a note that is too long, instead of cutting it.")
     vectors: StrictBool = Field(default=True, description="False leaves the vectors out of the answer.")
     encoding_format: Encoding = "float"
+    suggest: SuggestRequest | None = Field(
+        default=None,
+        description="Suggest hashtags and a category as well, for every note of the request, unchanged ones too. The model reads each note "
+        "once for all of it.",
+    )
 
 
 class EmbeddedNote(_Model):
@@ -78,6 +122,7 @@ class EmbeddedNote(_Model):
         description="Fields that were too long for the prompt, so that their end was cut off.", examples=[["content"]]
     )
     vector: Vector | None = None
+    suggestions: HashtaggedNote | None = Field(default=None, description="Only with `suggest`.")
 
 
 class EmbedResponse(_Model):
@@ -182,34 +227,8 @@ class HashtagsRequest(_Request):
     model_config = ConfigDict(json_schema_extra={"example": {"notes": [EXAMPLE_TEXT], "count": 3}})
 
     notes: list[NoteText] = Field(min_length=1, max_length=MAX_NOTES)
-    count: StrictInt = Field(default=5, ge=MIN_COUNT, le=MAX_COUNT, description="Maximum number of hashtags per note.")
-    category: StrictBool = Field(default=True, description="False leaves the category out, which is faster.")
-
-
-class SuggestedHashtag(_Model):
-    """A hashtag that the note does not have yet."""
-
-    hashtag: HashtagText = Field(examples=["french-press"])
-    confidence: Confidence
-    sources: list[HashtagSource] = Field(
-        description="Who brings it: `model` finds it likely, `neighbours` means that stored notes near this one have it."
-    )
-
-
-class SuggestedCategory(_Model):
-    """A category from the checkpoint's list."""
-
-    category: str = Field(examples=["coffee"])
-    confidence: Confidence
-
-
-class HashtaggedNote(_Model):
-    """The suggestions for one note."""
-
-    hashtags: list[SuggestedHashtag] = Field(description="May be empty.")
-    category: SuggestedCategory | None = Field(default=None, description="Missing when the checkpoint lists no categories.")
-    tokens: int = Field(ge=1, description="Tokens in the hashtag prompt, after cutting.")
-    truncated: list[NoteField]
+    count: HashtagCount = 5
+    category: WithCategory = True
 
 
 class HashtagsResponse(_Model):

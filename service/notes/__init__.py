@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from service.notes.fields import NoteField as NoteField
     from service.notes.live_hashtags import LiveHashtags as LiveHashtags
     from service.notes.service import NoteService as NoteService
-    from service.notes.storing import NoteStatus as NoteStatus
-    from service.notes.suggestions import SuggestionPrompts as SuggestionPrompts
+    from service.notes.storing import NoteStatus as NoteStatus, StoredResult as StoredResult
+    from service.notes.suggestions import (
+        SuggestionOptions as SuggestionOptions,
+        SuggestionPrompts as SuggestionPrompts,
+        Suggestions as Suggestions,
+    )
     from service.notes.vectors import vector_from_base64 as vector_from_base64, vector_to_base64 as vector_to_base64
 else:
     __getattr__, __all__ = lazy_exports(
@@ -36,8 +40,8 @@ else:
             ".live_hashtags": ("LiveHashtags",),
             ".service": ("NoteService",),
             "service.index": ("IndexedNote", "NoteFilter", "Restored", "ScoredNote", "Vector"),
-            ".storing": ("NoteStatus",),
-            ".suggestions": ("SuggestionPrompts",),
+            ".storing": ("NoteStatus", "StoredResult"),
+            ".suggestions": ("SuggestionOptions", "SuggestionPrompts", "Suggestions"),
             ".vectors": ("vector_from_base64", "vector_to_base64"),
         },
     )

@@ -1,13 +1,14 @@
-"""`note_field` and `cut_fields`: the fields of a note under the names that clients use.
+"""The fields of a note under the names that clients use.
 
 Clients write `hashtags`; the prompt writes `topic`, as the paper does. Only this module translates between the two names.
 The metric `notellm_truncations_total` keeps the prompt's names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from notellm.prompt import FieldName, TokenizedNote
+from service.errors import FieldError
 
 NoteField = Literal["title", "hashtags", "content"]
 _NAMES: Mapping[FieldName, NoteField] = {"title": "title", "topic": "hashtags", "content": "content"}
@@ -21,3 +22,16 @@ def note_field(name: FieldName) -> NoteField:
 def cut_fields(note: TokenizedNote) -> tuple[NoteField, ...]:
     """Returns the fields that were cut to fit into the prompt."""
     return tuple(map(note_field, note.truncated))
+
+
+def too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
+    """Returns an error for each field that was cut to fit into the prompt."""
+    return [
+        FieldError(
+            field=f"{field}[{position}].{note_field(name)}",
+            rule="too_many_tokens",
+            message=f"has {note.full_lengths[name]} tokens; {len(getattr(note, name))} are kept",
+        )
+        for position, note in enumerate(notes)
+        for name in note.truncated
+    ]

@@ -14,31 +14,21 @@ from notellm.checkpoint import Manifest
 from notellm.note import Note, NoteText
 from notellm.prompt import NotePrompt, TokenizedNote
 from service.caller import caller, in_background
-from service.errors import InvalidRequest, ModelFailed, NoteNotFound, ServiceError
+from service.errors import InvalidRequest, NoteNotFound, ServiceError
 from service.index import Entry, IndexedNote, NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.diversity import Page, search_page
-from service.notes.fields import NoteField, cut_fields
-from service.notes.storing import StoredResult, plan, refuse_repeated_ids, to_write, too_long
+from service.notes.embedder import EmbeddedText, NoteEmbedder
+from service.notes.storing import StoredResult, plan, refuse_repeated_ids, to_write
 from service.notes.suggesting import suggest
-from service.notes.suggestions import SuggestionPrompts, Suggestions
+from service.notes.suggestions import SuggestionOptions, SuggestionPrompts, Suggestions
 from service.notes.voters import Voters
 from service.observability import Metrics
-from service.observability.tracing import part
-from service.queueing import EngineQueues, Ids, SearchLimit
+from service.queueing import EngineQueues, SearchLimit
 
 logger = logging.getLogger(__name__)
 # Below this length, the direction of a mean of unit vectors is noise.
 SHORTEST_MEAN = 1e-6
 _WITHOUT_OTHER = "notes are stored without the other model's vector"
-
-
-@dataclass(frozen=True)
-class EmbeddedText:
-    """An embedding, the number of prompt tokens after cutting, and the fields that were cut."""
-
-    vector: Vector
-    tokens: int
-    truncated: tuple[NoteField, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class NoteService:
         searches: SearchLimit,
     ) -> None:
         self.manifest = manifest
-        self._prompt = prompt
+        self._embedder = NoteEmbedder(prompt, queues, metrics)
         self._queues = queues
         self._index = index
         self._metrics = metrics
@@ -81,7 +71,6 @@ class NoteService:
         self._suggestions = suggestions
         self._voters = Voters(index, metrics, searches)
         self._other_model: NoteService | None = None
-        self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
 
     def with_dual_writes(self, other_model: "NoteService") -> "NoteService":
         """Returns the same service for a migration: it stores notes with the other model's vectors as well."""
@@ -89,14 +78,19 @@ class NoteService:
         service._other_model = other_model
         return service
 
-    async def embed_texts(self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False) -> list[EmbeddedText]:
-        """Embeds notes without storing them. `field` names them in errors."""
-        # Refuse a request before tokenising it if even the shortest notes would not fit: under overload, most requests are refused.
-        self._queues.embeddings.admit([self._shortest] * len(notes))
-        return await self._embed_tokenized(await self._tokenize(notes, field=field, strict=strict))
+    async def embed_texts(
+        self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False, suggest: SuggestionOptions | None = None
+    ) -> list[EmbeddedText]:
+        """Embeds notes without storing them, and suggests for them what `suggest` says. `field` names them in errors."""
+        self._embedder.admit(len(notes))
+        return await self._read(notes, await self._embedder.tokenize(notes, field=field, strict=strict), suggest)
 
-    async def store(self, notes: Sequence[Note], *, strict: bool = False) -> list[StoredResult]:
+    async def store(
+        self, notes: Sequence[Note], *, strict: bool = False, suggest: SuggestionOptions | None = None
+    ) -> list[StoredResult]:
         """Embeds and stores notes. Returns when all of them are on disk; unchanged ones are neither embedded nor written.
+
+        With `suggest`, it suggests hashtags and a category for all of them, unchanged ones as well, before it stores any.
 
         Raises:
             InvalidRequest: an id occurs twice, or a note is too long with `strict`.
@@ -107,45 +101,55 @@ class NoteService:
         with self._metrics.index_operation("get"):
             seen = await self._index.look([note.id for note in notes], with_vectors=True)
         planned = {note.id: plan(note, seen.get(note.id)) for note in bare}
-        embedded, others = await self._embed_planned(notes, planned, strict=strict)
-        results = planned | embedded
+        read, others = await self._read_planned(notes, planned, suggest, strict=strict)
+        results = planned | read
         overtaken = await self._write(to_write(bare, results, others), seen)
         results |= {note_id: replace(results[note_id], status="stale", vector=None) for note_id in overtaken}
         for status, count in Counter(result.status for result in results.values()).items():
             self._metrics.notes.labels(status).inc(count)
         return list(results.values())
 
-    async def _embed_planned(
-        self, notes: Sequence[Note], planned: Mapping[str, StoredResult], *, strict: bool
+    async def _read_planned(
+        self, notes: Sequence[Note], planned: Mapping[str, StoredResult], options: SuggestionOptions | None, *, strict: bool
     ) -> tuple[dict[str, StoredResult], dict[str, Mapping[str, Vector]]]:
         """Embeds the notes that lack a vector. With `strict`, it tokenises all notes in order to refuse those that are too long.
 
         Returns:
-            The results for the embedded notes, and the vectors of the other model, both by note id.
+            The results for the notes that were read, all of them with `options`, and the vectors of the other model, both by note id.
         """
-        wanted = [note for note in notes if planned[note.id].lacks_vector]
-        self._queues.embeddings.admit([self._shortest] * len(wanted))
+        wanted = notes if options is not None else [note for note in notes if planned[note.id].lacks_vector]
+        self._embedder.admit(len(wanted))
         read = notes if strict else wanted
-        tokenized = await self._tokenize(read, field="notes", strict=strict)
+        tokenized = await self._embedder.tokenize(read, field="notes", strict=strict)
         by_id = {note.id: ids for note, ids in zip(read, tokenized, strict=True)}
         changed = [note for note in notes if planned[note.id].status == "stored"]
         embedding_others = asyncio.create_task(self._embed_for_other_model(changed))
+        ids = [note.id for note in wanted]
         try:
-            texts = await self._embed_tokenized([by_id[note.id] for note in wanted])
+            texts = await self._read(wanted, [by_id[note_id] for note_id in ids], options)
             others = await embedding_others
         finally:
             embedding_others.cancel()
             await asyncio.gather(embedding_others, return_exceptions=True)  # retrieve the exception, or asyncio logs it
-        results = {
-            note.id: StoredResult("stored", text.vector, text.tokens, text.truncated)
-            for note, text in zip(wanted, texts, strict=True)
-        }
-        return results, others
+        return {note_id: planned[note_id].with_text(text) for note_id, text in zip(ids, texts, strict=True)}, others
+
+    async def _read(
+        self,
+        notes: Sequence[NoteText],
+        tokenized: Sequence[TokenizedNote],
+        options: SuggestionOptions | None,
+    ) -> list[EmbeddedText]:
+        """Embeds notes and suggests for them what `options` say."""
+        if options is None or not notes:
+            return await self._embedder.embed(tokenized)
+        asked = await asyncio.to_thread(self._suggestions.ask, notes, tokenized, options, embed=True)
+        ids = [note.id for note in notes if isinstance(note, Note)]
+        answer = await suggest(asked, self._queues, self._voters, ids)
+        return self._embedder.with_vectors(tokenized, answer.vectors, answer.suggestions)
 
     async def vectors(self, notes: Sequence[NoteText]) -> list[Vector]:
         """Embeds notes for a migration, which stores the vectors itself."""
-        tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
-        return await self._embed([self._prompt.embedding(note) for note in tokenized])
+        return await self._embedder.vectors(notes)
 
     async def _embed_for_other_model(self, notes: Sequence[Note]) -> dict[str, Mapping[str, Vector]]:
         """Returns the vectors of a migration's other model, by note id. After a failure it returns none: the back-fill adds them."""
@@ -222,11 +226,11 @@ class NoteService:
         with self._searches.place():
             return Neighbours(await self._search(embedded.vector, where, **page), [])
 
-    async def suggest(self, notes: Sequence[NoteText], count: int, *, category: bool) -> list[Suggestions]:
-        """Suggests for each note up to `count` hashtags that it does not have yet, and a category from the checkpoint's list."""
-        tokenized = await self._tokenize(notes, field="notes")
-        asked = await asyncio.to_thread(self._suggestions.ask, notes, tokenized, count, category=category)
-        return await suggest(asked, self._queues, self._voters)
+    async def suggest(self, notes: Sequence[NoteText], options: SuggestionOptions) -> list[Suggestions]:
+        """Suggests for each note hashtags that it does not have yet, and a category from the checkpoint's list."""
+        tokenized = await self._embedder.tokenize(notes, field="notes")
+        asked = await asyncio.to_thread(self._suggestions.ask, notes, tokenized, options)
+        return (await suggest(asked, self._queues, self._voters)).suggestions
 
     async def count(self) -> int:
         """Returns the number of stored notes."""
@@ -243,37 +247,7 @@ class NoteService:
     @property
     def max_tokens(self) -> int:
         """Number of tokens in the longest embedding prompt."""
-        return self._prompt.max_embedding_tokens
-
-    async def _tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
-        if not notes:
-            return []
-        with part("tokenize", notes=len(notes)):
-            tokenized = await asyncio.to_thread(self._prompt.tokenize, notes)
-        for note in tokenized:
-            for name in note.truncated:
-                self._metrics.truncations.labels(name).inc()
-        if strict and (errors := too_long(tokenized, field)):
-            raise InvalidRequest(
-                f"strict was set, and these are too long: {', '.join(error.field for error in errors[:5])}", errors
-            )
-        return tokenized
-
-    async def _embed_tokenized(self, notes: Sequence[TokenizedNote]) -> list[EmbeddedText]:
-        prompts = [self._prompt.embedding(note) for note in notes]
-        vectors = await self._embed(prompts)
-        return [
-            EmbeddedText(vector, len(prompt), cut_fields(note))
-            for vector, prompt, note in zip(vectors, prompts, notes, strict=True)
-        ]
-
-    async def _embed(self, prompts: Sequence[Ids]) -> list[Vector]:
-        if not prompts:
-            return []
-        vectors = await self._queues.embeddings.submit([(prompt, len(prompt)) for prompt in prompts])
-        if not all(np.isfinite(vector).all() for vector in vectors):
-            raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")
-        return vectors
+        return self._embedder.max_tokens
 
     async def _get_all(self, ids: Sequence[str], *, with_vectors: bool, skip_missing: bool = False) -> dict[str, IndexedNote]:
         with self._metrics.index_operation("get"):

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from notellm.note import Note
-from notellm.prompt import TokenizedNote
-from service.errors import FieldError, InvalidRequest
+from service.errors import InvalidRequest
 from service.index import Entry, IndexedNote, Tombstone, Vector
 from service.index.outcomes import upserted
-from service.notes.fields import NoteField, note_field
+from service.notes.embedder import EmbeddedText
+from service.notes.fields import NoteField
+from service.notes.suggestions import Suggestions
 
 NoteStatus = Literal["stored", "unchanged", "stale", "embedded"]
 
@@ -23,17 +24,25 @@ class StoredResult:
         vector: the stored or computed vector, (dimensions,); None while it has to be computed, and for a stale note.
         tokens: number of tokens in the embedded prompt; 0 if nothing had to be embedded.
         truncated: the fields that were cut in that prompt.
+        suggestions: what was suggested for the note, if that was requested.
     """
 
     status: NoteStatus
     vector: Vector | None = None
     tokens: int = 0
     truncated: tuple[NoteField, ...] = ()
+    suggestions: Suggestions | None = None
 
     @property
     def lacks_vector(self) -> bool:
         """Whether the note has to be embedded before it is stored."""
         return self.status == "stored" and self.vector is None
+
+    def with_text(self, text: EmbeddedText) -> "StoredResult":
+        """The result after the note was read: with its embedding, if it lacked one, and with its suggestions."""
+        if not self.lacks_vector:
+            return replace(self, suggestions=text.suggestions)
+        return StoredResult(self.status, text.vector, text.tokens, text.truncated, text.suggestions)
 
 
 def plan(note: IndexedNote, found: Entry | None) -> StoredResult:
@@ -65,16 +74,3 @@ def refuse_repeated_ids(notes: Sequence[Note]) -> None:
     for position, note in enumerate(notes):
         if (earlier := first.setdefault(note.id, position)) != position:
             raise InvalidRequest.of(f"notes[{position}].id", "unique", f"{note.id} is also the id of notes[{earlier}]")
-
-
-def too_long(notes: Sequence[TokenizedNote], field: str) -> list[FieldError]:
-    """Returns an error for each field that was cut to fit into the prompt."""
-    return [
-        FieldError(
-            field=f"{field}[{position}].{note_field(name)}",
-            rule="too_many_tokens",
-            message=f"has {note.full_lengths[name]} tokens; {len(getattr(note, name))} are kept",
-        )
-        for position, note in enumerate(notes)
-        for name in note.truncated
-    ]

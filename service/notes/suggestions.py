@@ -24,6 +24,14 @@ from service.notes.fields import NoteField, cut_fields
 
 
 @dataclass(frozen=True)
+class SuggestionOptions:
+    """Up to how many hashtags to suggest for each note, and whether to choose a category."""
+
+    count: int
+    category: bool
+
+
+@dataclass(frozen=True)
 class Suggestions:
     """Hashtags, and a category with its confidence if the checkpoint lists categories and one was requested."""
 
@@ -47,6 +55,7 @@ class Question:
         categories: the categories to rank; None if no category is wanted or listed.
         evidence: how much the model and stored notes count; None if only the model is asked.
         use: how often stored notes have a hashtag.
+        embed: whether the notes' vectors are wanted as well.
     """
 
     notes: Sequence[NoteText]
@@ -58,6 +67,7 @@ class Question:
     categories: CategoryList | None
     evidence: EvidenceWeights | None
     use: HashtagUse
+    embed: bool = False
     rankings: list[RankingRequest] = field(init=False)
     """First those for hashtags, unless the model writes them or all are blocked; then those for categories."""
     generations: list[GenerationRequest] = field(init=False)
@@ -91,8 +101,13 @@ class Question:
         ]
 
     def _embedding(self, note: TokenizedNote) -> tuple[int, ...]:
-        """Returns the embedding prompt if neighbours are asked. The category prompt begins with it, so that the vector costs nothing."""
-        return tuple(self.prompt.embedding(note)) if self.asks_neighbours else ()
+        """Returns the embedding prompt if the vector is needed. The category prompt begins with it, so that the vector costs nothing."""
+        return tuple(self.prompt.embedding(note)) if self.embed or self.asks_neighbours else ()
+
+    @property
+    def embeddings(self) -> list[list[int]]:
+        """Embedding prompts of the notes whose vectors are wanted and do not come with `rankings`."""
+        return [self.prompt.embedding(ids) for ids in self.tokenized] if self.embed and not self.rankings else []
 
     def _written_hashtags(self) -> list[GenerationRequest]:
         template = self.prompt.template
@@ -113,7 +128,7 @@ class Question:
         return bool(self.evidence and self.vocabulary and self.use.notes >= LEAST_STORED)
 
     def vectors(self, ranked: Sequence[Ranking]) -> list[Vector]:
-        """The vectors of the notes from the answers to `rankings`; none if neighbours are not asked."""
+        """The vectors of the notes from the answers to `rankings`; none if they were not asked for."""
         return [one.vector for one in ranked if one.vector is not None]
 
     def read(
@@ -230,11 +245,22 @@ class SuggestionPrompts:
             self._vocabulary = HashtagVocabulary(self._prompt, candidates.values(), earlier=self._vocabulary)
             self._candidates = candidates
 
-    def ask(self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], count: int, *, category: bool) -> Question:
-        """Returns the question for some notes."""
-        categories = self._categories if category else None
+    def ask(
+        self, notes: Sequence[NoteText], tokenized: Sequence[TokenizedNote], options: SuggestionOptions, *, embed: bool = False
+    ) -> Question:
+        """Returns the question for some notes. With `embed`, its answers hold the notes' vectors as well."""
+        categories = self._categories if options.category else None
         return Question(
-            notes, tokenized, count, self._prompt, self._rules, self._vocabulary, categories, self._evidence, self._use
+            notes,
+            tokenized,
+            options.count,
+            self._prompt,
+            self._rules,
+            self._vocabulary,
+            categories,
+            self._evidence,
+            self._use,
+            embed,
         )
 
 

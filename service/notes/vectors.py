@@ -1,10 +1,23 @@
-"""Vectors as text, for answers and backups."""
+"""Vectors: checked, and as text for answers and backups."""
 
 import base64
+from collections.abc import Sequence
 
 import numpy as np
 
+from service.errors import ModelFailed
 from service.index import Vector
+
+
+def finite(vectors: Sequence[Vector]) -> Sequence[Vector]:
+    """Returns vectors of the model.
+
+    Raises:
+        ModelFailed: one is not finite.
+    """
+    if not all(np.isfinite(vector).all() for vector in vectors):
+        raise ModelFailed("the model gave a vector that is not finite: nothing of this request was stored")
+    return vectors
 
 
 def vector_to_base64(vector: Vector) -> str:

@@ -3,10 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-import numpy as np
-
 from notellm.evidence import NEIGHBOURS
-from service.errors import IndexUnavailable, InvalidRequest, ModelFailed, QueueFull
+from service.errors import IndexUnavailable, InvalidRequest, QueueFull
 from service.index import NoteFilter, NoteIndex, ScoredNote, Vector
 from service.observability import Metrics
 from service.queueing import SearchLimit
@@ -28,23 +26,25 @@ class Voters:
         self._metrics = metrics
         self._searches = searches
 
-    async def near(self, vectors: Sequence[Vector]) -> list[list[ScoredNote]]:
+    async def near(self, vectors: Sequence[Vector], ids: Sequence[str] = ()) -> list[list[ScoredNote]]:
         """Returns more of the notes nearest to each vector than vote, because some have no hashtags.
 
         Returns nothing at all if there is no room for a search or the index fails, because suggestions work without these notes.
 
-        Raises:
-            ModelFailed: a vector is not finite.
+        Args:
+            vectors: finite vectors.
+            ids: the id of each note, which is left out of its own neighbours; empty for notes without ids.
         """
-        if not all(np.isfinite(vector).all() for vector in vectors):
-            raise ModelFailed("the model gave a vector that is not finite")
+        own: list[tuple[str, ...]] = [(note_id,) for note_id in ids] or [()] * len(vectors)
         try:
             with self._searches.place():
-                return [await self._nearest(vector) for vector in vectors]
+                return [
+                    await self._nearest(vector, NoteFilter(exclude=mine)) for vector, mine in zip(vectors, own, strict=True)
+                ]
         except (IndexUnavailable, QueueFull, InvalidRequest) as error:  # the last one: a migration has ended meanwhile
             logger.warning("hashtags are suggested without those of stored notes", extra={"reason": error.detail})
             return []
 
-    async def _nearest(self, vector: Vector) -> list[ScoredNote]:
+    async def _nearest(self, vector: Vector, where: NoteFilter) -> list[ScoredNote]:
         with self._metrics.index_operation("search"):
-            return await self._index.search(vector, where=NoteFilter(), limit=2 * NEIGHBOURS)
+            return await self._index.search(vector, where=where, limit=2 * NEIGHBOURS)

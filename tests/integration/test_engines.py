@@ -30,7 +30,7 @@ from service.engines.vllm import ALL_STEPS, VllmEngine
 from service.engines.vllm_process import VllmOptions
 from service.engines.vllm_worker import MOST_VOCABULARIES
 from service.errors import StartupError
-from service.notes import SuggestionPrompts
+from service.notes import SuggestionOptions, SuggestionPrompts
 from tests.clock import until
 
 pytestmark = [
@@ -120,7 +120,7 @@ def rankings(smollm2: Checkpoint, asked: list[NoteText]) -> list[RankingRequest]
     manifest = smollm2.manifest.model_copy(update={"hashtag_evidence": weights})
     service = SuggestionPrompts(manifest, prompt, vocabulary=10_000, rules=HashtagRules())
     service.learn(HashtagUse.of_spellings({"unheard-of": 5}, notes=1000))
-    return service.ask(asked, prompt.tokenize(asked), 5, category=True).rankings
+    return service.ask(asked, prompt.tokenize(asked), SuggestionOptions(5, category=True)).rankings
 
 
 async def test_greedy_hashtags_and_categories_are_those_of_the_local_engine(

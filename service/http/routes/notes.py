@@ -35,7 +35,15 @@ from service.http.schemas import (
     SuggestedCategory,
     SuggestedHashtag,
 )
-from service.notes import IndexedNote, NoteFilter, Page, ScoredNote
+from service.notes import (
+    IndexedNote,
+    NoteFilter,
+    Page,
+    ScoredNote,
+    StoredResult,
+    SuggestionOptions,
+    Suggestions,
+)
 
 router = APIRouter(prefix="/notes", tags=["notes"], dependencies=[Depends(check_caller)])
 PathId = Annotated[NoteId, Path(description="The note's id.", openapi_examples={"stored": {"value": EXAMPLE_NOTE["id"]}})]
@@ -51,14 +59,19 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
 
     Sending a note again is safe: an unchanged note is not embedded again, and a changed note replaces the stored one. The answer
     arrives when every note is on disk. If no answer arrives, some notes may be stored, each of them complete: send the request again.
+    With `suggest`, the answer also has hashtags and a category for each note, as from `POST /notes/hashtags`. Nothing is stored before
+    they are known, and a suggested hashtag is not stored: send the note again with those that its author keeps.
     """
     _check_count(len(body.notes), settings.max_notes_per_request)
+    options = None
+    if body.suggest is not None:
+        _check_count(len(body.notes), settings.max_hashtag_notes_per_request, "with `suggest`")
+        options = SuggestionOptions(body.suggest.count, body.suggest.category)
     if body.store:
-        results = await served.notes.store(body.notes, strict=body.strict)
-        embedded = [(r.status, r.tokens, r.truncated, r.vector) for r in results]
+        results = await served.notes.store(body.notes, strict=body.strict, suggest=options)
     else:
-        texts = await served.notes.embed_texts(body.notes, strict=body.strict)
-        embedded = [("embedded", t.tokens, t.truncated, t.vector) for t in texts]
+        texts = await served.notes.embed_texts(body.notes, strict=body.strict, suggest=options)
+        results = [StoredResult("embedded", one.vector, one.tokens, one.truncated, one.suggestions) for one in texts]
     return EmbedResponse(
         model=served.notes.manifest.name,
         dimensions=served.notes.manifest.dimensions,
@@ -66,12 +79,13 @@ async def embed(body: EmbedRequest, served: ServedDep, settings: SettingsDep) ->
         notes=[
             EmbeddedNote(
                 id=note.id,
-                status=status,
-                tokens=tokens,
-                truncated=list(truncated),
-                vector=encode_vector(vector, body.encoding_format) if body.vectors and vector is not None else None,
+                status=one.status,
+                tokens=one.tokens,
+                truncated=list(one.truncated),
+                vector=encode_vector(one.vector, body.encoding_format) if body.vectors and one.vector is not None else None,
+                suggestions=_suggested(one.suggestions) if one.suggestions is not None else None,
             )
-            for note, (status, tokens, truncated, vector) in zip(body.notes, embedded, strict=True)
+            for note, one in zip(body.notes, results, strict=True)
         ],
     )
 
@@ -109,22 +123,8 @@ async def similar_to(body: SimilarRequest, served: ServedDep) -> SimilarResponse
 async def hashtags(body: HashtagsRequest, served: ServedDep, settings: SettingsDep) -> HashtagsResponse:
     """Suggests hashtags that a note does not have yet, and a category from the checkpoint's list. Nothing is stored."""
     _check_count(len(body.notes), settings.max_hashtag_notes_per_request)
-    suggested = await served.notes.suggest(body.notes, body.count, category=body.category)
-    return HashtagsResponse(
-        model=served.notes.manifest.name,
-        notes=[
-            HashtaggedNote(
-                hashtags=[
-                    SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence, sources=list(tag.sources))
-                    for tag in note.hashtags
-                ],
-                category=SuggestedCategory(category=note.category[0], confidence=note.category[1]) if note.category else None,
-                tokens=note.tokens,
-                truncated=list(note.truncated),
-            )
-            for note in suggested
-        ],
-    )
+    suggested = await served.notes.suggest(body.notes, SuggestionOptions(body.count, body.category))
+    return HashtagsResponse(model=served.notes.manifest.name, notes=[_suggested(note) for note in suggested])
 
 
 @router.get(
@@ -154,9 +154,22 @@ async def forget(note_id: PathId, served: ServedDep) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _check_count(count: int, limit: int) -> None:
+def _check_count(count: int, limit: int, when: str = "") -> None:
     if count > limit:
-        raise InvalidRequest.of("notes", "too_long", f"at most {limit} notes per request, but there are {count}")
+        raise InvalidRequest.of(
+            "notes", "too_long", f"at most {limit} notes per request {when}".rstrip() + f", but there are {count}"
+        )
+
+
+def _suggested(note: Suggestions) -> HashtaggedNote:
+    return HashtaggedNote(
+        hashtags=[
+            SuggestedHashtag(hashtag=tag.hashtag, confidence=tag.confidence, sources=list(tag.sources)) for tag in note.hashtags
+        ],
+        category=SuggestedCategory(category=note.category[0], confidence=note.category[1]) if note.category else None,
+        tokens=note.tokens,
+        truncated=list(note.truncated),
+    )
 
 
 def _filter(wanted: NeighbourFilter, place: str, exclude: list[str] | None = None) -> NoteFilter:

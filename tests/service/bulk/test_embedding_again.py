@@ -15,7 +15,7 @@ from service.bulk.run import BulkRun
 from service.errors import CommandError, ModelFailed
 from service.http import create_app
 from service.notes import NoteService
-from service.notes.service import EmbeddedText
+from service.notes.embedder import EmbeddedText
 from service.serving import Runtime
 from service.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines

@@ -19,7 +19,7 @@ from service.http import create_app
 from service.serving import Runtime, open_service
 from service.settings import Settings
 from tests.service.bulk.files import Json, note, read_lines, write_lines
-from tests.service.notes.test_suggestions import make_knowing
+from tests.service.notes.tagging import make_knowing
 
 
 async def ingest(path: Path, job: IngestJob, purpose: str = "ingest") -> Counter[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from notellm import NoteText
 from service.engines import LocalEngine
+from service.notes import SuggestionOptions
 from service.serving import open_service
 from service.settings import Settings
 from tests.clock import PATIENCE_SECONDS
@@ -39,7 +40,7 @@ async def test_every_thread_that_computes_ends_but_the_one_that_embeds(
         note = NoteText(title="Cold brew tastes sour")
         for _ in range(2):
             await running.served.notes.embed_texts([note])
-            await running.served.notes.suggest([note], 2, category=True)
+            await running.served.notes.suggest([note], SuggestionOptions(2, category=True))
         embedding = threads.pop("embed")
         assert {"__init__", "generate"} <= set(threads)
         for thread in threads.values():

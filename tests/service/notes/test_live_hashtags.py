@@ -1,48 +1,26 @@
 """Hashtags that stored notes have can be suggested, soon after they come into use and until they fall out of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from notellm import Checkpoint, PromptSettings
 from notellm.hashtag_use import HashtagUse
 from service.errors import IndexUnavailable
-from service.http import create_app
 from service.index import EdgeIndex
 from service.notes import LiveHashtags
 from service.observability import Metrics
-from service.serving import open_service
-from service.settings import Settings
 from tests.clock import until
 from tests.service.index.backends import DIMENSIONS, indexed
-from tests.service.notes.test_suggestions import KNOWN, make_knowing
-
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
-    return make_knowing(tmp_path_factory.mktemp("live") / "knowing", tiny_base, PromptSettings())
+from tests.service.notes.tagging import KNOWN, Open
 
 
 @pytest.fixture
-def opened(settings_for: Callable[..., Settings], knowing: Checkpoint) -> Open:
+def counting(opened: Open) -> Open:
     """Opens a service that counts every second, and gives a client of it."""
-
-    @asynccontextmanager
-    async def opened(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
-        settings = settings_for(**{"checkpoint": knowing.path, "hashtag_refresh_seconds": 1, "hashtag_min_uses": 2} | changes)
-        async with open_service(settings) as runtime:
-            transport = httpx.ASGITransport(create_app(runtime, settings))
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                yield client
-
-    return opened
+    return partial(opened, hashtag_refresh_seconds=1, hashtag_min_uses=2)
 
 
 async def suggested(client: httpx.AsyncClient) -> set[str]:
@@ -70,8 +48,8 @@ async def store(client: httpx.AsyncClient, tags: dict[str, list[str]]) -> None:
     assert response.status_code == 200, response.text
 
 
-async def test_a_new_hashtag_comes_with_its_uses_and_goes_with_them(opened: Open) -> None:
-    async with opened() as client:
+async def test_a_new_hashtag_comes_with_its_uses_and_goes_with_them(counting: Open) -> None:
+    async with counting() as client:
         assert await suggested(client) == set(KNOWN)
         await store(client, {"a": ["espresso martini"], "b": ["once"], "c": ["Espresso Martini"]})
         await soon(client, {*KNOWN, "Espresso Martini"})
@@ -82,30 +60,30 @@ async def test_a_new_hashtag_comes_with_its_uses_and_goes_with_them(opened: Open
         await soon(client, set(KNOWN))
 
 
-async def test_known_hashtags_are_shown_as_stored_notes_spell_them(opened: Open) -> None:
-    async with opened() as client:
+async def test_known_hashtags_are_shown_as_stored_notes_spell_them(counting: Open) -> None:
+    async with counting() as client:
         await store(client, {"a": ["kinggLORY", "COFFEE"], "b": ["KINGGLORY", "Coffee"], "c": ["KINGGLORY", "beer"]})
         await soon(client, {"KINGGLORY", "COFFEE", "cold-brew", "beer", "hops"})
 
 
-async def test_they_are_there_after_a_restart(opened: Open) -> None:
-    async with opened() as client:
+async def test_they_are_there_after_a_restart(counting: Open) -> None:
+    async with counting() as client:
         await store(client, {"a": ["ristretto"], "b": ["ristretto"]})
-    async with opened(hashtag_refresh_seconds=86_400) as client:
+    async with counting(hashtag_refresh_seconds=86_400) as client:
         assert await suggested(client) == {*KNOWN, "ristretto"}
 
 
-async def test_rules_hold_for_them(opened: Open, tmp_path: Path) -> None:
+async def test_rules_hold_for_them(counting: Open, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked.txt"
     blocked.write_text("RISTRETTO\n", encoding="utf-8")
-    async with opened(hashtag_blocklist=blocked) as client:
+    async with counting(hashtag_blocklist=blocked) as client:
         tags = ["ristretto", "x" * 41, "2024", "lungo", "</s>", "[EMB]"]
         await store(client, {"a": tags, "b": tags})
         await soon(client, {*KNOWN, "lungo", "</s>", "[EMB]"})  # text that spells a control token is text
 
 
-async def test_only_as_many_as_the_operator_allows(opened: Open) -> None:
-    async with opened(hashtag_vocabulary=2) as client:
+async def test_only_as_many_as_the_operator_allows(counting: Open) -> None:
+    async with counting(hashtag_vocabulary=2) as client:
         await store(
             client,
             {f"n{number}": ["often", "sometimes"][: 1 + number % 2] for number in range(6)} | {"z": ["rare"], "y": ["rare"]},

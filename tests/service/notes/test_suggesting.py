@@ -1,16 +1,13 @@
 """Hashtags of stored notes as evidence, over HTTP."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from notellm import Checkpoint, PromptSettings
-from notellm.evidence import EvidenceWeights
-from notellm.saving import CheckpointFacts, save_checkpoint
+from notellm import Checkpoint
 from service.errors import IndexUnavailable, QueueFull
 from service.http import create_app
 from service.index import EdgeIndex
@@ -18,39 +15,8 @@ from service.notes import suggestions
 from service.queueing import SearchLimit
 from service.serving import open_service
 from service.settings import Settings
-from tests.service.notes.test_suggestions import KNOWN, make_knowing
-
-Open = Callable[..., Any]
-# Only the share of the neighbours' votes counts.
-VOTES = EvidenceWeights(temperature=0.1, intercept=-2.0, weights=(0, 0, 0, 4.0, 0, 0))
-STORED: list[dict[str, Any]] = [
-    {"id": "a", "title": "Noisy qubits", "hashtags": ["qubits", "physics"]},
-    {"id": "b", "title": "Noisy qubits!", "hashtags": ["qubits", "beer"]},
-    {"id": "c", "title": "Cold brew at home", "content": "Grind finer. " * 5, "hashtags": ["coffee"]},
-]
-ASKED: dict[str, Any] = {"title": "Noisy qubits", "content": ""}
-
-
-@pytest.fixture(scope="module")
-def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
-    return make_knowing(tmp_path_factory.mktemp("plain") / "knowing", tiny_base, PromptSettings())
-
-
-@pytest.fixture(scope="module")
-def weighing(tmp_path_factory: pytest.TempPathFactory, knowing: Checkpoint) -> Checkpoint:
-    """The same model, in a checkpoint that says how much neighbours count."""
-    listed = knowing.manifest
-    facts = CheckpointFacts(
-        name=listed.name,
-        base_model=listed.base_model,
-        prompt=listed.prompt,
-        emb_token=listed.emb_token,
-        categories=listed.categories,
-        hashtag_vocabulary=listed.hashtag_vocabulary,
-        hashtag_evidence=VOTES,
-    )
-    path = tmp_path_factory.mktemp("weighing") / "checkpoint"
-    return save_checkpoint(path, knowing.load_model(), knowing.tokenizer, facts)
+from tests.service.calls import Json
+from tests.service.notes.tagging import ASKED, KNOWN, STORED, VOTES, Open, tagged
 
 
 @pytest.fixture(autouse=True)
@@ -58,35 +24,13 @@ def few_notes_vote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suggestions, "LEAST_STORED", 1)
 
 
-@pytest.fixture
-def opened(settings_for: Callable[..., Settings], weighing: Checkpoint) -> Open:
-    """Opens a service whose index holds some notes, and gives a client of it."""
-
-    @asynccontextmanager
-    async def opened(stored: list[dict[str, Any]], **changes: object) -> AsyncIterator[httpx.AsyncClient]:
-        settings = settings_for(**{"checkpoint": weighing.path, "hashtag_min_uses": 1} | changes)
-        for stores in (True, False):  # the second start counts what the first one has stored
-            async with open_service(settings) as runtime:
-                transport = httpx.ASGITransport(create_app(runtime, settings))
-                async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                    if stores and stored:
-                        response = await client.post("/notes/embed", json={"notes": stored, "vectors": False})
-                        assert response.status_code == 200, response.text
-                    if not stores:
-                        yield client
-
-    return opened
+async def suggest(client: httpx.AsyncClient, *notes: Json, **options: object) -> list[list[Json]]:
+    return [note["hashtags"] for note in await tagged(client, list(notes), category=False, **options)]
 
 
-async def suggest(client: httpx.AsyncClient, *notes: dict[str, Any], **options: object) -> list[list[dict[str, Any]]]:
-    response = await client.post("/notes/hashtags", json={"notes": list(notes), "category": False, **options})
-    assert response.status_code == 200, response.text
-    return [note["hashtags"] for note in response.json()["notes"]]
-
-
-async def test_hashtags_of_the_nearest_notes_count(opened: Open, weighing: Checkpoint) -> None:
+async def test_hashtags_of_the_nearest_notes_count(weighed: Open, weighing: Checkpoint) -> None:
     assert Checkpoint.open(weighing.path).manifest.hashtag_evidence == VOTES
-    async with opened(STORED) as client:
+    async with weighed(STORED) as client:
         (tags,) = await suggest(client, ASKED, count=10)
         assert tags[0]["hashtag"] == "qubits"
         assert {tag["hashtag"] for tag in tags} == {"qubits", "physics", *KNOWN}
@@ -98,51 +42,51 @@ async def test_hashtags_of_the_nearest_notes_count(opened: Open, weighing: Check
         assert tags[-1]["confidence"] == pytest.approx(0.1192, abs=1e-4)  # the logistic function of -2: no vote
 
 
-async def test_a_note_with_hashtags_gets_others_and_as_many_as_wanted(opened: Open) -> None:
-    async with opened(STORED) as client:
+async def test_a_note_with_hashtags_gets_others_and_as_many_as_wanted(weighed: Open) -> None:
+    async with weighed(STORED) as client:
         first, second = await suggest(client, ASKED, ASKED | {"hashtags": ["Qubits", "#beer"]}, count=2)
         assert first[0]["hashtag"] == "qubits"
         assert len(first) == len(second) == 2
         assert not {"qubits", "beer"} & {tag["hashtag"] for tag in second}
 
 
-async def test_the_block_list_rules_over_neighbours(opened: Open, tmp_path: Path) -> None:
+async def test_the_block_list_rules_over_neighbours(weighed: Open, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked.txt"
     blocked.write_text("QUBITS\n", encoding="utf-8")
-    async with opened(STORED, hashtag_blocklist=blocked) as client:
+    async with weighed(STORED, hashtag_blocklist=blocked) as client:
         (tags,) = await suggest(client, ASKED, count=10)
         assert "qubits" not in {tag["hashtag"] for tag in tags}
         assert len(tags) == len(KNOWN) + 1
 
 
-async def test_hashtags_that_too_few_notes_have_are_not_suggested(opened: Open) -> None:
-    async with opened(STORED, hashtag_min_uses=2) as client:
+async def test_hashtags_that_too_few_notes_have_are_not_suggested(weighed: Open) -> None:
+    async with weighed(STORED, hashtag_min_uses=2) as client:
         (tags,) = await suggest(client, ASKED, count=10)
         assert {tag["hashtag"] for tag in tags} == {"qubits", *KNOWN}
 
 
-async def test_an_unlikely_hashtag_is_dropped_by_its_probability(opened: Open) -> None:
-    async with opened(STORED, hashtag_min_confidence=0.12) as client:
+async def test_an_unlikely_hashtag_is_dropped_by_its_probability(weighed: Open) -> None:
+    async with weighed(STORED, hashtag_min_confidence=0.12) as client:
         (tags,) = await suggest(client, ASKED, count=10)
         assert all("neighbours" in tag["sources"] for tag in tags)
 
 
-async def test_reposts_of_the_note_have_one_vote_together(opened: Open) -> None:
+async def test_reposts_of_the_note_have_one_vote_together(weighed: Open) -> None:
     told = []
     for reposts in (1, 21):
         again = [{"id": f"r{number}", "title": "Noisy qubits", "hashtags": ["spam"]} for number in range(reposts)]
-        async with opened([STORED[1] | {"title": "Noisy gates"}, *again]) as client:
+        async with weighed([STORED[1] | {"title": "Noisy gates"}, *again]) as client:
             (tags,) = await suggest(client, ASKED, count=10)
         told.append({tag["hashtag"]: tag["confidence"] for tag in tags})
     assert told[1] == pytest.approx(told[0], abs=1e-6)
     assert told[0]["qubits"] > told[0]["hops"]
 
 
-async def test_neither_a_copy_of_the_note_nor_notes_without_hashtags_take_votes(opened: Open) -> None:
+async def test_neither_a_copy_of_the_note_nor_notes_without_hashtags_take_votes(weighed: Open) -> None:
     asked = ASKED | {"hashtags": ["spam"]}
     told = []
     for more in ([], [{"id": "copy"} | asked, {"id": "bare"} | ASKED]):
-        async with opened([*STORED, *more]) as client:
+        async with weighed([*STORED, *more]) as client:
             (tags,) = await suggest(client, asked, count=10)
         told.append({tag["hashtag"]: tag["confidence"] for tag in tags})
     assert told[1] == pytest.approx(told[0], abs=1e-6)
@@ -150,7 +94,7 @@ async def test_neither_a_copy_of_the_note_nor_notes_without_hashtags_take_votes(
 
 @pytest.mark.parametrize("case", ["empty", "few", "untagged", "failing", "busy"])
 async def test_without_neighbours_the_model_answers_as_ever(
-    case: str, opened: Open, settings_for: Callable[..., Settings], knowing: Checkpoint, tmp_path: Path,
+    case: str, weighed: Open, settings_for: Callable[..., Settings], knowing: Checkpoint, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     plain = settings_for(checkpoint=knowing.path, data_dir=tmp_path / "plain")
@@ -169,7 +113,7 @@ async def test_without_neighbours_the_model_answers_as_ever(
     if case == "few":
         monkeypatch.setattr(suggestions, "LEAST_STORED", len(known) + 1)
     stored = {"empty": [], "untagged": [{"id": "bare", "title": "Noisy qubits"}]}.get(case, known)
-    async with opened(stored, max_searches=1) as client:
+    async with weighed(stored, max_searches=1) as client:
         if case == "failing":
             monkeypatch.setattr(EdgeIndex, "search", failing)
         if case == "busy":
@@ -179,8 +123,8 @@ async def test_without_neighbours_the_model_answers_as_ever(
     assert [tag["confidence"] for tag in tags] == pytest.approx([tag["confidence"] for tag in expected], abs=1e-5)
 
 
-async def test_an_old_checkpoint_asks_only_the_model(opened: Open, knowing: Checkpoint) -> None:
-    async with opened(STORED, checkpoint=knowing.path) as client:
+async def test_an_old_checkpoint_asks_only_the_model(weighed: Open, knowing: Checkpoint) -> None:
+    async with weighed(STORED, checkpoint=knowing.path) as client:
         (tags,) = await suggest(client, ASKED, count=10)
         assert {source for tag in tags for source in tag["sources"]} == {"model"}
         assert {tag["hashtag"] for tag in tags} == {"qubits", "physics", *KNOWN}

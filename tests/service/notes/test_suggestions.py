@@ -1,8 +1,6 @@
 """Hashtags out of a checkpoint's vocabulary, over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +8,12 @@ import httpx
 import numpy as np
 import pytest
 
-from notellm import Checkpoint, Note, NoteEncoder, NoteText, PromptSettings
+from notellm import Checkpoint, NoteEncoder, NoteText, PromptSettings
 from notellm.note import hashtag_key
 from service.engines import LocalEngine
-from service.http import create_app
-from service.serving import open_service
-from service.settings import Settings
 from tests.conftest import CATEGORIES
-from training.model import InitialCheckpoint
+from tests.service.notes.tagging import KNOWN, Open, make_knowing, tagged
 
-Opened = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
-# By frequency, since each has one note more than the next.
-KNOWN = ["King Glory", "coffee", "cold-brew", "beer", "hops"]
 NOTES: list[dict[str, Any]] = [
     {"title": "Cold brew tastes sour", "content": "Grind finer?", "hashtags": ["coffee", "#kingglory"]},
     {"title": "Noisy qubits", "content": "#beer"},
@@ -29,45 +21,11 @@ NOTES: list[dict[str, Any]] = [
 ]
 
 
-def make_knowing(path: Path, base: Path, prompt: PromptSettings) -> Checkpoint:
-    """A checkpoint with a hashtag vocabulary."""
-    notes = [
-        Note(id=f"{place}-{number}", title=f"note {number} on {tag}", hashtags=(tag,))
-        for place, tag in enumerate(KNOWN)
-        for number in range(len(KNOWN) - place)
-    ]
-    return InitialCheckpoint(
-        base=str(base), output=path, name="knowing", categories=CATEGORIES, notes=notes, prompt=prompt
-    ).make()
-
-
-@pytest.fixture(scope="module")
-def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkpoint:
-    return make_knowing(tmp_path_factory.mktemp("checkpoints") / "knowing", tiny_base, PromptSettings())
-
-
-@pytest.fixture
-def opened(settings_for: Callable[..., Settings], knowing: Checkpoint) -> Opened:
-    """Opens a service and gives a client of it."""
-
-    @asynccontextmanager
-    async def opened(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
-        settings = settings_for(**{"checkpoint": knowing.path} | changes)
-        async with open_service(settings) as runtime:
-            transport = httpx.ASGITransport(create_app(runtime, settings))
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                yield client
-
-    return opened
-
-
 async def hashtags(client: httpx.AsyncClient, notes: list[dict[str, Any]], **options: object) -> list[list[dict[str, Any]]]:
-    response = await client.post("/notes/hashtags", json={"notes": notes, **options})
-    assert response.status_code == 200, response.text
-    return [note["hashtags"] for note in response.json()["notes"]]
+    return [note["hashtags"] for note in await tagged(client, notes, **options)]
 
 
-async def test_the_likeliest_of_the_vocabulary_that_a_note_does_not_have(opened: Opened, knowing: Checkpoint) -> None:
+async def test_the_likeliest_of_the_vocabulary_that_a_note_does_not_have(opened: Open, knowing: Checkpoint) -> None:
     assert knowing.manifest.hashtag_vocabulary == tuple(KNOWN)
     async with opened() as client:
         suggested = await hashtags(client, NOTES, count=10)
@@ -83,13 +41,13 @@ async def test_the_likeliest_of_the_vocabulary_that_a_note_does_not_have(opened:
         ]
 
 
-async def test_the_most_frequent_of_the_vocabulary(opened: Opened) -> None:
+async def test_the_most_frequent_of_the_vocabulary(opened: Open) -> None:
     async with opened(hashtag_vocabulary=2) as client:
         (tags,) = await hashtags(client, NOTES[1:2], count=10)
         assert {tag["hashtag"] for tag in tags} == set(KNOWN[:2])
 
 
-async def test_blocked_hashtags_are_never_suggested(opened: Opened, tmp_path: Path) -> None:
+async def test_blocked_hashtags_are_never_suggested(opened: Open, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked.txt"
     blocked.write_text("#COLD BREW\n\n  kingglory \n!!\n", encoding="utf-8")
     async with opened(hashtag_blocklist=blocked) as client:
@@ -103,7 +61,7 @@ async def test_blocked_hashtags_are_never_suggested(opened: Opened, tmp_path: Pa
         assert len(first) == 1  # the next best takes its place
 
 
-async def test_where_all_are_blocked_none_is_suggested(opened: Opened, tmp_path: Path) -> None:
+async def test_where_all_are_blocked_none_is_suggested(opened: Open, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked.txt"
     blocked.write_text("\n".join(KNOWN), encoding="utf-8")
     async with opened(hashtag_blocklist=blocked) as client:
@@ -112,7 +70,7 @@ async def test_where_all_are_blocked_none_is_suggested(opened: Opened, tmp_path:
         assert all(note["category"] for note in response.json()["notes"])
 
 
-async def test_written_hashtags_are_blocked_too(opened: Opened, tmp_path: Path) -> None:
+async def test_written_hashtags_are_blocked_too(opened: Open, tmp_path: Path) -> None:
     notes = [{"title": f"note {number}"} for number in range(10)]
     async with opened(hashtag_vocabulary=0) as client:
         before = await hashtags(client, notes, count=5)
@@ -124,7 +82,7 @@ async def test_written_hashtags_are_blocked_too(opened: Opened, tmp_path: Path) 
     assert after == [[tag for tag in tags if tag["hashtag"] != worst] for tags in before] != before
 
 
-async def test_what_is_too_unlikely_is_not_suggested_and_none_is_an_answer(opened: Opened) -> None:
+async def test_what_is_too_unlikely_is_not_suggested_and_none_is_an_answer(opened: Open) -> None:
     async with opened() as client:
         (tags,) = await hashtags(client, NOTES[2:], count=10)
     least = tags[2]["confidence"]
@@ -135,7 +93,7 @@ async def test_what_is_too_unlikely_is_not_suggested_and_none_is_an_answer(opene
         assert await hashtags(client, NOTES[2:], count=10) == [[]]
 
 
-async def test_without_a_vocabulary_the_model_writes(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_vocabulary_the_model_writes(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     generate = LocalEngine.generate
 
@@ -153,7 +111,7 @@ async def test_without_a_vocabulary_the_model_writes(opened: Opened, monkeypatch
     assert sum(written) == len(NOTES)
 
 
-async def test_a_failed_ranking_is_an_error_of_its_request_alone(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_ranking_is_an_error_of_its_request_alone(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     rank = LocalEngine.rank
 
     def choking(self: LocalEngine, requests: Any) -> Any:
@@ -174,7 +132,7 @@ async def test_a_failed_ranking_is_an_error_of_its_request_alone(opened: Opened,
 
 @pytest.mark.parametrize("vocabulary", [0, 100], ids=["written", "ranked"])
 async def test_a_checkpoint_of_the_shared_prompt_is_served(
-    opened: Opened, tmp_path: Path, tiny_base: Path, vocabulary: int
+    opened: Open, tmp_path: Path, tiny_base: Path, vocabulary: int
 ) -> None:
     checkpoint = make_knowing(tmp_path / "shared", tiny_base, PromptSettings(version="shared-en"))
     prompt = checkpoint.prompt()

@@ -1,4 +1,4 @@
-"""Vectors as text."""
+"""Vectors: checked, and as text."""
 
 import base64
 import struct
@@ -6,7 +6,9 @@ import struct
 import numpy as np
 import pytest
 
+from service.errors import ModelFailed
 from service.notes import vector_from_base64, vector_to_base64
+from service.notes.vectors import finite
 
 
 def test_a_vector_is_written_as_its_little_endian_float32_bytes() -> None:
@@ -25,3 +27,12 @@ def test_a_vector_comes_back_bit_for_bit() -> None:
 def test_text_that_holds_no_float32_numbers_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         vector_from_base64(text)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_broken_vector_is_the_models_fault(wrong: float) -> None:
+    vectors = [np.ones(3, np.float32), np.zeros(3, np.float32)]
+    assert finite(vectors) is vectors
+    vectors[1][2] = wrong
+    with pytest.raises(ModelFailed, match="not finite"):
+        finite(vectors)

@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import pytest_asyncio
 
 from notellm.evidence import NEIGHBOURS
-from service.errors import IndexUnavailable, InvalidRequest, ModelFailed, ServiceError
+from service.errors import IndexUnavailable, InvalidRequest, ServiceError
 from service.index import EdgeIndex, ScoredNote
 from service.notes.voters import Voters
 from service.observability import Metrics
@@ -54,6 +53,8 @@ async def test_where_the_index_fails_nobody_votes(error: ServiceError, parts: Pa
     assert await voters.near([vector(3)]) == []
 
 
-async def test_a_broken_vector_is_the_models_fault(parts: Parts) -> None:
-    with pytest.raises(ModelFailed, match="not finite"):
-        await parts[0].near([np.full(DIMENSIONS, np.nan, dtype=np.float32)])
+async def test_what_is_stored_under_its_own_id_has_no_vote_for_a_note(parts: Parts) -> None:
+    found = await parts[0].near([vector(3), vector(7)], ["n3", "new"])
+    assert "n3" not in {note.id for note in found[0]}
+    assert [near[0].id for near in found] != ["n3", "n7"]
+    assert found[1][0].id == "n7"
