@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from notellm.note import NoteText, hashtag_key
 
+# How many stored notes must have a hashtag that training did not see, before it may be suggested.
+MIN_USES = 3
+
 
 @dataclass(frozen=True)
 class HashtagUse:

@@ -1,7 +1,8 @@
 """`StoredNotes`: what speaks for the hashtags of new notes if some notes are stored. `fit_evidence`: how much each source counts."""
 
+import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,13 +11,14 @@ from sklearn.linear_model import LogisticRegression
 
 from notellm.encoder import NoteEncoder
 from notellm.evidence import FEATURES, MOST_FOUND, NEIGHBOURS, Candidate, Evidence, EvidenceWeights, NeighbourNote
-from notellm.hashtag_use import HashtagUse
+from notellm.hashtag_use import MIN_USES, HashtagUse
 from notellm.hashtags import HashtagSuggestion
 from notellm.model import NoteLLM
 from notellm.note import Note, hashtag_key
 from notellm.prompt import NotePrompt
 from notellm.ranking import ChoiceRanker, ChoiceSearch
 from notellm.vocabulary import HashtagVocabulary
+from training.waves import Wave
 
 logger = logging.getLogger(__name__)
 TEMPERATURES = (0.03, 0.05, 0.1, 0.2)
@@ -38,6 +40,9 @@ class EvidenceSource(Protocol):
         ...
 
 
+Asked = tuple[EvidenceSource, Sequence[Note]]
+
+
 class StoredNotes:
     """Notes whose hashtags speak for those of new notes, as in a service that has stored them.
 
@@ -49,12 +54,26 @@ class StoredNotes:
 
     def __init__(self, model: NoteLLM, prompt: NotePrompt, notes: Sequence[Note]) -> None:
         self.use = HashtagUse.of_notes(notes)
+        self._listed = self.use.counts.keys()
         self._prompt = prompt
         self._notes = notes
         self._encoder = NoteEncoder(model, prompt.embedding_prefix)
         self._ranker = ChoiceRanker(model.layers)
         self._vocabulary = HashtagVocabulary(prompt, self.use.hashtags)
         self._vectors = self._embed(notes)
+
+    def with_more(self, notes: Sequence[Note]) -> "StoredNotes":
+        """The same after more notes were stored. A hashtag that only these have may be suggested once it has `MIN_USES` notes."""
+        grown = copy.copy(self)
+        grown._notes = [*self._notes, *notes]
+        grown.use = HashtagUse.of_notes(grown._notes)
+        known = [tag for key, tag in zip(grown.use.counts, grown.use.hashtags, strict=True) if self._is_known(key, grown.use)]
+        grown._vocabulary = HashtagVocabulary(self._prompt, known, earlier=self._vocabulary)
+        grown._vectors = np.concatenate([self._vectors, self._embed(notes)]) if notes else self._vectors
+        return grown
+
+    def _is_known(self, key: str, use: HashtagUse) -> bool:
+        return key in self._listed or use.counts[key] >= MIN_USES
 
     def evidence(self, notes: Sequence[Note]) -> list[Evidence]:
         """See `EvidenceSource.evidence`."""
@@ -83,24 +102,34 @@ class StoredNotes:
         return [self._vocabulary.suggestions(search.found) for search in searches]
 
 
-def fit_evidence(stored: EvidenceSource, notes: Sequence[Note]) -> EvidenceWeights | None:
+def growing(start: StoredNotes, parts: Iterable[Wave]) -> Iterator[Asked]:
+    """What each wave asks about, with all that is stored by then. Notes without hashtags have nothing to tell."""
+    stored, count = start, 0
+    for part in parts:
+        new = [note for note in part.arrived[count:] if note.all_hashtags]
+        stored, count = stored.with_more(new), len(part.arrived)
+        yield stored, part.asking
+
+
+def fit_evidence(asked: Iterable[Asked]) -> EvidenceWeights | None:
     """Learns how much each source counts, from notes that neither the model nor the stored notes contain.
 
     The temperature is that of `TEMPERATURES` with the best likelihood in a cross-validation over the notes.
 
     Args:
-        stored: the stored notes.
-        notes: the notes. Those without hashtags, and those that are nothing but hashtags, do not count.
+        asked: stored notes, and the notes that are asked about while these are stored. Notes without hashtags, and those that are nothing
+            but hashtags, do not count.
 
     Returns:
         The weights; None if fewer than `LEAST_NOTES` notes count, or if no candidate or every candidate is right.
     """
-    notes = [note for note in notes if note.all_hashtags and without_hashtags(note)]
-    if len(notes) < LEAST_NOTES:
+    parts = [(stored, [note for note in notes if note.all_hashtags and without_hashtags(note)]) for stored, notes in asked]
+    judged = [note for _, notes in parts for note in notes]
+    if len(judged) < LEAST_NOTES:
         return None
-    evidence = stored.evidence(notes)
-    wanted = [set(map(hashtag_key, note.all_hashtags)) for note in notes]
-    fits = [_Fit(stored, evidence, wanted, temperature) for temperature in TEMPERATURES]
+    evidence = [(stored, one) for stored, notes in parts for one in stored.evidence(notes)]
+    wanted = [set(map(hashtag_key, note.all_hashtags)) for note in judged]
+    fits = [_Fit(evidence, wanted, temperature) for temperature in TEMPERATURES]
     usable = [fit for fit in fits if fit.is_usable]
     if not usable:
         return None
@@ -121,12 +150,12 @@ class _Fit:
     """A logistic regression over the candidates of all notes, for one temperature."""
 
     def __init__(
-        self, stored: EvidenceSource, evidence: Sequence[Evidence], wanted: Sequence[set[str]], temperature: float
+        self, evidence: Sequence[tuple[EvidenceSource, Evidence]], wanted: Sequence[set[str]], temperature: float
     ) -> None:
         self.temperature = temperature
         rows = [
             (place, one.features, hashtag_key(one.hashtag) in wanted[place])
-            for place, own in enumerate(evidence)
+            for place, (stored, own) in enumerate(evidence)
             for one in stored.candidates(own, temperature)
         ]
         self._notes = np.array([place for place, _, _ in rows], dtype=np.int64)

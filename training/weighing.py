@@ -12,7 +12,8 @@ from notellm.prompt import NotePrompt
 from training.config import TrainingConfig
 from training.data import Dataset
 from training.model import for_inference
-from training.suggesting import LEAST_NOTES, StoredNotes, fit_evidence
+from training.suggesting import LEAST_NOTES, StoredNotes, fit_evidence, growing
+from training.waves import waves
 
 # Training notes that stand for the notes that a service has stored.
 STORED_NOTES = 20_000
@@ -20,6 +21,8 @@ STORED_NOTES = 20_000
 
 def hashtag_evidence(config: TrainingConfig, dataset: Dataset, trained: NoteLLM, prompt: NotePrompt) -> EvidenceWeights | None:
     """How much the model and stored notes count for a hashtag, learnt from validation notes.
+
+    If the notes are split by time, validation notes come one after another, and the earlier ones are stored when later ones ask.
 
     Args:
         config: the settings of the run.
@@ -30,8 +33,8 @@ def hashtag_evidence(config: TrainingConfig, dataset: Dataset, trained: NoteLLM,
     Returns:
         The weights; None if there are too few validation notes with hashtags, or if no training note has one.
     """
-    judges = [dataset.notes[note] for note in sorted(dataset.split.validation)]
-    judges = _sample([note for note in judges if note.all_hashtags], config.validation.hashtag_notes)
+    validation = [dataset.notes[note] for note in dataset.split.in_order("validation")]
+    judges = _sample([note for note in validation if note.all_hashtags], config.validation.hashtag_notes)
     training = [dataset.notes[note] for note in sorted(dataset.split.train)]
     stored = _sample([note for note in training if note.all_hashtags], STORED_NOTES)
     if len(judges) < LEAST_NOTES or not any(is_clean(tag) for note in stored for tag in note.all_hashtags):
@@ -40,7 +43,11 @@ def hashtag_evidence(config: TrainingConfig, dataset: Dataset, trained: NoteLLM,
     head = copy.deepcopy((trained.projection, trained.tokens))  # it may be on another device
     model = NoteLLM(causal_lm, *head).to(causal_lm.device)
     with torch.inference_mode():
-        return fit_evidence(StoredNotes(model, prompt, stored), judges)
+        start = StoredNotes(model, prompt, stored)
+        if not dataset.split.order:
+            return fit_evidence([(start, judges)])
+        # What came later is stored later, as in a service, where the nearest notes are often the last ones.
+        return fit_evidence(growing(start, waves(validation, {note.id for note in judges})))
 
 
 def _sample(notes: list[Note], most: int) -> list[Note]:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from notellm.hashtag_use import MIN_USES
 from service.caller import MAX_TIMEOUT_SECONDS
 from service.settings.engine import check_engine
 from service.settings.exposure import check_exposure, read_origins
@@ -222,7 +223,7 @@ class Settings(BaseSettings):
         "freely.",
     )
     hashtag_min_uses: int = Field(
-        default=3,
+        default=MIN_USES,
         ge=1,
         description="How many stored notes must have a hashtag that the checkpoint does not list, before it may be suggested.",
     )

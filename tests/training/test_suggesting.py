@@ -8,7 +8,8 @@ from notellm.evidence import MOST_FOUND, EvidenceWeights
 from notellm.note import hashtag_key
 from notellm.ranking import ChoiceRanker
 from notellm.vocabulary import HashtagVocabulary
-from training.suggesting import LEAST_NOTES, TEMPERATURES, StoredNotes, fit_evidence, spread, without_hashtags
+from training.suggesting import LEAST_NOTES, TEMPERATURES, StoredNotes, fit_evidence, growing, spread, without_hashtags
+from training.waves import Wave
 
 TAGS = ("coffee", "beer", "qubits", "hops", "cold-brew")
 
@@ -55,7 +56,9 @@ def test_candidates_are_hashtags_of_stored_notes(stored: StoredNotes) -> None:
 
 def test_what_tells_right_from_wrong_gets_the_weight(stored: StoredNotes) -> None:
     asked = [note(number) for number in range(100, 160)]
-    weights = fit_evidence(stored, [*asked, note(200, hashtags=[]), note(201, title="#beer", hashtags=["beer"])])
+    weights = fit_evidence(
+        [(stored, asked[:20]), (stored, [*asked[20:], note(200, hashtags=[]), note(201, title="#beer", hashtags=["beer"])])]
+    )
     assert isinstance(weights, EvidenceWeights)
     assert weights.temperature in TEMPERATURES
     for one, evidence in zip(asked, stored.evidence(asked), strict=True):
@@ -70,7 +73,7 @@ def test_probabilities_are_calibrated_where_nothing_tells(tiny: Checkpoint) -> N
     drawn = np.random.default_rng(0).random(400) < 0.3
     notes = [note(number, title=f"note {number}", hashtags=["beer"] if has else ["hops"]) for number, has in enumerate(drawn)]
     stored = StoredNotes(tiny.load_model(), tiny.prompt(), notes[:200])
-    weights = fit_evidence(stored, notes[200:])
+    weights = fit_evidence([(stored, notes[200:])])
     assert weights is not None
     told = [weights.suggestions(stored.candidates(one, weights.temperature), 2) for one in stored.evidence(notes[200:])]
     beer = [one.confidence for tags in told for one in tags if one.hashtag == "beer"]
@@ -78,12 +81,12 @@ def test_probabilities_are_calibrated_where_nothing_tells(tiny: Checkpoint) -> N
 
 
 def test_too_few_notes_teach_nothing(stored: StoredNotes) -> None:
-    assert fit_evidence(stored, [note(number) for number in range(LEAST_NOTES - 1)]) is None
-    assert fit_evidence(stored, [note(number, hashtags=[]) for number in range(100)]) is None
+    assert fit_evidence([(stored, [note(number) for number in range(LEAST_NOTES - 1)])]) is None
+    assert fit_evidence([(stored, [note(number, hashtags=[]) for number in range(100)])]) is None
 
 
 def test_where_all_candidates_are_wrong_nothing_is_learnt(stored: StoredNotes) -> None:
-    assert fit_evidence(stored, [note(number, hashtags=["unheard-of"]) for number in range(LEAST_NOTES)]) is None
+    assert fit_evidence([(stored, [note(number, hashtags=["unheard-of"]) for number in range(LEAST_NOTES)])]) is None
 
 
 @pytest.mark.parametrize(
@@ -99,3 +102,20 @@ def test_without_hashtags_only_other_text_is_left() -> None:
     assert bare is not None
     assert (bare.title, bare.content, bare.all_hashtags) == ("Ales", "", ())
     assert without_hashtags(note(1, title="#beer", content="")) is None
+
+
+def test_hashtags_that_come_into_use_may_be_suggested(stored: StoredNotes, tiny: Checkpoint) -> None:
+    """As the third note with a hashtag is stored."""
+    new = [note(number, "ristretto") for number in range(300, 303)]
+    parts = [Wave((note(400, "ristretto"),), tuple(new[:count])) for count in (0, 2, 3)]
+    grown = list(growing(stored, parts))
+    for (source, (asked,)), count in zip(grown, (0, 2, 3), strict=True):
+        assert isinstance(source, StoredNotes)
+        assert source.use.notes == len(STORED) + count
+        (evidence,) = source.evidence([asked])
+        assert ("ristretto" in {one.hashtag for one in source.candidates(evidence, 0.1)}) == (count == 3)
+        assert len(evidence.neighbours) == len(STORED) + count
+    fresh = StoredNotes(tiny.load_model(), tiny.prompt(), [*STORED, *new])
+    (last,), (expected,) = grown[-1][0].evidence([note(400)]), fresh.evidence([note(400)])
+    assert {one.hashtag for one in last.found} == {one.hashtag for one in expected.found} >= {"ristretto"}
+    assert [one.text for one in last.neighbours] == [one.text for one in expected.neighbours]

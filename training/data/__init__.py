@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         write_notes as write_notes,
     )
     from training.data.pairs import Pair as Pair, PairSettings as PairSettings, select_pairs as select_pairs
+    from training.data.splits import SplitName as SplitName
     from training.data.stackexchange import StackExchangeSite as StackExchangeSite
 else:
     __getattr__, __all__ = lazy_exports(
@@ -32,6 +33,7 @@ else:
             ".microlens": ("MicroLens",),
             ".notes": ("fingerprint", "read_notes", "read_valid_notes", "write_notes"),
             ".pairs": ("Pair", "PairSettings", "select_pairs"),
+            ".splits": ("SplitName",),
             ".stackexchange": ("StackExchangeSite",),
         },
     )

@@ -40,12 +40,17 @@ class SplitSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Split:
-    """The ids of each part's notes, and the period from which each part may use events."""
+    """The ids of each part's notes, and the period from which each part may use events.
+
+    Attributes:
+        order: the ids of all notes in the order of time, if they were split by it; otherwise empty.
+    """
 
     train: frozenset[str]
     validation: frozenset[str]
     test: frozenset[str]
     periods: tuple[Period, Period, Period] = (Period(), Period(), Period())
+    order: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
@@ -56,6 +61,11 @@ class Split:
         """The notes of one part."""
         notes: frozenset[str] = getattr(self, name)
         return notes
+
+    def in_order(self, name: SplitName) -> list[str]:
+        """The notes of one part, oldest first if they were split by time, else by id."""
+        part = self.of(name)
+        return [note for note in self.order if note in part] if self.order else sorted(part)
 
     def period(self, name: SplitName) -> Period:
         """The period of one part's events."""
@@ -90,4 +100,4 @@ def split_by_time(first_seen: Mapping[str, float], settings: SplitSettings) -> S
         parts[sum(first_seen[note] >= cut for cut in cuts)].add(note)
     periods = (Period(None, cuts[0]), Period(cuts[0], cuts[1]), Period(cuts[1], None))
     train, validation, test = map(frozenset, parts)
-    return Split(train, validation, test, periods)
+    return Split(train, validation, test, periods, tuple(ordered))

@@ -23,6 +23,7 @@ from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags, W
 from training.evaluation.told import Popularity, RandomWithinCategory
 from training.model import InitialCheckpoint
 from training.suggesting import spread
+from training.waves import Wave, waves
 
 ZERO_SHOT_SAMPLE = 60
 
@@ -96,18 +97,20 @@ def measure_baseline(
         Baseline.POPULARITY: lambda: measure_retriever(Popularity(pool), ABOUT[one], pool),
         Baseline.ITEM2VEC: lambda: measure_item2vec(settings.data, dataset, pool, settings.model.dimensions),
         Baseline.RANDOM_WITHIN_CATEGORY: lambda: measure_retriever(RandomWithinCategory(pool), ABOUT[one], pool),
-        Baseline.MOST_FREQUENT_TAGS: lambda: measure_tags(MostFrequentTags(pool.training), ABOUT[one], pool, generated_notes),
-        Baseline.NEIGHBOUR_TAGS: lambda: measure_tags(NeighbourTags(pool.training), ABOUT[one], pool, generated_notes),
-        Baseline.WORDS_IN_TEXT: lambda: measure_tags(WordsInText(pool.training), ABOUT[one], pool, generated_notes),
+        Baseline.MOST_FREQUENT_TAGS: lambda: measure_tags(MostFrequentTags, ABOUT[one], pool, generated_notes),
+        Baseline.NEIGHBOUR_TAGS: lambda: measure_tags(NeighbourTags, ABOUT[one], pool, generated_notes),
+        Baseline.WORDS_IN_TEXT: lambda: measure_tags(WordsInText, ABOUT[one], pool, generated_notes),
         Baseline.WEIGHED_TAGS: lambda: measure_tags(_weighed(settings, dataset, pool), ABOUT[one], pool, generated_notes),
     }
     return measures[one]()
 
 
-def _weighed(settings: TrainingConfig, dataset: Dataset, pool: TestPool) -> WeighedTags:
-    judges = [dataset.notes[note] for note in sorted(dataset.split.validation)]
-    judges = [note for note in judges if note.all_hashtags]
-    return WeighedTags(pool.training, spread(judges, settings.validation.hashtag_notes))
+def _weighed(settings: TrainingConfig, dataset: Dataset, pool: TestPool) -> Callable[[Sequence[Note]], WeighedTags]:
+    validation = [dataset.notes[note] for note in dataset.split.in_order("validation")]
+    judges = tuple(spread([note for note in validation if note.all_hashtags], settings.validation.hashtag_notes))
+    parts = waves(validation, {note.id for note in judges}) if dataset.split.order else [Wave(judges, ())]
+    weights = WeighedTags.fit(pool.training, parts)
+    return lambda stored: WeighedTags(stored, weights)
 
 
 def _linear(one: Baseline, terms: Terms, settings: TrainingConfig, dataset: Dataset, pool: TestPool) -> Measurement:

@@ -127,6 +127,15 @@ class Results:
             scores[f"{name}, with the index"] = [run.indexed_hashtags for run in runs if run.indexed_hashtags]
         return {name: kept for name, kept in scores.items() if kept}
 
+    def arriving(self, metric: str) -> Comparison | None:
+        """`f1`, `unseen` or `reach` of hashtags as notes arrive; notes are drawn. None if it was not measured."""
+        found = {
+            name: kept
+            for name, runs in self.methods.items()
+            if (kept := [one for run in runs if run.arriving_hashtags and (one := getattr(run.arriving_hashtags, metric))])
+        }
+        return self._over_notes(found)
+
     def categories(self, metric: str) -> Comparison | None:
         """`accuracy`, `illusion` or `constrained_accuracy`; notes are drawn."""
         found = {n: [getattr(run.categories, metric) for run in runs if run.categories] for n, runs in self.methods.items()}

@@ -37,7 +37,7 @@ def score_hashtags(predicted: Sequence[Hashtags], references: Sequence[Hashtags]
     """
     metrics: dict[str, list[float]] = {}
     for cut in CUTS:
-        triples = [_overlap(tags[:cut], given) for tags, given in zip(predicted, references, strict=True)]
+        triples = [overlap(tags[:cut], given) for tags, given in zip(predicted, references, strict=True)]
         for name, values in zip(("precision", "recall", "f1"), zip(*triples, strict=True), strict=True):
             metrics[f"{name}@{cut}"] = list(values)
     scorer = evaluation_package("rouge_score.rouge_scorer").RougeScorer(list(_ROUGE), tokenizer=_Words())
@@ -63,7 +63,8 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> fl
     return sum(gaps) / len(sure)
 
 
-def _overlap(predicted: Hashtags, given: Hashtags) -> tuple[float, float, float]:
+def overlap(predicted: Hashtags, given: Hashtags) -> tuple[float, float, float]:
+    """Precision, recall and F1 of predicted hashtags, all 0 if none is right; spellings of one hashtag are the same."""
     keys, wanted = {hashtag_key(tag) for tag in predicted}, {hashtag_key(tag) for tag in given}
     hits = len(keys & wanted)
     if not hits:

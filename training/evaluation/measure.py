@@ -8,14 +8,16 @@ import numpy as np
 
 from notellm.note import Note, hashtag_key
 from notellm.vocabulary import hashtags_by_frequency
+from training.evaluation.arriving import score_method, score_model
 from training.evaluation.embedding import EmbeddedNotes, Embedder, LoadedCheckpoint, embed
 from training.evaluation.generation import Generator, score_categories
 from training.evaluation.hashtags import CUTS, calibration_error, score_hashtags
-from training.evaluation.measurement import CategoryScores, CurvePoint, HashtagScores, Measurement
+from training.evaluation.measurement import ArrivingScores, CategoryScores, CurvePoint, HashtagScores, Measurement
 from training.evaluation.pool import TestPool
 from training.evaluation.tag_baselines import TagMethod
 from training.ranking import Retriever, Scores, Vectors, target_ranks
 from training.suggesting import StoredNotes, suggested_hashtags, without_hashtags
+from training.waves import Wave, waves
 
 logger = logging.getLogger(__name__)
 NEIGHBOURS = 10
@@ -53,16 +55,22 @@ def measure_checkpoint(
             "hashtags": _hashtags(generator.hashtags, pool, generated_notes),
             "ranked_hashtags": _hashtags(_ranked(generator, pool), pool, generated_notes),
             "indexed_hashtags": _indexed(loaded, pool, generated_notes),
+            "arriving_hashtags": _arriving(loaded, pool, generated_notes),
             "categories": _categories(generator, pool, generated_notes, categories),
             "curve": list(curve),
         }
     )
 
 
-def measure_tags(method: TagMethod, about: str, pool: TestPool, generated_notes: int) -> Measurement:
-    """Measures a method that only suggests hashtags."""
+def measure_tags(make: Callable[[Sequence[Note]], TagMethod], about: str, pool: TestPool, generated_notes: int) -> Measurement:
+    """Measures a method that only suggests hashtags. `make` makes it of the notes that are stored, which have hashtags."""
+    method, parts = make(pool.training), _parts(pool, generated_notes)
     return Measurement(
-        method=method.name, about=about, pool=pool.fingerprint, hashtags=_hashtags(method.predict, pool, generated_notes)
+        method=method.name,
+        about=about,
+        pool=pool.fingerprint,
+        hashtags=_hashtags(method.predict, pool, generated_notes),
+        arriving_hashtags=score_method(make, pool.training, parts) if parts else None,
     )
 
 
@@ -129,6 +137,17 @@ def _indexed(loaded: LoadedCheckpoint, pool: TestPool, count: int) -> HashtagSco
         return scores
     error = calibration_error([sure for sure, _ in rated], [right for _, right in rated])
     return scores.model_copy(update={"calibration_error": round(error, 6)})
+
+
+def _arriving(loaded: LoadedCheckpoint, pool: TestPool, count: int) -> ArrivingScores | None:
+    """What the service suggests as notes arrive; None if they are not split by time, or as in `_indexed`."""
+    parts, weights = _parts(pool, count), loaded.checkpoint.manifest.hashtag_evidence
+    return score_model(loaded, weights, pool.training, parts) if parts and weights is not None else None
+
+
+def _parts(pool: TestPool, count: int) -> list[Wave]:
+    """The validation and test notes as they arrive, if they are split by time. The sample of the test notes asks."""
+    return waves(pool.arriving, {note.id for note in hashtag_notes(pool, count)})
 
 
 def _ranked(generator: Generator, pool: TestPool) -> Predict:

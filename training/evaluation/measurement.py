@@ -30,6 +30,20 @@ class HashtagScores(_Record):
     calibration_error: float | None = None
 
 
+class ArrivingScores(_Record):
+    """Scores of hashtags of notes that arrive one after another, when the earlier ones are stored.
+
+    Attributes:
+        f1: (notes,), F1 at 3.
+        unseen: (notes with hashtags that no training note has,), the share of these hashtags among the first five suggestions.
+        reach: (the same notes,), the share of these hashtags that any of the 50 nearest stored notes has; None without neighbours.
+    """
+
+    f1: list[float]
+    unseen: list[float]
+    reach: list[float] | None = None
+
+
 class CategoryScores(_Record):
     """Scores of generated categories; lists have one entry per note, 0 or 1.
 
@@ -84,6 +98,7 @@ class Measurement(_Record):
         hashtags: scores of generated hashtag lists, on the sample.
         ranked_hashtags: scores of the likeliest of the training notes' hashtags, on the sample.
         indexed_hashtags: scores of what the service suggests if the training notes are stored, on the sample.
+        arriving_hashtags: scores of suggested hashtags as notes arrive, on the sample, if the notes are split by time.
         categories: scores of generated categories, on the sample.
         notes_per_second, machine: throughput of embedding, and the machine.
         curve: the training curve.
@@ -100,6 +115,7 @@ class Measurement(_Record):
     hashtags: HashtagScores | None = None
     ranked_hashtags: HashtagScores | None = None
     indexed_hashtags: HashtagScores | None = None
+    arriving_hashtags: ArrivingScores | None = None
     categories: CategoryScores | None = None
     notes_per_second: float | None = None
     machine: str | None = None

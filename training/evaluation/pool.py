@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from notellm.note import Note, NoteText
-from training.data import Dataset
+from training.data import Dataset, SplitName
 from training.errors import DataError
 from training.evaluation.text import note_text
 from training.ranking import Indices
 from training.suggesting import spread
 
+LATER: tuple[SplitName, SplitName] = ("validation", "test")
 Bools = npt.NDArray[np.bool_]
 
 
@@ -26,6 +27,7 @@ class TestPool:
         sources, targets: positions of the two notes of each related pair.
         exposure: number of interactions of each note in the whole log.
         training: notes of the training part, for baselines that learn from them.
+        arriving: the notes of the other parts, oldest first, if the notes are split by time.
         data: fingerprint of the notes and the log.
         within_category: whether methods are also measured among the notes of the asking note's category.
     """
@@ -39,6 +41,7 @@ class TestPool:
     training: tuple[Note, ...]
     data: str
     within_category: bool = False
+    arriving: tuple[Note, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, *, within_category: bool = False) -> "TestPool":
@@ -60,6 +63,9 @@ class TestPool:
             tuple(dataset.notes[note] for note in sorted(dataset.split.train)),
             dataset.fingerprint,
             within_category,
+            tuple(dataset.notes[note] for part in LATER for note in dataset.split.in_order(part))
+            if dataset.split.order
+            else (),
         )
         if within_category and not pool.one_category.any():
             raise DataError("no related pair of test notes has two notes of one category: leave out --within category")

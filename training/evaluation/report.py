@@ -5,14 +5,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from notellm.hashtag_use import MIN_USES
 from training.evaluation.bootstrap import Comparison, Estimate
 from training.evaluation.comparison import EXPOSURE_AT, Results, Side
 from training.evaluation.measurement import HashtagScores, Measurement
 from training.evaluation.plots import write_plots
+from training.waves import WAVES
 
 COMPARED_AT = (10, 100)
 SIDES: dict[Side, str] = {"asking": "the asking note's", "target": "the target's"}
 HASHTAG_METRICS = ("precision@1", "precision@3", "recall@3", "f1@3", "rouge-1", "rouge-2", "rouge-L")
+ARRIVING_METRICS = {"f1": "F1@3", "unseen": "recall@5, unseen hashtags", "reach": "unseen ones that its 50 nearest notes have"}
 CATEGORY_METRICS = {
     "accuracy": "accuracy",
     "illusion": "illusion rate",
@@ -33,7 +36,7 @@ def write_report(results: Results, directory: Path, title: str, command: str) ->
     figures = write_plots(results, directory)
     sections = [*_head(results, title, command), *_retrieval(results), *_exposure(results), *_within(results)]
     sections += [*_copies(results), *_own_pools(results), *_shares(results)]
-    sections += [*_hashtags(results), *_categories(results), *_throughput(results)]
+    sections += [*_hashtags(results), *_arriving(results), *_categories(results), *_throughput(results)]
     sections += [part for name, path in figures.items() for part in (f"![{name}]({path.name})",)]
     (directory / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     (directory / "metrics.json").write_text(json.dumps(metrics(results), indent=1) + "\n", encoding="utf-8")
@@ -81,6 +84,7 @@ def _comparisons(results: Results) -> Iterator[tuple[str, Comparison]]:
         if (within := results.recall_within_category(k)) is not None:
             yield f"recall@{k} within category", within
     optional = {f"hashtags {metric}": results.hashtags(metric) for metric in HASHTAG_METRICS}
+    optional |= {f"arriving hashtags {metric}": results.arriving(metric) for metric in ARRIVING_METRICS}
     optional |= {f"category {metric}": results.categories(metric) for metric in CATEGORY_METRICS}
     optional["category share"] = results.category_share()
     for name, comparison in optional.items():
@@ -222,6 +226,30 @@ def _hashtags(results: Results) -> Iterator[str]:
     if comparison:
         yield "### Paired differences, F1@3"
         yield _differences(comparison)
+
+
+def _arriving(results: Results) -> Iterator[str]:
+    columns = {label: one for metric, label in ARRIVING_METRICS.items() if (one := results.arriving(metric))}
+    if not columns:
+        return
+    scores = next(one.arriving_hashtags for one in results.measurements.values() if one.arriving_hashtags)
+    yield "## Hashtags as notes arrive"
+    yield (
+        f"The test notes are newer than all others and come one after another: {len(scores.f1):,} of them ask, in {WAVES} waves with the "
+        f"validation notes, and all notes before their wave are stored. {len(scores.unseen):,} of them have hashtags that no training "
+        f"note has. A model suggests such a hashtag as the service does by default, once {MIN_USES} stored notes have it. What the nearest "
+        "50 notes have is the most that they could tell."
+    )
+    yield _table(
+        ["method", *columns],
+        (
+            [name, *(_interval(one.estimates()[name]) if name in one.values else "" for one in columns.values())]
+            for name in next(iter(columns.values())).values
+        ),
+    )
+    if (unseen := results.arriving("unseen")) is not None:
+        yield "### Paired differences, unseen hashtags"
+        yield _differences(unseen)
 
 
 def _bleu(runs: Sequence[HashtagScores]) -> float:

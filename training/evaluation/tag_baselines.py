@@ -6,13 +6,14 @@ from typing import Protocol
 
 import numpy as np
 
-from notellm.evidence import NEIGHBOURS as WEIGHED_NEIGHBOURS, Candidate, Evidence
+from notellm.evidence import NEIGHBOURS as WEIGHED_NEIGHBOURS, Candidate, Evidence, EvidenceWeights
 from notellm.hashtag_use import HashtagUse
 from notellm.note import Note, NoteText, hashtag_key
 from notellm.text_words import TextWords
 from training.errors import EvaluationError
 from training.evaluation.lexical import TfIdf
 from training.suggesting import LEAST_NOTES, as_neighbour, fit_evidence, suggested_hashtags
+from training.waves import Wave
 
 NEIGHBOURS = 10
 
@@ -98,39 +99,59 @@ class WordsInText:
 
 
 class WeighedTags:
-    """All that the service weighs without the model's part: votes of the nearest training notes by words, words of the text, frequency.
+    """All that the service weighs without the model's part: votes of the nearest stored notes by words, words of the text, frequency.
 
     The weights are learnt from validation notes, as those of a model are. It shows what a model adds.
+
+    Args:
+        training: the stored notes.
+        weights: what `fit` has learnt.
     """
 
     name = "tfidf-evidence"
 
-    def __init__(self, training: Sequence[Note], validation: Sequence[Note]) -> None:
-        self._training = [note for note in training if note.all_hashtags]
-        self._use = HashtagUse.of_notes(self._training)
-        self._index = TfIdf([_text_only(note) for note in self._training])
-        self._weights = fit_evidence(self, validation)
+    def __init__(self, training: Sequence[Note], weights: EvidenceWeights) -> None:
+        self._stored, self._weights = _WordEvidence(training), weights
 
-    def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
-        """See `TagMethod.predict`.
+    @classmethod
+    def fit(cls, training: Sequence[Note], parts: Sequence[Wave]) -> EvidenceWeights:
+        """The weights.
+
+        Args:
+            training: the notes that are stored from the start.
+            parts: the validation notes.
 
         Raises:
             EvaluationError: there are too few validation notes with hashtags.
         """
-        if self._weights is None:
+        weights = fit_evidence([(_WordEvidence([*training, *part.arrived]), part.asking) for part in parts])
+        if weights is None:
             raise EvaluationError(
-                f"{self.name}: raise data.split.validation: it needs {LEAST_NOTES} validation notes with hashtags"
+                f"{cls.name}: raise data.split.validation: it needs {LEAST_NOTES} validation notes with hashtags"
             )
-        suggested = suggested_hashtags(self, self._weights, notes, count)
+        return weights
+
+    def predict(self, notes: Sequence[Note], count: int) -> list[list[str]]:
+        """See `TagMethod.predict`."""
+        suggested = suggested_hashtags(self._stored, self._weights, notes, count)
         return [[one.hashtag for one in own] for own in suggested]
 
+
+class _WordEvidence:
+    """What stored notes tell without a model. The nearest notes are those by TF-IDF."""
+
+    def __init__(self, stored: Sequence[Note]) -> None:
+        self._stored = [note for note in stored if note.all_hashtags]
+        self._use = HashtagUse.of_notes(self._stored)
+        self._index = TfIdf([_text_only(note) for note in self._stored])
+
     def evidence(self, notes: Sequence[Note]) -> list[Evidence]:
-        """See `EvidenceSource.evidence`. The neighbours are the nearest notes by TF-IDF."""
+        """See `EvidenceSource.evidence`."""
         found = []
         for note, cosines in zip(notes, self._index.scores_of([_text_only(note) for note in notes]), strict=True):
             nearest = np.argsort(-cosines, kind="stable")[:WEIGHED_NEIGHBOURS]
             found.append(
-                Evidence(note.plain_text, [], [as_neighbour(self._training[place], cosines[place]) for place in nearest])
+                Evidence(note.plain_text, [], [as_neighbour(self._stored[place], cosines[place]) for place in nearest])
             )
         return found
 

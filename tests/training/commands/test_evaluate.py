@@ -99,6 +99,27 @@ def test_recall_within_the_category(
     assert "## Within the asking note's category" in (report / "report.md").read_text(encoding="utf-8")
 
 
+def test_hashtags_as_notes_arrive(
+    config_file: Callable[..., Path], platform: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each note is used when it appears; two of five notes are for training."""
+    rows = [line.split(",") for line in (platform / "events.csv").read_text(encoding="utf-8").split()[1:]]
+    appeared = {note: 1_700_000_000 + 1000 * place for place, note in enumerate(dict.fromkeys(note for _, note, _ in rows))}
+    lines = [f"{user},{note},{appeared[note] + int(position)}" for user, note, position in rows]
+    (tmp_path / "events.csv").write_text("\n".join(["user,note,time", *lines]), encoding="utf-8")
+    settings = config_file(
+        data__events=str(tmp_path / "events.csv"), data__split={"kind": "time", "validation": 0.4, "test": 0.2}
+    )
+    run, report = tmp_path / "run", tmp_path / "report"
+    methods = ("tfidf-neighbour-tags", "tfidf-evidence")
+    command(monkeypatch, "train", settings, run)
+    options = [part for name in methods for part in ("--baseline", name)]
+    command(monkeypatch, "evaluate", settings, report, "--model", f"notellm={run}", *options)
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["arriving hashtags f1"]) == {"notellm", *methods}
+    assert "## Hashtags as notes arrive" in (report / "report.md").read_text(encoding="utf-8")
+
+
 def test_several_runs_of_a_method(
     trained: Path, run_config: Callable[..., TrainingConfig], config_file: Callable[..., Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],

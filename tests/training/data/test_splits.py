@@ -62,6 +62,10 @@ def test_a_time_split_tests_on_the_latest_notes() -> None:
     assert split.validation == {"n5", "n6"}
     assert split.test == {"n7", "n8", "n9"}
     assert split.periods == (Period(None, 5 * DAY), Period(5 * DAY, 7 * DAY), Period(7 * DAY, None))
+    assert [split.in_order(part) for part in ("train", "validation", "test")] == [
+        sorted(split.of(part), key=seen.__getitem__) for part in ("train", "validation", "test")
+    ]
+    assert len(split.order) == len(seen)
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.0, 0.5), (0.5, 0.0), (0.0, 0.0)])

@@ -5,6 +5,7 @@ import pytest
 from notellm import Note
 from training.errors import EvaluationError
 from training.evaluation.tag_baselines import MostFrequentTags, NeighbourTags, WeighedTags, WordsInText
+from training.waves import Wave
 
 TRAINING = [
     Note(id="1", title="cold brew at home", hashtags=("cold brew", "coffee"), category="coffee"),
@@ -42,11 +43,11 @@ def test_weighed_tags_learn_what_tells() -> None:
     notes = [
         Note(id=str(number), title=f"about {tags[number % 4]} {number}", hashtags=(tags[number % 4],)) for number in range(80)
     ]
-    method = WeighedTags(notes[:40], notes[40:])
+    method = WeighedTags(notes[:40], WeighedTags.fit(notes[:40], [Wave(tuple(notes[40:]), ())]))
     asked = [Note(id="a", title="more about malt", hashtags=("hops",)), Note(id="b", title="more about foam")]
     assert method.predict(asked, 1) == [["malt"], ["foam"]]
 
 
 def test_weighed_tags_need_validation_notes() -> None:
     with pytest.raises(EvaluationError, match=r"raise data\.split\.validation"):
-        WeighedTags(TRAINING, TRAINING).predict(TRAINING, 1)
+        WeighedTags.fit(TRAINING, [Wave(tuple(TRAINING), ())])
