@@ -8,6 +8,8 @@ from notellm.note import NoteText, hashtag_key
 
 # How many stored notes must have a hashtag that training did not see, before it may be suggested.
 MIN_USES = 3
+# How many notes the use among all notes weighs as, where recent notes are counted as well.
+_ALL_NOTES_WEIGHT = 100
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,13 @@ class HashtagUse:
         notes: number of notes that were counted.
         counts: number of notes by `hashtag_key`, most used first.
         spelled: the most used spelling by `hashtag_key`.
+        recent: the same of the notes that were published lately; None if all notes count alike.
     """
 
     notes: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     spelled: Mapping[str, str] = field(default_factory=dict)
+    recent: "HashtagUse | None" = None
 
     @classmethod
     def of_spellings(cls, spellings: Mapping[str, int], notes: int) -> "HashtagUse":
@@ -56,8 +60,13 @@ class HashtagUse:
         return tuple(self.spelled[key] for key in self.counts)
 
     def rate(self, key: str) -> float:
-        """The share of notes that have a hashtag, between 0 and 1, both exclusive.
+        """The share of notes that have a hashtag, between 0 and 1, both exclusive; that of recent notes, if they are known.
 
-        Laplace's rule of succession, (n + 1) / (N + 2): a hashtag that no note has is unlikely, not impossible.
+        Laplace's rule of succession, (n + 1) / (N + 2): a hashtag that no note has is unlikely, not impossible. Of few recent notes the
+        share is uncertain, so all notes count as if they were a hundred recent ones.
         """
-        return (self.counts.get(key, 0) + 1) / (self.notes + 2)
+        everywhere = (min(self.counts.get(key, 0), self.notes) + 1) / (self.notes + 2)
+        if (recent := self.recent) is None:
+            return everywhere
+        used = min(recent.counts.get(key, 0), recent.notes)
+        return (used + _ALL_NOTES_WEIGHT * everywhere) / (recent.notes + _ALL_NOTES_WEIGHT)

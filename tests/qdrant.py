@@ -246,7 +246,12 @@ class _Points(_Servicer, protocol.PointsServicer):
 
     @answers
     async def Facet(self, request: Any, _context: Any) -> Message:
-        counted = await self.store.facet(request.collection_name, request.key, limit=request.limit or 10)
+        counted = await self.store.facet(
+            request.collection_name,
+            request.key,
+            facet_filter=GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None,
+            limit=request.limit or 10,
+        )
         hits = [
             protocol.FacetHit(value=protocol.FacetValue(string_value=str(hit.value)), count=hit.count) for hit in counted.hits
         ]

@@ -50,6 +50,14 @@ class IndexedNote:
 
 
 @dataclass(frozen=True)
+class HashtagCounts:
+    """How many notes were counted, and how many of them have each hashtag, as they spell it, most used first."""
+
+    notes: int
+    spellings: dict[str, int]
+
+
+@dataclass(frozen=True)
 class ScoredNote:
     """A stored note, its cosine with the query, and its unit vector if that was requested."""
 
@@ -226,10 +234,12 @@ class NoteIndex(Protocol):
         """Returns the number of stored notes; with `lacking`, how many of them have no vector of this model. See `exact_up_to`."""
         ...
 
-    async def hashtags(self, limit: int) -> dict[str, int]:
-        """Returns the hashtags that most stored notes have, as the notes spell them, each with its number of notes.
+    async def hashtags(self, limit: int, *, created_after: datetime | None = None) -> HashtagCounts:
+        """Counts the hashtags that most stored notes have. Large numbers may be estimates.
 
-        There are at most `limit`, most used first. The numbers may be estimates.
+        Args:
+            limit: the most spellings to return.
+            created_after: count only notes that were published after this time.
         """
         ...
 

@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from notellm.hashtag_use import HashtagUse
 from service.errors import ServiceError
-from service.index import NoteIndex
+from service.index import HashtagCounts, NoteIndex
 from service.observability import Metrics
 
 logger = logging.getLogger(__name__)
@@ -21,12 +23,14 @@ class LiveHashtags:
     Args:
         index: holds the notes.
         most: how many spellings to count, the most used ones.
+        recent: notes that were published within this time are counted as well; None if all notes count alike.
         metrics: times the counts.
     """
 
-    def __init__(self, index: NoteIndex, *, most: int, metrics: Metrics) -> None:
+    def __init__(self, index: NoteIndex, *, most: int, recent: timedelta | None = None, metrics: Metrics) -> None:
         self._index = index
         self._most = most
+        self._recent = recent
         self._metrics = metrics
         self.use = HashtagUse()
         """The latest count."""
@@ -37,17 +41,18 @@ class LiveHashtags:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, index: NoteIndex, *, most: int, every_seconds: float, metrics: Metrics
+        cls, index: NoteIndex, *, most: int, recent: timedelta | None = None, every_seconds: float, metrics: Metrics
     ) -> "AsyncIterator[LiveHashtags]":
         """Counts once, and then again after each pause until the block ends.
 
         Args:
             index: see the class.
             most: see the class.
+            recent: see the class.
             every_seconds: the pause.
             metrics: see the class.
         """
-        live = cls(index, most=most, metrics=metrics)
+        live = cls(index, most=most, recent=recent, metrics=metrics)
         await live.refresh()
         following = asyncio.create_task(live._follow(every_seconds), name="live-hashtags")
         try:
@@ -73,16 +78,20 @@ class LiveHashtags:
             return
         try:
             with self._metrics.index_operation("hashtags"):
-                spellings = await self._index.hashtags(self._most)
-                stored = await self._index.count()
+                counted = await self._index.hashtags(self._most)
+                recent = (
+                    await self._index.hashtags(self._most, created_after=datetime.now(UTC) - self._recent)
+                    if self._recent
+                    else None
+                )
         except ServiceError as error:
             logger.warning("the hashtags of the stored notes could not be counted", extra={"reason": error.detail})
             return
-        counted = await asyncio.to_thread(HashtagUse.of_spellings, spellings, stored)
+        use = await asyncio.to_thread(_use, counted, recent)
         async with self._telling:
-            if counted == self.use:
+            if use == self.use:
                 return
-            self.use = counted
+            self.use = use
             for follower in tuple(self._followers):
                 await self._tell(follower)
 
@@ -99,3 +108,8 @@ class LiveHashtags:
                 await self.refresh()
             except Exception:
                 logger.exception("the hashtags of the stored notes could not be counted")
+
+
+def _use(counted: HashtagCounts, recent: HashtagCounts | None) -> HashtagUse:
+    use = HashtagUse.of_spellings(counted.spellings, counted.notes)
+    return use if recent is None else replace(use, recent=HashtagUse.of_spellings(recent.spellings, recent.notes))

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from notellm.checkpoint import Checkpoint
 from notellm.hashtags import HashtagRules
@@ -84,7 +85,11 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             logger.warning(warning)
         live = await stack.enter_async_context(
             LiveHashtags.open(
-                index, most=settings.hashtag_vocabulary, every_seconds=settings.hashtag_refresh_seconds, metrics=metrics
+                index,
+                most=settings.hashtag_vocabulary,
+                recent=timedelta(days=days) if (days := settings.hashtag_recent_days) is not None else None,
+                every_seconds=settings.hashtag_refresh_seconds,
+                metrics=metrics,
             )
         )
         migration = await stack.enter_async_context(

@@ -233,6 +233,13 @@ class Settings(BaseSettings):
         le=86_400,
         description="Pause between two counts of the stored notes' hashtags. A count of 200,000 notes takes a tenth of a second.",
     )
+    hashtag_recent_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=36_500,
+        description="How common a hashtag is counts for its confidence. With this, it is how common it is among notes that were published "
+        "(`created_at`) within the last this many days, so that what is in use now comes first. By default all notes count.",
+    )
     hashtag_blocklist: Path | None = Field(
         default=None, description="File of hashtags that are never suggested, one hashtag per line, in any spelling, in UTF-8."
     )

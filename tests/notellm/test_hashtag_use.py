@@ -1,5 +1,7 @@
 """How often hashtags are used."""
 
+import pytest
+
 from notellm import NoteText
 from notellm.hashtag_use import HashtagUse
 from notellm.note import hashtag_key
@@ -27,3 +29,18 @@ def test_rates_are_shares_and_never_nothing() -> None:
     assert use.rate("beer") == 10 / 20
     assert use.rate("unheard-of") == 1 / 20
     assert HashtagUse().rate("beer") == 1 / 2
+
+
+def test_recent_notes_tell_how_common_a_hashtag_is() -> None:
+    recent = HashtagUse.of_spellings({"hops": 300}, notes=900)
+    use = HashtagUse(998, {"beer": 499}, {"beer": "beer"}, recent)
+    assert use.rate("hops") == pytest.approx((300 + 100 / 1000) / 1000)
+    assert use.rate("beer") == pytest.approx(100 * 0.5 / 1000)  # as a hundred notes
+    nothing = HashtagUse(998, {"beer": 499}, {"beer": "beer"}, HashtagUse())
+    assert nothing.rate("beer") == pytest.approx(0.5)
+
+
+def test_counts_that_are_estimates_give_no_share_above_one() -> None:
+    recent = HashtagUse.of_spellings({"beer": 30}, notes=20)
+    assert 0 < HashtagUse.of_spellings({"beer": 9}, notes=5).rate("beer") < 1
+    assert 0 < HashtagUse(5, {"beer": 9}, {}, recent).rate("beer") < 1

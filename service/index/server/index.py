@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
@@ -10,6 +11,7 @@ from service.errors import IndexUnavailable, InvalidRequest, StartupError
 from service.index.base import (
     Deleted,
     Entry,
+    HashtagCounts,
     IndexedNote,
     IndexState,
     NoteFilter,
@@ -165,12 +167,14 @@ class ServerIndex:
         exact = await self._count(None, exact=False) <= EXACT_UP_TO
         return max(0, await self._count(counted, exact=exact) - await self._count(tombstones(), exact=True))
 
-    async def hashtags(self, limit: int) -> dict[str, int]:
+    async def hashtags(self, limit: int, *, created_after: datetime | None = None) -> HashtagCounts:
         """See `NoteIndex.hashtags`."""
+        recent = matching(NoteFilter(created_after=created_after)) if created_after is not None else None
         counted = await self._calls.repeatable(
-            lambda: self._client.facet(self._collection, "hashtags", limit=limit, exact=False)
+            lambda: self._client.facet(self._collection, "hashtags", facet_filter=recent, limit=limit, exact=False)
         )
-        return {str(hit.value): hit.count for hit in counted.hits}
+        notes = await self._count(recent, exact=True) if recent is not None else await self.count()
+        return HashtagCounts(notes, {str(hit.value): hit.count for hit in counted.hits})
 
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
         """See `NoteIndex.fill`."""

@@ -1,5 +1,6 @@
 """One suite over every index: what holds for one must hold for the others."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import qdrant_edge as edge
 
 from service.errors import StartupError
-from service.index import EdgeIndex, IndexedNote, NoteFilter, NoteIndex, Vector
+from service.index import EdgeIndex, HashtagCounts, IndexedNote, NoteFilter, NoteIndex, Vector
 from service.index.points import point_id
 from tests.service.index.backends import DIMENSIONS, NOTES, indexed, vector
 
@@ -60,14 +61,25 @@ async def test_pages_follow_each_other(index: NoteIndex) -> None:
 
 
 async def test_hashtags_are_counted_as_notes_come_change_and_go(index: NoteIndex) -> None:
-    assert await index.hashtags(10) == {}
+    assert await index.hashtags(10) == HashtagCounts(0, {})
     await index.upsert([*NOTES, indexed(20, hashtags=["other", "Other", "#other", "other"]), indexed(21, hashtags=[])])
-    assert await index.hashtags(10) == {"other": 14, "King Glory": 7}
+    assert await index.hashtags(10) == HashtagCounts(22, {"other": 14, "King Glory": 7})
     await index.upsert([indexed(0, hashtags=["fresh", "KING GLORY"]), indexed(3, hashtags=["fresh"])])
-    assert await index.hashtags(10) == {"other": 14, "King Glory": 5, "fresh": 2, "KING GLORY": 1}
+    assert (await index.hashtags(10)).spellings == {"other": 14, "King Glory": 5, "fresh": 2, "KING GLORY": 1}
     await index.delete([f"n{number}" for number in range(20) if number % 3])
     counted = await index.hashtags(2)
-    assert list(counted.items()) == [("King Glory", 5), ("fresh", 2)]
+    assert list(counted.spellings.items()) == [("King Glory", 5), ("fresh", 2)]
+
+
+async def test_hashtags_of_recent_notes(index: NoteIndex) -> None:
+    await index.upsert([*NOTES, indexed(20, created_at=None)])
+    after = datetime(2026, 1, 11, tzinfo=UTC)
+    recent = [note.payload["hashtags"] for note in NOTES[11:]]
+    expected = Counter(tag for tags in recent for tag in tags)
+    assert await index.hashtags(10, created_after=after) == HashtagCounts(9, dict(expected))
+    await index.delete(["n19"])
+    assert (await index.hashtags(10, created_after=after)).notes == 8
+    assert await index.hashtags(10, created_after=datetime(2030, 1, 1, tzinfo=UTC)) == HashtagCounts(0, {})
 
 
 @pytest.mark.parametrize(

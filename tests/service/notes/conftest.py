@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from notellm import Checkpoint, PromptSettings
+from notellm.evidence import EvidenceWeights
 from notellm.saving import CheckpointFacts, save_checkpoint
 from service.http import create_app
 from service.serving import open_service
@@ -24,20 +25,30 @@ def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Checkp
 
 
 @pytest.fixture(scope="session")
-def weighing(tmp_path_factory: pytest.TempPathFactory, knowing: Checkpoint) -> Checkpoint:
-    """The same model, in a checkpoint that says how much neighbours count."""
-    listed = knowing.manifest
-    facts = CheckpointFacts(
-        name=listed.name,
-        base_model=listed.base_model,
-        prompt=listed.prompt,
-        emb_token=listed.emb_token,
-        categories=listed.categories,
-        hashtag_vocabulary=listed.hashtag_vocabulary,
-        hashtag_evidence=VOTES,
-    )
-    path = tmp_path_factory.mktemp("weighing") / "checkpoint"
-    return save_checkpoint(path, knowing.load_model(), knowing.tokenizer, facts)
+def weigh(tmp_path_factory: pytest.TempPathFactory, knowing: Checkpoint) -> Callable[[EvidenceWeights], Checkpoint]:
+    """Makes checkpoints of the same model that say how much stored notes count."""
+
+    def weigh(weights: EvidenceWeights) -> Checkpoint:
+        listed = knowing.manifest
+        facts = CheckpointFacts(
+            name=listed.name,
+            base_model=listed.base_model,
+            prompt=listed.prompt,
+            emb_token=listed.emb_token,
+            categories=listed.categories,
+            hashtag_vocabulary=listed.hashtag_vocabulary,
+            hashtag_evidence=weights,
+        )
+        path = tmp_path_factory.mktemp("weighing") / "checkpoint"
+        return save_checkpoint(path, knowing.load_model(), knowing.tokenizer, facts)
+
+    return weigh
+
+
+@pytest.fixture(scope="session")
+def weighing(weigh: Callable[[EvidenceWeights], Checkpoint]) -> Checkpoint:
+    """A checkpoint for which neighbours count."""
+    return weigh(VOTES)
 
 
 @pytest.fixture

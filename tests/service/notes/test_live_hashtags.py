@@ -1,6 +1,7 @@
 """Hashtags that stored notes have can be suggested, soon after they come into use and until they fall out of it."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from notellm.hashtag_use import HashtagUse
 from service.errors import IndexUnavailable
-from service.index import EdgeIndex
+from service.index import EdgeIndex, HashtagCounts
 from service.notes import LiveHashtags
 from service.observability import Metrics
 from tests.clock import until
@@ -102,7 +103,7 @@ async def test_a_failing_index_leaves_the_last_count_and_is_counted(edge: EdgeIn
     async with LiveHashtags.open(edge, most=10, every_seconds=0.01, metrics=metrics) as live, live.followed_by(told.append):
         assert (live.use.notes, dict(live.use.counts)) == (4, {"kingglory": 2, "other": 2})
 
-        async def failing(limit: int) -> dict[str, int]:
+        async def failing(limit: int, **_options: object) -> HashtagCounts:
             raise IndexUnavailable("as the test wants it")
 
         monkeypatch.setattr(edge, "hashtags", failing)
@@ -117,4 +118,18 @@ async def test_a_failing_index_leaves_the_last_count_and_is_counted(edge: EdgeIn
     await edge.upsert([indexed(5)])
     await asyncio.sleep(0.05)
     assert len(told) == seen  # nobody counts any more
+    await edge.close()
+
+
+async def test_recent_notes_are_counted_by_themselves(edge: EdgeIndex) -> None:
+    now = datetime.now(UTC)
+    ages = [timedelta(hours=1), timedelta(days=6), timedelta(days=8), None]
+    made = [(now - age).isoformat() if age is not None else None for age in ages]
+    await edge.upsert([indexed(number, hashtags=["tea"], created_at=time) for number, time in enumerate(made)])
+    week = timedelta(days=7)
+    async with LiveHashtags.open(edge, most=10, recent=week, every_seconds=3600, metrics=Metrics()) as live:
+        assert live.use.notes == 4
+        assert live.use.recent == HashtagUse(2, {"tea": 2}, {"tea": "tea"})
+    async with LiveHashtags.open(edge, most=10, every_seconds=3600, metrics=Metrics()) as live:
+        assert live.use.recent is None
     await edge.close()

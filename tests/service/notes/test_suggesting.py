@@ -1,6 +1,7 @@
 """Hashtags of stored notes as evidence, over HTTP."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from notellm import Checkpoint
+from notellm.evidence import EvidenceWeights
 from service.errors import IndexUnavailable, QueueFull
 from service.http import create_app
 from service.index import EdgeIndex
@@ -128,3 +130,17 @@ async def test_an_old_checkpoint_asks_only_the_model(weighed: Open, knowing: Che
         (tags,) = await suggest(client, ASKED, count=10)
         assert {source for tag in tags for source in tag["sources"]} == {"model"}
         assert {tag["hashtag"] for tag in tags} == {"qubits", "physics", *KNOWN}
+
+
+async def test_what_is_in_use_now_comes_first(opened: Open, weigh: Callable[[EvidenceWeights], Checkpoint]) -> None:
+    """Where only how common a hashtag is counts."""
+    common = weigh(EvidenceWeights(temperature=0.1, intercept=0, weights=(0, 0, 0, 0, 1.0, 0)))
+    now = datetime.now(UTC)
+    stored = [
+        {"id": f"o{n}", "title": f"old {n}", "hashtags": ["beer"], "created_at": "2020-01-01T00:00:00Z"} for n in range(40)
+    ]
+    stored += [{"id": f"n{n}", "title": f"new {n}", "hashtags": ["hops"], "created_at": now.isoformat()} for n in range(30)]
+    for days, first in ((None, "beer"), (7, "hops")):
+        async with opened(stored, checkpoint=common.path, hashtag_recent_days=days) as client:
+            (tags,) = await suggest(client, ASKED, count=2)
+        assert tags[0]["hashtag"] == first
