@@ -29,6 +29,7 @@ SECTIONS = (
     "memory",
     "startup",
     "http",
+    "suggestions",
     "hashtags",
     "mixed",
 )

@@ -1,0 +1,144 @@
+"""Section `suggestions`: what hashtags and a category cost with the service's own engine, together with the vector or by themselves."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Content, Spread, ratios
+from benchmarks.workloads import workloads
+from demo.vectors import index_sample
+from notellm import Checkpoint, Note, NoteText
+from service.engines import usable_cores
+from service.index import embedded_directory
+from service.notes import NoteService, SuggestionOptions
+from service.serving import open_service
+from service.settings import Settings
+from training.evaluation.embedding import LoadedCheckpoint
+from training.evaluation.generation import Generator
+
+TITLE = "Suggestions: what they cost"
+WANTED = SuggestionOptions(3, category=True)
+ONE_BY_ONE, SUGGEST, EMBED, TWO, ONE = "one note after another", "suggest", "embed", "embed, then suggest", "embed with suggest"
+# Rounds by the number of notes at a time. It takes about 15 minutes on 2 cores.
+ROUNDS = {1: 9, 16: 3, 64: 2}
+QUICK_ROUNDS = {1: 1, 2: 1}
+KINDS = ("captions", "120-token notes")
+Way = Callable[[Sequence[NoteText]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """How suggestions were made before notes were ranked together: hashtags one note after another, categories generated in padded batches.
+
+    Attributes:
+        generator: transformers' generation, and searches.
+        vocabulary: the hashtags to rank.
+        categories: the categories to choose from.
+    """
+
+    generator: Generator
+    vocabulary: Sequence[str]
+    categories: Sequence[str]
+
+    async def __call__(self, notes: Sequence[NoteText]) -> None:
+        """Suggests for some notes."""
+        await asyncio.to_thread(self._suggest, [Note(id=str(place), **note.model_dump()) for place, note in enumerate(notes)])
+
+    def _suggest(self, notes: Sequence[Note]) -> None:
+        for note in notes:
+            self.generator.ranked_hashtags([note], WANTED.count, self.vocabulary)
+        self.generator.categories(notes, self.categories)
+
+
+def measure(checkpoint: Path, *, quick: bool) -> Content:
+    """See `benchmarks.speed.Section`."""
+    return asyncio.run(_measure(checkpoint, QUICK_ROUNDS if quick else ROUNDS))
+
+
+async def _measure(path: Path, rounds: dict[int, int]) -> Content:
+    checkpoint = Checkpoint.open(path, verify="size")
+    manifest = checkpoint.manifest
+    earlier = Earlier(Generator(LoadedCheckpoint("x", checkpoint)), manifest.hashtag_vocabulary, manifest.categories)
+    content: Content = {"threads": usable_cores(), "count": WANTED.count, "cells": []}
+    with tempfile.TemporaryDirectory() as directory:
+        settings = Settings.model_validate({"checkpoint": path, "data_dir": directory, "threads": usable_cores()})
+        content["stored"] = await index_sample(checkpoint, embedded_directory(settings))
+        async with open_service(settings) as runtime:
+            ways: dict[str, Way] = {ONE_BY_ONE: earlier, **_service_ways(runtime.served.notes)}
+            most = max(at_once * times for at_once, times in rounds.items())
+            for kind, notes in workloads(most, most).items():
+                for at_once, times in rounds.items() if kind in KINDS else ():
+                    seconds = await _take_turns(ways, notes, at_once, times)
+                    content["cells"].append({"notes": kind, "at_once": at_once, "seconds": seconds})
+    return content
+
+
+async def _take_turns(ways: dict[str, Way], notes: Sequence[NoteText], at_once: int, rounds: int) -> dict[str, list[float]]:
+    """The seconds of each way in each round. All ways get the same notes, and each round has other ones."""
+    names, seconds = list(ways), {name: list[float]() for name in ways}
+    for number in range(rounds):
+        part = notes[number * at_once : (number + 1) * at_once]
+        start = number % len(names)
+        for name in names[start:] + names[:start]:
+            begin = time.perf_counter()
+            await ways[name](part)
+            seconds[name].append(time.perf_counter() - begin)
+        told = ", ".join(f"{name} {at_once / taken[-1]:.2f}" for name, taken in seconds.items())
+        print(f"{at_once} at a time: {told} notes/s", flush=True)
+    return seconds
+
+
+def _service_ways(service: NoteService) -> dict[str, Way]:
+    """What clients of the service do, each of them for one note."""
+
+    async def two(note: NoteText) -> None:
+        await service.embed_texts([note])
+        await service.suggest([note], WANTED)
+
+    clients: dict[str, Callable[[NoteText], Awaitable[object]]] = {
+        SUGGEST: lambda note: service.suggest([note], WANTED),
+        EMBED: lambda note: service.embed_texts([note]),
+        TWO: two,
+        ONE: lambda note: service.embed_texts([note], suggest=WANTED),
+    }
+
+    def all_at_once(client: Callable[[NoteText], Awaitable[object]]) -> Way:
+        async def run(notes: Sequence[NoteText]) -> None:
+            await asyncio.gather(*map(client, notes))
+
+        return run
+
+    return {name: all_at_once(client) for name, client in clients.items()}
+
+
+def markdown(content: Content) -> str:
+    """See `benchmarks.speed.Section`."""
+    rows = []
+    for cell in content["cells"]:
+        taken, notes = cell["seconds"], cell["at_once"]
+        rates = [Spread.of([notes / one for one in taken[name]]).text() for name in (SUGGEST, EMBED)]
+        compared = (
+            ratios(taken[ONE_BY_ONE], taken[SUGGEST]),
+            ratios(taken[SUGGEST], taken[EMBED]),
+            ratios(taken[ONE], taken[TWO]),
+        )
+        rows.append(f"| {cell['notes']} | {notes} | {' | '.join([*rates, *(one.text() for one in compared)])} |")
+    return f"""The service with its own engine (`local`) on {content["threads"]} cores, {content["stored"]:,} notes stored. Each note gets
+{content["count"]} hashtags, for which stored notes count, and a category. Clients ask for one note each, all at the same time.
+*Gain*: against hashtags that are ranked for one note after another by the model alone, and categories that transformers generates in
+batches of 16, as before. *Cost*: the seconds of suggestions divided by those of vectors of the same notes. *In one*: the seconds of
+requests that embed and suggest, divided by those of two requests one after the other. All ways take turns, in each round on other notes.
+
+| notes | at a time | suggestions, notes/s | vectors, notes/s | gain | cost | in one |
+|---|---|---|---|---|---|---|
+{chr(10).join(rows)}"""
+
+
+def figures(content: Content) -> dict[str, Any]:
+    """See `benchmarks.speed.Section`. This section has no figures, only a table."""
+    del content
+    return {}
