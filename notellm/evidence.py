@@ -18,7 +18,7 @@ from notellm.text_words import TextWords
 
 FEATURES = ("likelihood", "found", "vote", "share", "rate", "words")
 # How many candidates the model and the neighbours may each bring.
-MOST_FOUND, MOST_VOTED = 16, 32
+MOST_FOUND, MOST_VOTED = 8, 32
 # Neighbours that vote, and how many notes must be stored before they do: among few, even the nearest is far away.
 NEIGHBOURS = 50
 LEAST_STORED = 2 * NEIGHBOURS

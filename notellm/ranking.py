@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from notellm.forward import Layers, branched_states, read_prefixes
+from notellm.forward import Layers, Prefix, read_prefixes, tree_states
 from notellm.trie import TokenTrie
 
 BEAMS = 8
 # Bounds the cost of a note that has many hashtags of its own.
 MOST_BEAMS = 4 * BEAMS
 
+# A pass over few tokens takes hardly longer than one over half as many: reading the weights takes most of the time.
+LOOK_AHEAD = 8
+
+Ids = tuple[int, ...]
 Likeliest = Sequence[tuple[int, float]]
 """Tokens that may come next, each with its log-probability."""
 
@@ -61,9 +65,13 @@ class ChoiceSearch:
         """How many of the likeliest tokens `advance` needs after each beam: one more than the beams, since one may be the end."""
         return self._width + 1
 
-    def following(self, beam: RankedChoice) -> list[int]:
-        """The tokens that may come after a beam."""
-        return self._choices.following(beam.ids)
+    def following(self, ids: Ids) -> list[int]:
+        """The tokens that may come after the beginning of a choice."""
+        return self._choices.following(ids)
+
+    def paths(self, beam: RankedChoice) -> list[Ids]:
+        """The choices that a beam can become if they are few; else only the beam; see `TokenTrie.paths`."""
+        return self._choices.paths(beam.ids, LOOK_AHEAD)
 
     def advance(self, likeliest: Sequence[Likeliest]) -> None:
         """Extends the beams by one token.
@@ -161,30 +169,66 @@ class ChoiceRanker:
         read = read_prefixes(self._layers, [*prompts, *(also.prompts if also else ())])
         if also:
             also.states = [one.state for one in read[len(prompts) :]]
-        going = [(one.prefix, search) for one, search in zip(read, searches, strict=False)]
+        walks = [_Walk(one.prefix, search) for one, search in zip(read, searches, strict=False)]
         states = [one.state[None] for one in read[: len(prompts)]]
+        trees: list[list[Ids]] = [[()] for _ in prompts]
         del read  # the keys and values of searches that end are freed
         while True:
-            self._advance([search for _, search in going], states)
+            self._learn(walks, trees, states)
+            for walk in walks:
+                walk.advance()
             yield
-            going = [(prefix, search) for prefix, search in going if search.live]
-            if not going:
+            if not (walks := [walk for walk in walks if walk.search.live]):
                 return
-            # Computing the few tokens of each beam again is cheaper than copying and reordering one cache per beam.
-            beams = [[beam.ids for beam in search.live] for _, search in going]
-            states = branched_states(self._layers, [prefix for prefix, _ in going], beams)
+            # Computing the few tokens of a tree again is cheaper than copying the keys and values of the prompt to add them to it.
+            trees = [walk.tree() for walk in walks]
+            states = tree_states(self._layers, [walk.prefix for walk in walks], trees)
 
-    def _advance(self, searches: Sequence[ChoiceSearch], states: Sequence[Tensor]) -> None:
-        """Extends the beams of all searches by one token; `states` are those of each search's beams, (beams, E)."""
-        log_probabilities = self._layers.logits(torch.cat(list(states))).float().log_softmax(-1)
-        if not log_probabilities.isfinite().all():
+    def _learn(self, walks: Sequence["_Walk"], trees: Sequence[Sequence[Ids]], states: Sequence[Tensor]) -> None:
+        """Tells searches what may come after beginnings of choices; `states` are those of each search's tree, (beginnings, E)."""
+        new = [
+            [place for place, ids in enumerate(tree) if ids not in walk.known] for walk, tree in zip(walks, trees, strict=True)
+        ]
+        rows = torch.cat([own[places] for own, places in zip(states, new, strict=True)])
+        log_probabilities = self._layers.logits(rows).float().log_softmax(-1)
+        # One score of a row that is not finite leaves no finite sum of all, and so no finite probability.
+        if not log_probabilities[:, 0].isfinite().all():
             raise FloatingPointError("the model computes probabilities that are not finite")
-        for search, rows in zip(searches, log_probabilities.split([len(own) for own in states]), strict=True):
-            search.advance([_likeliest(search, beam, row) for beam, row in zip(search.live, rows, strict=True)])
+        for walk, tree, places, own in zip(walks, trees, new, log_probabilities.split(list(map(len, new))), strict=True):
+            for place, row in zip(places, own, strict=True):
+                walk.known[tree[place]] = _likeliest(walk.search, tree[place], row)
 
 
-def _likeliest(search: ChoiceSearch, beam: RankedChoice, log_probabilities: Tensor) -> Likeliest:
-    following = torch.tensor(search.following(beam), device=log_probabilities.device)
+@dataclass
+class _Walk:
+    """A search after a computed prompt.
+
+    Attributes:
+        prefix: keys and values of the prompt.
+        search: the search.
+        known: the likeliest tokens after beginnings of choices, also of some that no beam has reached yet.
+    """
+
+    prefix: Prefix
+    search: ChoiceSearch
+    known: dict[Ids, Likeliest] = field(default_factory=dict)
+
+    def advance(self) -> None:
+        """Goes as far as what is known allows."""
+        while self.search.live and all(beam.ids in self.known for beam in self.search.live):
+            self.search.advance([self.known[beam.ids] for beam in self.search.live])
+
+    def tree(self) -> list[Ids]:
+        """The beginnings to compute next, each after its own: those of beams, and all ways on of beams that have few of them.
+
+        With these, fewer passes are needed.
+        """
+        paths = (path for beam in self.search.live if beam.ids not in self.known for path in self.search.paths(beam))
+        return list(dict.fromkeys(path[:end] for path in paths for end in range(1, len(path) + 1)))
+
+
+def _likeliest(search: ChoiceSearch, ids: Ids, log_probabilities: Tensor) -> Likeliest:
+    following = torch.tensor(search.following(ids), device=log_probabilities.device)
     best = log_probabilities[following].topk(min(search.wanted, len(following)))
     return list(zip(following[best.indices].tolist(), best.values.tolist(), strict=True))
 

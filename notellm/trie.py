@@ -38,6 +38,29 @@ class TokenTrie:
             node = node[token]
         return list(node) or [self.eos_token_id]
 
+    def paths(self, written: Sequence[int], most: int) -> list[tuple[int, ...]]:
+        """What may be written in the end, without its end of sequence, if there is little to choose from; else only what is written.
+
+        Args:
+            written: the tokens so far, the beginning of a continuation that has not ended.
+            most: how many tokens all ways on may have together, those that they share counted once.
+        """
+        node = self._root
+        for token in written:
+            node = node[token]
+        found: list[tuple[int, ...]] = []
+        open_ways, tokens = [(tuple(written), node)], 0
+        while open_ways:
+            ids, node = open_ways.pop()
+            going = [(token, below) for token, below in node.items() if token != self.eos_token_id]
+            tokens += len(going)
+            if tokens > most:
+                return [tuple(written)]
+            open_ways += [((*ids, token), below) for token, below in going]
+            if not going:
+                found.append(ids)
+        return found
+
     def ends(self, written: Sequence[int]) -> bool:
         """Whether the tokens written so far are a whole continuation with its end."""
         return bool(written) and written[-1] == self.eos_token_id

@@ -18,7 +18,7 @@ from notellm.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from notellm.forward.attention import PackedAttention as PackedAttention, Prefix as Prefix
-    from notellm.forward.branches import branched_states as branched_states, read_prefixes as read_prefixes
+    from notellm.forward.branches import read_prefixes as read_prefixes
     from notellm.forward.graphs import GraphedForward as GraphedForward
     from notellm.forward.kernels import rms_norm as rms_norm, rotate_ as rotate_
     from notellm.forward.lanes import Lanes as Lanes
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     )
     from notellm.forward.packing import Pack as Pack, Run as Run, even_batches as even_batches, token_batches as token_batches
     from notellm.forward.plain import PlainForward as PlainForward
+    from notellm.forward.trees import tree_states as tree_states
 else:
     __getattr__, __all__ = lazy_exports(
         __name__,
         {
             ".attention": ("PackedAttention", "Prefix"),
-            ".branches": ("branched_states", "read_prefixes"),
+            ".branches": ("read_prefixes",),
             ".graphs": ("GraphedForward",),
             ".kernels": ("rms_norm", "rotate_"),
             ".lanes": ("Lanes",),
@@ -43,5 +44,6 @@ else:
             ".packed": ("PackedForward", "log_probabilities", "read_prefix"),
             ".packing": ("Pack", "Run", "even_batches", "token_batches"),
             ".plain": ("PlainForward",),
+            ".trees": ("tree_states",),
         },
     )

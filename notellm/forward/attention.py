@@ -92,8 +92,9 @@ def attention_by_run(
 
 
 def attend_run(
-    query: Tensor, key: Tensor, value: Tensor, prefix: tuple[Tensor, Tensor], count: int, scaling: float, *, out: Tensor
-) -> None:
+    query: Tensor, key: Tensor, value: Tensor, prefix: tuple[Tensor, Tensor], count: int, scaling: float, *, out: Tensor,
+    mask: Tensor | None = None,
+) -> None:  # fmt: skip
     """Attention of the sequences of one `Run` after one prefix. It reads the prefix's keys and values without copying them.
 
     In the shapes, T and Q are those of the run, and S is `count`.
@@ -106,6 +107,7 @@ def attend_run(
         count: number of sequences.
         scaling: factor of the scores.
         out: where the result is written, (Q, K, H / K, D).
+        mask: added to the scores of the run's own keys, (Q / S, 1, T / S); by default, tokens do not see later ones.
     """
     kv_heads, tokens, size = key.shape
     length, queries, group = tokens // count, query.shape[1] // count, len(query) // kv_heads
@@ -121,7 +123,7 @@ def attend_run(
     on_prefix.copy_((grouped.view(kv_heads, -1, size) @ prefix_keys.transpose(1, 2)).view_as(on_prefix))
     own_scores = (grouped.view(kv_heads, count, -1, size) @ own_keys.transpose(2, 3)).view_as(on_own)
     # Masks the scores and writes them to their place in one step.
-    torch.add(own_scores, _causal_mask(queries, length, query), out=on_own)
+    torch.add(own_scores, mask if mask is not None else _causal_mask(queries, length, query), out=on_own)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     to_own = weights.view(kv_heads, count, -1, prefix_length + length)[..., prefix_length:]
     attended = (to_own @ own_values).view(kv_heads, -1, size)

@@ -1,4 +1,4 @@
-"""Many prompts at once, and many short continuations of each: what a search over the answers of several notes computes."""
+"""Many prompts at once, what they begin with computed once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from notellm.forward.attention import Prefix, attend_run
 from notellm.forward.layers import Layers, Rotation
-from notellm.forward.packed import PackedForward, ReadPrefix, last_states, read_prefix
-from notellm.forward.packing import Pack
+from notellm.forward.packed import ReadPrefix, last_states, read_prefix
 
 # Sharing fewer ids than this costs more in forward passes than it saves.
 LEAST_SHARED = 8
@@ -34,30 +33,10 @@ def read_prefixes(layers: Layers[Rotation], prompts: Sequence[Sequence[int]]) ->
     read: dict[int, ReadPrefix] = {}
     for level in _levels(prompts):
         sequences = [_Sequence(node.ids, node.before.prefix if node.before else None) for node in level]
-        for node, found in zip(level, _run(layers, sequences, keep=True), strict=True):
+        for node, found in zip(level, _run(layers, sequences), strict=True):
             node.read = found
             read |= dict.fromkeys(node.prompts, found)
     return [read[index] for index in range(len(prompts))]
-
-
-def branched_states(
-    layers: Layers[Rotation], prefixes: Sequence[Prefix], branches: Sequence[Sequence[Sequence[int]]]
-) -> list[Tensor]:
-    """The last-token states of short sequences, each after one of several prefixes, in one pass.
-
-    Args:
-        layers: the model's layers.
-        prefixes: computed prompts.
-        branches: for each of them, the token ids of the sequences that continue it. Sequences must not be empty.
-
-    Returns:
-        For each prefix, the states after the final norm, (sequences, E).
-    """
-    if len(prefixes) == 1 and len({len(ids) for ids in branches[0]}) == 1:
-        return [PackedForward(layers, prefixes[0])(Pack.of(branches[0], prefixes[0].length, layers.device))]
-    sequences = [_Sequence(ids, prefix) for prefix, own in zip(prefixes, branches, strict=True) for ids in own]
-    states = torch.stack([found.state for found in _run(layers, sequences, keep=False)])
-    return list(states.split([len(own) for own in branches]))
 
 
 @dataclass(eq=False)
@@ -151,8 +130,8 @@ class _Piece:
         return slice(self.start, self.start + self.count * self.length)
 
 
-def _run(layers: Layers[Rotation], sequences: Sequence[_Sequence], *, keep: bool) -> list[ReadPrefix]:
-    """Runs the layers over all sequences in one pass. Without `keep`, the results have no keys and values."""
+def _run(layers: Layers[Rotation], sequences: Sequence[_Sequence]) -> list[ReadPrefix]:
+    """Runs the layers over all sequences in one pass."""
     order = sorted(range(len(sequences)), key=lambda index: (id(sequences[index].prefix), len(sequences[index].ids)))
     laid = [sequences[index] for index in order]
     pieces: list[_Piece] = []
@@ -166,9 +145,8 @@ def _run(layers: Layers[Rotation], sequences: Sequence[_Sequence], *, keep: bool
     values: list[Tensor] = []
 
     def attend(layer: int, query: Tensor, key: Tensor, value: Tensor, *, last_only: bool) -> Tensor:
-        if keep:
-            keys.append(key)
-            values.append(value)
+        keys.append(key)
+        values.append(value)
         return _attend(layer, (query, key, value), pieces, layers.scaling, last_only=last_only)
 
     states = last_states(
@@ -191,7 +169,7 @@ def _joined(before: Sequence[Tensor] | None, computed: Sequence[Tensor], own: sl
     """The keys, or the values, of a sequence after those of its prefix, one tensor per layer."""
     if before is None:
         return tuple(states[:, own].contiguous() for states in computed)
-    return tuple(torch.cat([first, states[:, own]], dim=1) for first, states in zip(before, computed, strict=bool(computed)))
+    return tuple(torch.cat([first, states[:, own]], dim=1) for first, states in zip(before, computed, strict=True))
 
 
 def _attend(

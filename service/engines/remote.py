@@ -148,7 +148,7 @@ class RemoteEngine:
         search = ChoiceSearch(request.choices, request.count, exclude=request.exclude)
         while search.live:
             asked = (
-                self._likeliest([*request.prompt, *beam.ids], search.following(beam), search.wanted) for beam in search.live
+                self._likeliest([*request.prompt, *beam.ids], search.following(beam.ids), search.wanted) for beam in search.live
             )
             search.advance(await asyncio.gather(*asked))
         return search.found

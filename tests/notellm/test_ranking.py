@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from notellm import Checkpoint, NoteEncoder, NoteLLM, NotePrompt
-from notellm.ranking import MOST_BEAMS, AlsoRead, ChoiceRanker, ChoiceSearch
+from notellm import Checkpoint, NoteEncoder, NoteLLM, NotePrompt, ranking
+from notellm.ranking import MOST_BEAMS, AlsoRead, ChoiceRanker, ChoiceSearch, RankedChoice
 from notellm.trie import TokenTrie
 from tests.conftest import NOTES
 
@@ -161,3 +161,24 @@ def test_prompts_that_are_read_along_have_the_states_of_a_pass_of_their_own(
 def test_nothing_to_read_along_is_nothing(tiny_model: NoteLLM, prompt: NotePrompt) -> None:
     encoder = NoteEncoder(tiny_model, prompt.embedding_prefix)
     assert encoder.finish([], []).shape == (0, tiny_model.dimensions)
+
+
+@pytest.mark.parametrize("beams", [1, 3, 8])
+def test_looking_ahead_saves_passes_and_changes_nothing(
+    tiny_model: NoteLLM, prompt: NotePrompt, beams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = vocabulary(60)
+    asked = [prompt.hashtags(note, 1) for note in prompt.tokenize(NOTES)]
+    found: list[list[RankedChoice]] = []
+    passes = []
+    for ahead in (0, 2, 8, 1000):
+        monkeypatch.setattr(ranking, "LOOK_AHEAD", ahead)
+        searches = [ChoiceSearch(trie(prompt, tags), beams, beams=beams) for _ in asked]
+        passes.append(sum(1 for _ in ChoiceRanker(tiny_model.layers).steps(asked, searches)))
+        found.append([choice for search in searches for choice in search.found])
+    assert passes == sorted(passes, reverse=True)
+    assert passes[-1] == 2  # the prompts, and everything
+    assert passes[0] > 2
+    for other in found[1:]:
+        assert [choice.ids for choice in other] == [choice.ids for choice in found[0]]
+        assert [choice.log_probability for choice in other] == pytest.approx([c.log_probability for c in found[0]], abs=1e-4)

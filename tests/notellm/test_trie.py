@@ -19,3 +19,18 @@ def test_following_is_what_some_sequence_goes_on_with(sequences: list[list[int]]
 
 def test_an_empty_trie_ends_at_once() -> None:
     assert TokenTrie([], EOS).following([]) == [EOS]
+
+
+@given(SEQUENCES, st.data())
+def test_paths_are_the_ways_on_if_they_are_few(sequences: list[list[int]], data: st.DataObject) -> None:
+    chosen = data.draw(st.sampled_from(sequences))
+    written = tuple(chosen[: data.draw(st.integers(0, len(chosen)))])
+    going = {tuple(one) for one in sequences if tuple(one[: len(written)]) == written}
+    ends = {one for one in going if not any(other[: len(one)] == one and other != one for other in going)}
+    tokens = len({one[:end] for one in going for end in range(len(written) + 1, len(one) + 1)})
+    trie = TokenTrie(sequences, EOS)
+    found = trie.paths(written, tokens)
+    assert len(found) == len(set(found))
+    assert set(found) == ends
+    if tokens:
+        assert trie.paths(written, tokens - 1) == [written]

@@ -1,6 +1,5 @@
-"""Prompts that are read together, and their continuations, against the plain model, one sequence at a time."""
+"""Prompts that are read together, against the plain model, one prompt at a time."""
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 
 from notellm import Checkpoint
 from notellm.forward import branches
-from notellm.forward.branches import branched_states, read_prefixes
+from notellm.forward.branches import read_prefixes
 from notellm.forward.layers import TransformersLayers
 from notellm.forward.packed import read_prefix
 
@@ -70,31 +69,11 @@ def test_what_prompts_share_is_computed_once(
     passes: list[list[int]] = []
     run = branches._run
 
-    def watched(layers: Any, sequences: Sequence[Any], *, keep: bool) -> Any:
+    def watched(layers: Any, sequences: Sequence[Any]) -> Any:
         passes.append([len(one.ids) for one in sequences])
-        return run(layers, sequences, keep=keep)
+        return run(layers, sequences)
 
     monkeypatch.setattr(branches, "_run", watched)
     with torch.inference_mode():
         read_prefixes(layers, PROMPTS[name])
     assert [sorted(lengths) for lengths in passes] == [sorted(lengths) for lengths in levels]
-
-
-@torch.inference_mode()
-def test_branches_are_continued_as_if_each_were_alone(tiny: Checkpoint, layers: TransformersLayers) -> None:
-    draw = random.Random(1)
-    prompts = PROMPTS["with an opening"]
-    prefixes = [read.prefix for read in read_prefixes(layers, prompts)]
-    continued = [[[draw.randrange(400) for _ in range(draw.randint(1, 3))] for _ in range(count)] for count in (4, 1, 6)]
-    found = branched_states(layers, prefixes, continued)
-    assert [len(states) for states in found] == [4, 1, 6]
-    for prompt, sequences, states in zip(prompts, continued, found, strict=True):
-        for sequence, state in zip(sequences, states, strict=True):
-            torch.testing.assert_close(state, plain(tiny, [*prompt, *sequence]), rtol=1e-4, atol=1e-5)
-
-
-@torch.inference_mode()
-def test_a_prompt_may_have_no_branches(layers: TransformersLayers) -> None:
-    prefixes = [read.prefix for read in read_prefixes(layers, PROMPTS["with an opening"])]
-    none, some, nothing = branched_states(layers, prefixes, [[], [[1], [2, 3]], []])
-    assert (len(none), len(some), len(nothing)) == (0, 2, 0)
