@@ -75,9 +75,8 @@ class RankingRequest:
     def tokens(self) -> int:
         """Number of tokens that a queue charges for the request. It is an estimate, because long choices cost more than average."""
         shares = self.prompt[: len(self.embedding)] == self.embedding
-        return (
-            len(self.prompt) + (0 if shares else len(self.embedding)) + round(max(BEAMS, self.count) * self.choices.mean_length)
-        )
+        beams = min(max(BEAMS, self.count), len(self.choices.sequences))
+        return len(self.prompt) + (0 if shares else len(self.embedding)) + round(beams * self.choices.mean_length)
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,13 @@ async def open_queues(engine: Engine, prompt: NotePrompt, settings: Settings, me
             lanes=policy.generation_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_queue_tokens,
             max_batch_size=1 if policy.merges else settings.max_generation_notes, max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
-        # As few tokens at once as when embedding: a generation that takes turns with rankings waits for one batch of them.
+        # Two prompts of each note are ranked, for hashtags and a category. Few at once, because their keys and values are kept, and
+        # because a generation that takes turns with rankings waits for one batch of them.
         rankings = Batcher[RankingRequest, Ranking](
             "rank", engine.rank, metrics=metrics, health=rank_health, turn=rank_turn,
-            lanes=rank_lanes, abandons=policy.abandons, max_batch_tokens=settings.max_batch_tokens,
-            max_batch_size=settings.max_generation_notes if policy.ranks_together else 1, max_queue_tokens=settings.max_queue_tokens,
+            lanes=rank_lanes, abandons=policy.abandons, max_batch_tokens=2 * settings.max_batch_tokens,
+            max_batch_size=2 * settings.max_generation_notes if policy.ranks_together else 1,
+            max_queue_tokens=settings.max_queue_tokens,
         )  # fmt: skip
         ids, generation, ranking = _canaries(prompt)
         watched = {

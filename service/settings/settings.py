@@ -212,7 +212,7 @@ class Settings(BaseSettings):
         description="Tokens of one forward pass. More use the processor better, fewer bring answers sooner; a GPU needs 8,192 or more.",
     )
     max_generation_notes: int = Field(
-        default=16, ge=1, le=1024, description="Maximum number of prompts that the model generates or ranks for at once."
+        default=16, ge=1, le=1024, description="Maximum number of notes that the model generates or ranks for at once."
     )
     hashtag_vocabulary: int = Field(
         default=50_000,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import encoders, encoders_avx2, growth, memory, steps, token_vectors
+from benchmarks import encoders, encoders_avx2, growth, memory, steps, suggestions, token_vectors
 from benchmarks.measure import Spread, alternate, ratios, take_turns
 from benchmarks.report import write_report
 from benchmarks.speed import SECTIONS, section
@@ -61,6 +61,17 @@ def test_token_vectors_are_compared_with_none(tiny_path: Path) -> None:
     rows = token_vectors.markdown(content).splitlines()[4:]
     assert len(rows) == len(content["workloads"])
     assert all(len(row.split("|")) == 6 and "×" in row.split("|")[4] for row in rows)
+
+
+def test_suggestions_are_compared_round_by_round() -> None:
+    ways = (suggestions.PEER, suggestions.SUGGEST, suggestions.EMBED, suggestions.TWO, suggestions.ONE)
+    seconds = {way: [2.0 * factor, factor] for way, factor in zip(ways, (8, 4, 1, 5, 3), strict=True)}
+    cells = [{"notes": "captions", "at_once": 16, "seconds": seconds}]
+    *_, row = suggestions.markdown({"threads": 2, "count": 3, "stored": 2246, "cells": cells}).splitlines()
+    assert row == (
+        "| captions | 16 | 3.00 (2.00 to 4.00) | 12.00 (8.00 to 16.00) | 2.00 (2.00 to 2.00) | 4.00 (4.00 to 4.00) "
+        "| 0.60 (0.60 to 0.60) |"
+    )
 
 
 def test_growth_of_memory_counts_from_when_it_is_warm() -> None:
