@@ -156,7 +156,9 @@ class ValidationSettings(_Settings):
         "standard error is smaller.",
     )
     k: int = Field(
-        default=10, ge=1, description="recall@k decides which checkpoint is the best. k must be smaller than the pool."
+        default=10,
+        ge=1,
+        description="recall@k decides which checkpoint is the best. k must be smaller than the pool; the default is lowered if it is not.",
     )
     patience: int = Field(default=5, ge=1, description="Stop after this many measurements without improvement.")
     keep_best: bool = Field(

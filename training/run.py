@@ -100,9 +100,12 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
             f"examples.pairs_per_batch {config.examples.pairs_per_batch} is not a multiple of the {ranks} processes"
         )
     refuse_existing(directory / "checkpoint")
-    state = _start_state(config, directory, resume=resume)
+    if not resume:
+        refuse_used(directory)
     dataset = load_dataset(config.data)
     _report_dropped(dataset)
+    config = _with_fitting_k(config, dataset)
+    state = state_to_resume(config, directory) if resume else None
     if state:
         refuse_other_data(directory, dataset.fingerprint)
     planned = plan(
@@ -141,13 +144,6 @@ def _finish(
         PartialState().wait_for_everyone()  # a process that ends while the first one still writes could end the job
 
 
-def _start_state(config: TrainingConfig, directory: Path, *, resume: bool) -> Path | None:
-    if resume:
-        return state_to_resume(config, directory)
-    refuse_used(directory)
-    return None
-
-
 def _report_dropped(dataset: Dataset) -> None:
     for file, reasons in dataset.dropped.items():
         for reason, count in reasons.items():
@@ -158,6 +154,17 @@ def _with_resolved_precision(config: TrainingConfig) -> TrainingConfig:
     """Replaces `auto` by this machine's precision, so that the run records its precision and keeps it when it is resumed."""
     compute = config.compute.model_copy(update={"precision": on_this_machine(config.compute.precision)})
     return config.model_copy(update={"compute": compute})
+
+
+def _with_fitting_k(config: TrainingConfig, dataset: Dataset) -> TrainingConfig:
+    """Lowers `validation.k` if there are few validation notes and the settings do not name it."""
+    settings, pool = config.validation, _pool(config, dataset)
+    if pool is None or "k" in settings.model_fields_set or _tells(settings.k, pool):
+        return config
+    logger.warning(
+        "validation.k is %d instead of %d: there are only %d validation notes", pool.cut, settings.k, len(pool.notes)
+    )
+    return config.model_copy(update={"validation": settings.model_copy(update={"k": pool.cut})})
 
 
 def _metrics(trainer: NoteTrainer) -> dict[str, float]:
@@ -240,15 +247,23 @@ def _contrasts(config: TrainingConfig, dataset: Dataset) -> Contrasts:
     )
 
 
-def _validation_pool(config: TrainingConfig, dataset: Dataset) -> ValidationPool | None:
+def _pool(config: TrainingConfig, dataset: Dataset) -> ValidationPool | None:
     settings = config.validation
     pairs = dataset.pairs_of("validation", settings.pairs)
-    pool = ValidationPool.of(
-        pairs, sorted(dataset.split.validation), settings.notes, both_ways=settings.pairs == "cooccurrences"
-    )
-    if pool and settings.k >= len(pool.notes) - 1:
+    others = sorted(dataset.split.validation)
+    return ValidationPool.of(pairs, others, settings.notes, both_ways=settings.pairs == "cooccurrences")
+
+
+def _tells(k: int, pool: ValidationPool) -> bool:
+    """Whether recall@k can be less than 1."""
+    return k < len(pool.notes) - 1
+
+
+def _validation_pool(config: TrainingConfig, dataset: Dataset) -> ValidationPool | None:
+    pool = _pool(config, dataset)
+    if pool and not _tells(config.validation.k, pool):
         raise ConfigError(
-            f"validation.k {settings.k} finds every note of a pool of {len(pool.notes)} validation notes: lower validation.k, or "
+            f"validation.k {config.validation.k} finds every note of a pool of {len(pool.notes)} validation notes: lower validation.k, or "
             "raise validation.notes or data.split.validation"
         )
     return pool
