@@ -90,7 +90,7 @@ class Evidence:
 
     Attributes:
         text: its title and content.
-        found: the hashtags that the model finds likeliest, best first, with their probabilities. The first `MOST_FOUND` count.
+        found: the hashtags that the model finds likeliest, best first, with their probabilities: `MOST_FOUND`, or more if more are wanted.
         neighbours: stored notes, nearest first. The first `NEIGHBOURS` count.
     """
 
@@ -106,7 +106,7 @@ class Evidence:
             spelling: the hashtag of a `hashtag_key`, or None if it must not be suggested.
             temperature: see `EvidenceWeights`.
         """
-        likelihoods = {hashtag_key(one.hashtag): max(one.confidence, _LEAST_LIKELIHOOD) for one in self.found[:MOST_FOUND]}
+        likelihoods = {hashtag_key(one.hashtag): max(one.confidence, _LEAST_LIKELIHOOD) for one in self.found}
         least = min(likelihoods.values(), default=_LEAST_LIKELIHOOD)
         shares = votes(self.neighbours[:NEIGHBOURS], temperature)
         voted = sorted(filter(spelling, shares), key=lambda key: (-shares[key], key))[:MOST_VOTED]

@@ -18,6 +18,8 @@ MOST_BEAMS = 4 * BEAMS
 
 # A pass over few tokens takes hardly longer than one over half as many: reading the weights takes most of the time.
 LOOK_AHEAD = 8
+# Bounds memory: scores of the whole vocabulary for this many tokens at once.
+ROWS = 128
 
 Ids = tuple[int, ...]
 Likeliest = Sequence[tuple[int, float]]
@@ -190,13 +192,13 @@ class ChoiceRanker:
             [place for place, ids in enumerate(tree) if ids not in walk.known] for walk, tree in zip(walks, trees, strict=True)
         ]
         rows = torch.cat([own[places] for own, places in zip(states, new, strict=True)])
-        log_probabilities = self._layers.logits(rows).float().log_softmax(-1)
-        # One score of a row that is not finite leaves no finite sum of all, and so no finite probability.
-        if not log_probabilities[:, 0].isfinite().all():
-            raise FloatingPointError("the model computes probabilities that are not finite")
-        for walk, tree, places, own in zip(walks, trees, new, log_probabilities.split(list(map(len, new))), strict=True):
-            for place, row in zip(places, own, strict=True):
-                walk.known[tree[place]] = _likeliest(walk.search, tree[place], row)
+        learning = [(walk, tree[place]) for walk, tree, places in zip(walks, trees, new, strict=True) for place in places]
+        for start in range(0, len(rows), ROWS):
+            log_probabilities = self._layers.logits(rows[start : start + ROWS]).float().log_softmax(-1)
+            if not log_probabilities.isfinite().all():
+                raise FloatingPointError("the model computes probabilities that are not finite")
+            for (walk, ids), row in zip(learning[start : start + ROWS], log_probabilities, strict=True):
+                walk.known[ids] = _likeliest(walk.search, ids, row)
 
 
 @dataclass

@@ -44,6 +44,7 @@ from training.loop import (
 )
 from training.model import EMB_TOKEN, Built, base_name, build, merged, refit, shard
 from training.precision import on_this_machine
+from training.validation import validation_pool, with_fitting_k
 from training.weighing import hashtag_evidence
 from training.whole_files import write_whole
 
@@ -104,7 +105,7 @@ def train(config: TrainingConfig, directory: Path, *, resume: bool = False) -> C
         refuse_used(directory)
     dataset = load_dataset(config.data)
     _report_dropped(dataset)
-    config = _with_fitting_k(config, dataset)
+    config = with_fitting_k(config, dataset)
     state = state_to_resume(config, directory) if resume else None
     if state:
         refuse_other_data(directory, dataset.fingerprint)
@@ -156,17 +157,6 @@ def _with_resolved_precision(config: TrainingConfig) -> TrainingConfig:
     return config.model_copy(update={"compute": compute})
 
 
-def _with_fitting_k(config: TrainingConfig, dataset: Dataset) -> TrainingConfig:
-    """Lowers `validation.k` if there are few validation notes and the settings do not name it."""
-    settings, pool = config.validation, _pool(config, dataset)
-    if pool is None or "k" in settings.model_fields_set or _tells(settings.k, pool):
-        return config
-    logger.warning(
-        "validation.k is %d instead of %d: there are only %d validation notes", pool.cut, settings.k, len(pool.notes)
-    )
-    return config.model_copy(update={"validation": settings.model_copy(update={"k": pool.cut})})
-
-
 def _metrics(trainer: NoteTrainer) -> dict[str, float]:
     """Recall on the validation pool of the state that is kept: the best one, or the last one that was measured."""
     measured = recalls(trainer.state.log_history)
@@ -210,7 +200,7 @@ def plan(config: TrainingConfig, dataset: Dataset) -> Planned:
         ConfigError: `validation.k` finds the whole pool.
     """
     pairs = dataset.pairs_of("train", config.examples.pairs)
-    return Planned(BatchPlan(pairs, dataset.notes, config.examples, config.seed), _validation_pool(config, dataset))
+    return Planned(BatchPlan(pairs, dataset.notes, config.examples, config.seed), validation_pool(config, dataset))
 
 
 def make_trainer(
@@ -245,28 +235,6 @@ def _contrasts(config: TrainingConfig, dataset: Dataset) -> Contrasts:
         hashtag_prompts=loss.contrast_hashtag_prompts,
         groups=groups,
     )
-
-
-def _pool(config: TrainingConfig, dataset: Dataset) -> ValidationPool | None:
-    settings = config.validation
-    pairs = dataset.pairs_of("validation", settings.pairs)
-    others = sorted(dataset.split.validation)
-    return ValidationPool.of(pairs, others, settings.notes, both_ways=settings.pairs == "cooccurrences")
-
-
-def _tells(k: int, pool: ValidationPool) -> bool:
-    """Whether recall@k can be less than 1."""
-    return k < len(pool.notes) - 1
-
-
-def _validation_pool(config: TrainingConfig, dataset: Dataset) -> ValidationPool | None:
-    pool = _pool(config, dataset)
-    if pool and not _tells(config.validation.k, pool):
-        raise ConfigError(
-            f"validation.k {config.validation.k} finds every note of a pool of {len(pool.notes)} validation notes: lower validation.k, or "
-            "raise validation.notes or data.split.validation"
-        )
-    return pool
 
 
 def _training_notes(dataset: Dataset) -> list[Note]:

@@ -40,6 +40,8 @@ class EvidenceSource(Protocol):
         ...
 
 
+# A candidate: the number of its note, its features, and whether it is right.
+_Row = tuple[int, tuple[float, ...], bool]
 Asked = tuple[EvidenceSource, Sequence[Note]]
 
 
@@ -123,13 +125,19 @@ def fit_evidence(asked: Iterable[Asked]) -> EvidenceWeights | None:
     Returns:
         The weights; None if fewer than `LEAST_NOTES` notes count, or if no candidate or every candidate is right.
     """
-    parts = [(stored, [note for note in notes if note.all_hashtags and without_hashtags(note)]) for stored, notes in asked]
-    judged = [note for _, notes in parts for note in notes]
-    if len(judged) < LEAST_NOTES:
+    rows: dict[float, list[_Row]] = {temperature: [] for temperature in TEMPERATURES}
+    judged = 0
+    for stored, notes in asked:  # one after another: stored notes take memory
+        kept = [note for note in notes if note.all_hashtags and without_hashtags(note)]
+        for note, evidence in zip(kept, stored.evidence(kept), strict=True):
+            wanted = set(map(hashtag_key, note.all_hashtags))
+            for temperature, own in rows.items():
+                candidates = stored.candidates(evidence, temperature)
+                own += [(judged, one.features, hashtag_key(one.hashtag) in wanted) for one in candidates]
+            judged += 1
+    if judged < LEAST_NOTES:
         return None
-    evidence = [(stored, one) for stored, notes in parts for one in stored.evidence(notes)]
-    wanted = [set(map(hashtag_key, note.all_hashtags)) for note in judged]
-    fits = [_Fit(evidence, wanted, temperature) for temperature in TEMPERATURES]
+    fits = [_Fit(own, temperature) for temperature, own in rows.items()]
     usable = [fit for fit in fits if fit.is_usable]
     if not usable:
         return None
@@ -149,15 +157,8 @@ def suggested_hashtags(
 class _Fit:
     """A logistic regression over the candidates of all notes, for one temperature."""
 
-    def __init__(
-        self, evidence: Sequence[tuple[EvidenceSource, Evidence]], wanted: Sequence[set[str]], temperature: float
-    ) -> None:
+    def __init__(self, rows: Sequence[_Row], temperature: float) -> None:
         self.temperature = temperature
-        rows = [
-            (place, one.features, hashtag_key(one.hashtag) in wanted[place])
-            for place, (stored, own) in enumerate(evidence)
-            for one in stored.candidates(own, temperature)
-        ]
         self._notes = np.array([place for place, _, _ in rows], dtype=np.int64)
         self._features = np.array([features for _, features, _ in rows], dtype=np.float64).reshape(-1, len(FEATURES))
         self._right = np.array([right for _, _, right in rows], dtype=bool)

@@ -100,8 +100,7 @@ class EmbedRequest(_Request):
     encoding_format: Encoding = "float"
     suggest: SuggestRequest | None = Field(
         default=None,
-        description="Suggest hashtags and a category as well, for every note of the request, unchanged ones too. The model reads each note "
-        "once for all of it.",
+        description="Suggest hashtags and a category as well, for every note of the request, unchanged ones too.",
     )
 
 

@@ -46,20 +46,12 @@ class NoteEmbedder:
         self._prompt = prompt
         self._queues = queues
         self._metrics = metrics
-        self._shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
+        self.shortest = len(prompt.embedding(TokenizedNote((), (), (), full_lengths={})))
 
     @property
     def max_tokens(self) -> int:
         """Number of tokens in the longest embedding prompt."""
         return self._prompt.max_embedding_tokens
-
-    def admit(self, notes: int) -> None:
-        """Refuses notes that would not even fit if they were the shortest ones. Under overload, most requests end here, untokenised.
-
-        Raises:
-            QueueFull: too much work is waiting.
-        """
-        self._queues.embeddings.admit([self._shortest] * notes)
 
     async def tokenize(self, notes: Sequence[NoteText], *, field: str, strict: bool = False) -> list[TokenizedNote]:
         """Cuts notes into tokens. `field` names them in errors.

@@ -82,7 +82,7 @@ class NoteService:
         self, notes: Sequence[NoteText], *, field: str = "notes", strict: bool = False, suggest: SuggestionOptions | None = None
     ) -> list[EmbeddedText]:
         """Embeds notes without storing them, and suggests for them what `suggest` says. `field` names them in errors."""
-        self._embedder.admit(len(notes))
+        self._admit(len(notes), suggest)
         return await self._read(notes, await self._embedder.tokenize(notes, field=field, strict=strict), suggest)
 
     async def store(
@@ -118,7 +118,7 @@ class NoteService:
             The results for the notes that were read, all of them with `options`, and the vectors of the other model, both by note id.
         """
         wanted = notes if options is not None else [note for note in notes if planned[note.id].lacks_vector]
-        self._embedder.admit(len(wanted))
+        self._admit(len(wanted), options)
         read = notes if strict else wanted
         tokenized = await self._embedder.tokenize(read, field="notes", strict=strict)
         by_id = {note.id: ids for note, ids in zip(read, tokenized, strict=True)}
@@ -132,6 +132,16 @@ class NoteService:
             embedding_others.cancel()
             await asyncio.gather(embedding_others, return_exceptions=True)  # retrieve the exception, or asyncio logs it
         return {note_id: planned[note_id].with_text(text) for note_id, text in zip(ids, texts, strict=True)}, others
+
+    def _admit(self, notes: int, options: SuggestionOptions | None) -> None:
+        """Refuses notes that would not even fit if they were the shortest ones. Under overload, most requests end here, untokenised.
+
+        Raises:
+            QueueFull: too much work is waiting.
+        """
+        # Suggestions bring the vectors with them.
+        queue = self._queues.embeddings if options is None else self._queues.rankings
+        queue.admit([self._embedder.shortest] * notes)
 
     async def _read(
         self,

@@ -209,10 +209,15 @@ class Settings(BaseSettings):
         default=1024,
         ge=64,
         le=2**20,
-        description="Tokens of one forward pass. More use the processor better, fewer bring answers sooner; a GPU needs 8,192 or more.",
+        description="Tokens of one forward pass, and half of those of one batch of rankings. More use the processor better, fewer bring "
+        "answers sooner; a GPU needs 8,192 or more.",
     )
     max_generation_notes: int = Field(
-        default=16, ge=1, le=1024, description="Maximum number of notes that the model generates or ranks for at once."
+        default=16,
+        ge=1,
+        le=1024,
+        description="Maximum number of notes that the model generates for at once. It ranks twice as many prompts at once, two for a note "
+        "that gets hashtags and a category.",
     )
     hashtag_vocabulary: int = Field(
         default=50_000,
@@ -238,7 +243,7 @@ class Settings(BaseSettings):
         gt=0,
         le=36_500,
         description="How common a hashtag is counts for its confidence. With this, it is how common it is among notes that were published "
-        "(`created_at`) within the last this many days, so that what is in use now comes first. By default all notes count.",
+        "(`created_at`) within the last this many days; all notes together count as a hundred of them. By default all notes count alike.",
     )
     hashtag_blocklist: Path | None = Field(
         default=None, description="File of hashtags that are never suggested, one hashtag per line, in any spelling, in UTF-8."

@@ -78,7 +78,7 @@ def test_what_must_not_be_suggested_is_no_candidate() -> None:
 def test_as_many_candidates_as_are_weighed_whatever_neighbours_have() -> None:
     keys = [f"tag{number}" for number in range(50_000)]
     spelled = {key: key for key in keys}
-    found = [HashtagSuggestion(f"found{number}", 0.5) for number in range(100)]
+    found = [HashtagSuggestion(f"found{number}", 0.5) for number in range(MOST_FOUND)]
     spelled |= {one.hashtag: one.hashtag for one in found}
     evidence = Evidence("x " * 100_000, found, [near(0.9, *keys)] + [near(0.1, "late")] * NEIGHBOURS)
     told = evidence.candidates(USE, spelled.get, 0.1)
@@ -113,3 +113,10 @@ def test_the_most_probable_come_first_and_equal_ones_in_alphabetical_order() -> 
 def test_weights_that_cannot_be_used_are_refused(broken: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         EvidenceWeights.model_validate(WEIGHTS.model_dump() | broken)
+
+
+def test_all_that_the_model_was_asked_for_are_candidates() -> None:
+    """A client may want more than `MOST_FOUND`."""
+    found = [HashtagSuggestion(f"found{number}", 0.5) for number in range(MOST_FOUND + 2)]
+    spelled = {one.hashtag: one.hashtag for one in found}
+    assert len(Evidence("x", found, [near(0.9, "found0")]).candidates(USE, spelled.get, 0.1)) == MOST_FOUND + 2

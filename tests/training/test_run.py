@@ -114,16 +114,6 @@ def test_what_cannot_be_trained_is_refused_with_a_reason(
         train(run_config(**changes), tmp_path / "run")
 
 
-def test_for_few_validation_notes_the_default_k_is_lowered(run_config: Config, tmp_path: Path) -> None:
-    """And the run can be resumed."""
-    config, run = run_config(validation={"every_steps": 2, "notes": 20}), tmp_path / "run"
-    for resume in (False, True):
-        checkpoint = train(config, run, resume=resume)
-        assert checkpoint is not None
-        assert set(checkpoint.manifest.metrics) == {"validation_recall@1"}
-        shutil.rmtree(run / "checkpoint")
-
-
 def test_another_architecture_is_refused(run_config: Config, tiny_base: Path, tmp_path: Path) -> None:
     other = tmp_path / "gpt"
     shutil.copytree(tiny_base, other)

@@ -235,10 +235,10 @@ def _arriving(results: Results) -> Iterator[str]:
     scores = next(one.arriving_hashtags for one in results.measurements.values() if one.arriving_hashtags)
     yield "## Hashtags as notes arrive"
     yield (
-        f"The test notes are newer than all others and come one after another: {len(scores.f1):,} of them ask, in {WAVES} waves with the "
-        f"validation notes, and all notes before their wave are stored. {len(scores.unseen):,} of them have hashtags that no training "
-        f"note has. A model suggests such a hashtag as the service does by default, once {MIN_USES} stored notes have it. What the nearest "
-        "50 notes have is the most that they could tell."
+        f"The test notes are newer than all others and come one after another. {len(scores.f1):,} of them ask, in at most {WAVES} waves "
+        f"with the validation notes, and all notes before their wave are stored. {len(scores.unseen):,} have hashtags that no training "
+        f"note has. A model suggests such a hashtag as the service does by default, once {MIN_USES} stored notes have it. What the 50 "
+        "nearest notes have is the most that they could tell."
     )
     yield _table(
         ["method", *columns],

@@ -124,7 +124,7 @@ class WeighedTags:
         Raises:
             EvaluationError: there are too few validation notes with hashtags.
         """
-        weights = fit_evidence([(_WordEvidence([*training, *part.arrived]), part.asking) for part in parts])
+        weights = fit_evidence((_WordEvidence([*training, *part.arrived]), part.asking) for part in parts)
         if weights is None:
             raise EvaluationError(
                 f"{cls.name}: raise data.split.validation: it needs {LEAST_NOTES} validation notes with hashtags"

@@ -173,7 +173,7 @@ class ServerIndex:
         counted = await self._calls.repeatable(
             lambda: self._client.facet(self._collection, "hashtags", facet_filter=recent, limit=limit, exact=False)
         )
-        notes = await self._count(recent, exact=True) if recent is not None else await self.count()
+        notes = await self._count_recent(recent) if recent is not None else await self.count()
         return HashtagCounts(notes, {str(hit.value): hit.count for hit in counted.hits})
 
     async def fill(self, notes: Sequence[IndexedNote]) -> None:
@@ -203,6 +203,10 @@ class ServerIndex:
     async def close(self) -> None:
         """See `NoteIndex.close`."""
         await self._client.close()
+
+    async def _count_recent(self, recent: models.Filter) -> int:
+        about = await self._count(recent, exact=False)
+        return about if about > EXACT_UP_TO else await self._count(recent, exact=True)
 
     async def _count(self, counted: models.Filter | None, *, exact: bool) -> int:
         return (
