@@ -15,6 +15,7 @@ from service.engines import LocalEngine
 from service.errors import ModelFailed, StartupError
 from service.index import Description
 from service.notes import NoteService
+from service.notes.embedder import NoteEmbedder
 from service.serving.runtime import Runtime, open_service
 from service.settings import Settings
 from tests.clock import until
@@ -179,7 +180,7 @@ async def test_no_error_of_the_other_model_is_anothers(
     with monkeypatch.context() as patch:
         patch.setattr(NoteService, "vectors", failing)
         assert [note["status"] for note in await embed(client, NOTES[:1])] == ["stored"]
-        patch.setattr(NoteService, "_embed", failing_later)
+        patch.setattr(NoteEmbedder, "embed", failing_later)
         answer = await client.post("/notes/embed", json={"notes": NOTES[1:]})
         assert problem(answer) == "model-failed"
     del answer
