@@ -244,7 +244,7 @@ async def test_a_ranking_lets_generation_go_on_between_its_steps(
     beside = await vllm.rank(rankings[:1])
     assert not generating.done()
     generating.cancel()
-    assert len(steps) > 2
+    assert len(steps) > 1
     assert set(steps) == {1}
     (expected,) = local.rank(rankings[:1])
     for (answer,) in (alone, beside):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import Peer, PeerFailed, PeerProcess, comparable, missing_peers, open_peers
+from benchmarks.plain import without_token_vectors
 from notellm import Checkpoint, Note, NoteEncoder
 from tests.clock import until_now
 
@@ -17,8 +18,14 @@ PARITY = 1e-4
 
 
 @pytest.fixture(scope="module")
-def peers(smollm2: Checkpoint) -> Iterator[Mapping[str, Peer]]:
-    with open_peers(smollm2.path, threads=2) as peers:
+def plain(smollm2: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The checkpoint without token vectors, which peers cannot add."""
+    return without_token_vectors(smollm2, tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def peers(plain: Checkpoint) -> Iterator[Mapping[str, Peer]]:
+    with open_peers(plain.path, threads=2) as peers:
         yield peers
 
 
@@ -29,12 +36,12 @@ def prompts(smollm2: Checkpoint, fixed_sample: list[Note]) -> list[list[int]]:
 
 
 def test_every_peer_gives_the_vectors_of_our_encoder(
-    peers: Mapping[str, Peer], smollm2: Checkpoint, encoder: NoteEncoder, prompts: list[list[int]]
+    peers: Mapping[str, Peer], plain: Checkpoint, prompts: list[list[int]]
 ) -> None:
-    texts = [str(smollm2.tokenizer.decode(ids)) for ids in prompts]
-    ours = encoder.encode(prompts)
+    texts = [str(plain.tokenizer.decode(ids)) for ids in prompts]
+    ours = NoteEncoder(plain.load_model(), plain.prompt().embedding_prefix).encode(prompts)
     everything = list(range(len(prompts)))
-    same = {"vllm": everything, "vllm-defaults": everything, "infinity": comparable(smollm2.tokenizer, prompts, texts)}
+    same = {"vllm": everything, "vllm-defaults": everything, "infinity": comparable(plain.tokenizer, prompts, texts)}
     for name, peer in peers.items():
         seconds, vectors = peer.embed(prompts, texts)
         assert seconds > 0
