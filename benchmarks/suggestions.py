@@ -25,8 +25,8 @@ from service.settings import Settings
 TITLE = "Suggestions: what they cost"
 WANTED = SuggestionOptions(3, category=True)
 PEER, SUGGEST, EMBED, TWO, ONE = "transformers", "suggest", "embed", "embed, then suggest", "embed with suggest"
-# Rounds by the number of notes at a time. It takes about 15 minutes on 2 cores.
-ROUNDS = {1: 9, 16: 3, 64: 2}
+# Rounds by the number of notes at a time. It takes about 10 minutes on 2 cores.
+ROUNDS = {1: 7, 16: 3, 64: 1}
 QUICK_ROUNDS = {1: 1, 2: 1}
 BATCH = 16
 KINDS = ("captions", "120-token notes")
