@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from notellm.forward import Layers, Prefix, read_prefixes, tree_states
+from notellm.forward.trees import Ids
 from notellm.trie import TokenTrie
 
 BEAMS = 8
@@ -21,7 +22,6 @@ LOOK_AHEAD = 8
 # Bounds memory: scores of the whole vocabulary for this many tokens at once.
 ROWS = 128
 
-Ids = tuple[int, ...]
 Likeliest = Sequence[tuple[int, float]]
 """Tokens that may come next, each with its log-probability."""
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from notellm.hashtag_use import HashtagUse
 from service.errors import ServiceError
-from service.index import HashtagCounts, NoteIndex
+from service.index import NoteIndex
 from service.observability import Metrics
 
 logger = logging.getLogger(__name__)
@@ -79,21 +79,29 @@ class LiveHashtags:
         try:
             with self._metrics.index_operation("hashtags"):
                 counted = await self._index.hashtags(self._most)
-                recent = (
-                    await self._index.hashtags(self._most, created_after=datetime.now(UTC) - self._recent)
-                    if self._recent
-                    else None
-                )
         except ServiceError as error:
             logger.warning("the hashtags of the stored notes could not be counted", extra={"reason": error.detail})
             return
-        use = await asyncio.to_thread(_use, counted, recent)
+        use = await asyncio.to_thread(HashtagUse.of_spellings, counted.spellings, counted.notes)
+        use = replace(use, recent=await self._count_recent())
         async with self._telling:
             if use == self.use:
                 return
             self.use = use
             for follower in tuple(self._followers):
                 await self._tell(follower)
+
+    async def _count_recent(self) -> HashtagUse | None:
+        """Counts recent notes. If only that fails, the previous count of them stays, and that of all notes goes on."""
+        if not self._recent:
+            return None
+        try:
+            with self._metrics.index_operation("hashtags"):
+                counted = await self._index.hashtags(self._most, created_after=datetime.now(UTC) - self._recent)
+        except ServiceError as error:
+            logger.warning("the hashtags of recent notes could not be counted", extra={"reason": error.detail})
+            return self.use.recent
+        return await asyncio.to_thread(HashtagUse.of_spellings, counted.spellings, counted.notes)
 
     async def _tell(self, follower: Callable[[HashtagUse], None]) -> None:
         try:
@@ -108,8 +116,3 @@ class LiveHashtags:
                 await self.refresh()
             except Exception:
                 logger.exception("the hashtags of the stored notes could not be counted")
-
-
-def _use(counted: HashtagCounts, recent: HashtagCounts | None) -> HashtagUse:
-    use = HashtagUse.of_spellings(counted.spellings, counted.notes)
-    return use if recent is None else replace(use, recent=HashtagUse.of_spellings(recent.spellings, recent.notes))

@@ -29,7 +29,7 @@ class Voters:
     async def near(self, vectors: Sequence[Vector], ids: Sequence[str] = ()) -> list[list[ScoredNote]]:
         """Returns more of the notes nearest to each vector than vote, because some have no hashtags.
 
-        Returns nothing at all if there is no room for a search or the index fails, because suggestions work without these notes.
+        If there is no room for a search, or the index fails, it returns nothing: suggestions work without these notes.
 
         Args:
             vectors: finite vectors.

@@ -1,4 +1,4 @@
-"""Hashtags of notes that arrive one after another: those of a topic that is new, too, once the first notes of it are stored."""
+"""Scores hashtags of notes that arrive one after another, also those of a new topic, whose first notes are stored by then."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -133,3 +133,25 @@ async def test_recent_notes_are_counted_by_themselves(edge: EdgeIndex) -> None:
     async with LiveHashtags.open(edge, most=10, every_seconds=3600, metrics=Metrics()) as live:
         assert live.use.recent is None
     await edge.close()
+
+
+async def test_where_only_recent_notes_cannot_be_counted_all_others_are(
+    edge: EdgeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = edge.hashtags
+
+    async def failing(limit: int, *, created_after: datetime | None = None) -> HashtagCounts:
+        if created_after is not None:
+            raise IndexUnavailable("as the test wants it")
+        return await count(limit)
+
+    await edge.upsert([indexed(0, hashtags=["tea"], created_at=datetime.now(UTC).isoformat())])
+    day = timedelta(days=1)
+    async with LiveHashtags.open(edge, most=10, recent=day, every_seconds=3600, metrics=Metrics()) as live:
+        before = live.use.recent
+        assert before is not None
+        monkeypatch.setattr(edge, "hashtags", failing)
+        await edge.upsert([indexed(1, hashtags=["tea"])])
+        await live.refresh()
+        assert (live.use.notes, live.use.recent) == (2, before)
+    await edge.close()
