@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from training.batches import TargetKind
+from training.batches import DistillationSettings, TargetKind
 
 
 class LossSettings(BaseModel):
@@ -35,6 +35,10 @@ class LossSettings(BaseModel):
         description="Number of vectors of earlier batches that a note also has to tell apart, or find with `targets: cooccurrences`; 0 for "
         "none (paper). Whole batches are kept.",
     )
+    distillation: DistillationSettings | None = Field(
+        default=None,
+        description="Item vectors of the training notes give a part of each target; null: none do (paper).",
+    )
     temperature: float = Field(default=3.0, description="Start value of τ; cosines are multiplied by e^τ (paper: 3).")
 
     @model_validator(mode="after")
@@ -43,4 +47,6 @@ class LossSettings(BaseModel):
             raise ValueError("contrastive is false and alpha is 0: this leaves no loss to train with")
         if not self.contrastive and self.memory:
             raise ValueError("contrastive is false: the generative loss needs no memory")
+        if not self.contrastive and self.distillation:
+            raise ValueError("contrastive is false: the generative loss has no target that distillation could give a part of")
         return self

@@ -25,7 +25,7 @@ from notellm.model import NoteLLM
 from notellm.note import Note
 from notellm.saving import CheckpointFacts, refuse_existing
 from notellm.vocabulary import categories_of, hashtags_by_frequency
-from training.batches import BatchPlan, Collator, Contrasts, MemoryPlan, ValidationPool
+from training.batches import BatchPlan, Collator, Contrasts, MemoryPlan, Teacher, ValidationPool
 from training.config import TrainingConfig
 from training.data import Dataset, load_dataset
 from training.errors import ConfigError
@@ -228,12 +228,14 @@ def make_trainer(
 def _contrasts(config: TrainingConfig, dataset: Dataset) -> Contrasts:
     loss = config.loss
     groups = {note.id: note.category for note in dataset.notes.values()} if config.examples.stay_within else None
+    known = dataset.cooccurrences["train"]
     return Contrasts(
-        dataset.cooccurrences["train"],
+        known,
         targets=loss.targets,
         power=loss.target_power,
         hashtag_prompts=loss.contrast_hashtag_prompts,
         groups=groups,
+        teacher=Teacher(known, loss.distillation) if loss.distillation else None,
     )
 
 

@@ -9,6 +9,9 @@ from training.loss_settings import LossSettings
     [
         ({"contrastive": False, "alpha": 0}, "this leaves no loss to train with"),
         ({"contrastive": False, "memory": 100}, "the generative loss needs no memory"),
+        ({"contrastive": False, "distillation": {}}, "no target that distillation could give a part of"),
+        ({"distillation": {"share": 1.0}}, "less than 1"),
+        ({"distillation": {"factor": 0}}, "greater than 0"),
         ({"memory": -1}, "greater than or equal to 0"),
     ],
 )

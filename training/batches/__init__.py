@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         undirected as undirected,
     )
     from training.batches.memory import MemoryPlan as MemoryPlan, Remembered as Remembered
+    from training.batches.teacher import DistillationSettings as DistillationSettings, Teacher as Teacher
     from training.batches.validation_pool import ValidationPool as ValidationPool
 else:
     __getattr__, __all__ = lazy_exports(
@@ -23,6 +24,7 @@ else:
             ".contrast": ("Contrast", "Contrasts", "TargetKind"),
             ".examples": ("Asked", "BatchPlan", "ExampleSettings", "undirected"),
             ".memory": ("MemoryPlan", "Remembered"),
+            ".teacher": ("DistillationSettings", "Teacher"),
             ".validation_pool": ("ValidationPool",),
         },
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from training.batches.examples import Asked, GlobalBatch
+from training.batches.teacher import Teacher
 from training.data import Cooccurrences
 
 TargetKind = Literal["one_hot", "cooccurrences"]
@@ -49,17 +50,19 @@ class Contrasts:
             does not count.
         groups: the group of each note by id. Notes of different groups are left out; they are neither negatives nor to be found. Notes
             that are not in it form a group together. A row without a negative does not count.
+        teacher: gives a part of each target.
     """
 
     def __init__(
         self, cooccurrences: Cooccurrences, *, targets: TargetKind = "one_hot", power: float = 0.5, hashtag_prompts: bool = True,
-        groups: Mapping[str, str | None] | None = None,
+        groups: Mapping[str, str | None] | None = None, teacher: Teacher | None = None,
     ) -> None:  # fmt: skip
         self._cooccurrences = cooccurrences
         self._soft = targets == "cooccurrences"
         self._power = power
         self._hashtag_prompts = hashtag_prompts
         self._groups = groups
+        self._teacher = teacher
         # Of partners whose co-occurrence was not kept because each of them has better ones.
         self._least = float(cooccurrences.score.min()) if len(cooccurrences) else 1.0
 
@@ -80,14 +83,16 @@ class Contrasts:
         np.fill_diagonal(left_out, val=True)
         if not self._hashtag_prompts:
             _leave_out_hashtag_prompts(columns, weights, left_out)
+        notes = (*(asked.note for asked in columns), *remembered)
         if self._groups is not None:
-            notes = (*(asked.note for asked in columns), *remembered)
             _leave_out_other_groups([self._groups.get(note) for note in notes], weights, left_out)
         totals = weights.sum(axis=1, keepdims=True)
-        targets = weights / np.where(totals > 0, totals, 1)
-        mine = slice(rank * len(columns) // ranks, (rank + 1) * len(columns) // ranks)
         counted = torch.tensor(float((totals > 0).sum()))
-        return Contrast(torch.from_numpy(targets[mine]).float(), torch.from_numpy(left_out[mine]), counted)
+        mine = slice(rank * len(columns) // ranks, (rank + 1) * len(columns) // ranks)
+        targets, left_out = (weights / np.where(totals > 0, totals, 1))[mine], left_out[mine]
+        if self._teacher is not None:
+            targets = self._teacher.mix(targets, left_out, notes[: len(columns)][mine], notes)
+        return Contrast(torch.from_numpy(targets).float(), torch.from_numpy(left_out), counted)
 
     def _soft_weights(self, scores: Matrix, partners: Matrix) -> Matrix:
         known: Matrix = np.where(scores > 0, scores, partners * self._least)

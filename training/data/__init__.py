@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         load_dataset as load_dataset,
     )
     from training.data.events import open_events as open_events
+    from training.data.item_vectors import ItemVectors as ItemVectors
     from training.data.microlens import MicroLens as MicroLens
     from training.data.notes import (
         fingerprint as fingerprint,
@@ -30,6 +31,7 @@ else:
             ".cooccurrences": ("Cooccurrences",),
             ".dataset": ("DataSettings", "Dataset", "PairKind", "load_dataset"),
             ".events": ("open_events",),
+            ".item_vectors": ("ItemVectors",),
             ".microlens": ("MicroLens",),
             ".notes": ("fingerprint", "read_notes", "read_valid_notes", "write_notes"),
             ".pairs": ("Pair", "PairSettings", "select_pairs"),

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 
 import duckdb
 import numpy as np
-from scipy.sparse import coo_array
-from sklearn.decomposition import TruncatedSVD
 
-from training.data import Cooccurrences, Dataset, DataSettings, Pair, open_events, select_pairs
+from training.data import Cooccurrences, Dataset, DataSettings, ItemVectors, Pair, open_events, select_pairs
 from training.data.pairs import related_pairs
 from training.evaluation.measurement import Measurement, OwnPool
 from training.evaluation.pool import TestPool
@@ -39,37 +37,14 @@ def measure_item2vec(settings: DataSettings, dataset: Dataset, pool: TestPool, d
         learnt = Cooccurrences.read(connection, dataset.notes, settings.cooccurrences)
         connection.execute(_HALF.format(half=1))
         pairs = related_pairs(connection, dataset.split.test, settings.pairs, dataset.split.period("test"))
-    places, vectors = vectors_of(learnt, dimensions)
-    own = _own_pool(pairs, {note: place for note, place in places.items() if note in dataset.split.test}, vectors)
+    items = ItemVectors.of(learnt, dimensions)
+    own = _own_pool(pairs, {note: row for note, row in items.row.items() if note in dataset.split.test}, items.vectors)
     counted = "which has no related pair" if own is None else f"{own.notes:,} notes, {len(own.ranks):,} pairs"
     about = (
-        f"PMI and SVD to {vectors.shape[1]} dimensions of the co-occurrences of half of the users, asked for the related pairs of the "
-        f"other half among the test notes that the first half visited ({counted}): not available to a new note, and another pool"
+        f"PMI and SVD to {items.vectors.shape[1]} dimensions of the co-occurrences of half of the users, asked for the related pairs of "
+        f"the other half among the test notes that the first half visited ({counted}): not available to a new note, and another pool"
     )
     return Measurement(method=NAME, about=about, pool=pool.fingerprint, own_pool=own)
-
-
-def vectors_of(cooccurrences: Cooccurrences, dimensions: int) -> tuple[dict[str, int], Scores]:
-    """Unit vectors of the notes that co-occur with another one, from their positive pointwise mutual information.
-
-    Levy and Goldberg (2014) show that this is what word2vec with negative sampling approximates; item2vec is word2vec of visited notes.
-
-    Returns:
-        The row of each note, and the vectors, (notes, dimensions).
-    """
-    rows = np.concatenate([cooccurrences.first, cooccurrences.second])
-    columns = np.concatenate([cooccurrences.second, cooccurrences.first])
-    scores = np.concatenate([cooccurrences.score, cooccurrences.score])
-    known, places = np.unique(rows, return_inverse=True)
-    others = np.searchsorted(known, columns)
-    degrees = np.bincount(places, weights=scores)
-    information = np.log(scores * scores.sum() / (degrees[places] * degrees[others]))
-    matrix = coo_array((np.maximum(information, 0), (places, others)), shape=(len(known), len(known))).tocsr()
-    size = max(1, min(dimensions, len(known) - 1))
-    svd = TruncatedSVD(size, random_state=0)
-    vectors = svd.fit_transform(matrix) / np.sqrt(np.maximum(svd.singular_values_, np.finfo(np.float64).tiny))
-    unit: Scores = (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    return {cooccurrences.notes[note]: row for row, note in enumerate(known)}, unit
 
 
 @contextmanager
