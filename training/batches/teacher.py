@@ -22,7 +22,7 @@ class DistillationSettings(BaseModel):
         lt=1,
         description="Share of the target that the item vectors give; `loss.targets` gives the rest.",
     )
-    dimensions: int = Field(default=256, ge=1, description="Length of the item vectors.")
+    dimensions: int = Field(default=128, ge=1, description="Length of the item vectors.")
     factor: float = Field(
         default=10.0,
         gt=0,
