@@ -11,6 +11,8 @@ import regex
 from notellm.note import clean_hashtag, hashtag_key
 
 Source = Literal["model", "neighbours"]
+# How many hashtags a prompt may ask for.
+MIN_COUNT, MAX_COUNT = 1, 10
 MAX_WORDS = 4
 MAX_CHARS = 40
 # The published code allows 30 tokens for 5 hashtags; an untrained model quotes them and needs a few more.

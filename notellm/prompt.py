@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from notellm.errors import PromptError
+from notellm.hashtags import MAX_COUNT, MIN_COUNT
 from notellm.note import NoteText
 from notellm.own_tokens import PromptFrame
 from notellm.tokenizer import PlainTokenizer
@@ -21,8 +22,6 @@ from notellm.tokenizer import PlainTokenizer
 if TYPE_CHECKING:  # importing transformers takes seconds, and commands without a model do not need it
     from transformers import PreTrainedTokenizerBase
 
-# How many hashtags a prompt may ask for.
-MIN_COUNT, MAX_COUNT = 1, 10
 # The paper calls a note's hashtags its `topic`; `Note` and the API call them `hashtags`: service/notes/fields.py translates.
 FieldName = Literal["title", "topic", "content"]
 PromptVersion = Literal["paper-en", "paper-zh", "shared-en"]

@@ -60,7 +60,8 @@ def is_kept(name: str, graph: grimp.ImportGraph) -> bool:
             if key not in {"name", "type"}
         },
     )
-    kept: bool = contract.check(graph, verbose=False).kept
+    # The check takes imports that are ignored out of the graph.
+    kept: bool = contract.check(deepcopy(graph) if "ignore_imports" in options else graph, verbose=False).kept
     return kept
 
 
@@ -86,6 +87,7 @@ def test_a_breach_of_the_floors_is_noticed(name: str, importer: str, imported: s
     ("name", "importer", "imported"),
     [
         ("The model package imports neither, and no HTTP, index or dataset library", "notellm.note", "fastapi"),
+        ("The model package imports neither, and no HTTP, index or dataset library", "notellm.encoder", "httpx"),
         ("Nothing that is shipped or measured imports the tests", "benchmarks.speed", "tests.qdrant"),
         (
             "What is shipped imports neither the demo, nor the harness, nor the benchmarks",

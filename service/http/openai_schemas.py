@@ -8,8 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictInt, field_validator
 
-from service.http.schemas import Encoding, Vector
-from service.settings import MAX_NOTES
+from notellm.messages import MAX_NOTES, Encoding, Vector
 
 
 class _Answer(BaseModel):

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
         archived as archived,
         sent_fields as sent_fields,
     )
-    from service.notes.diversity import CANDIDATES as CANDIDATES, Page as Page
-    from service.notes.fields import NoteField as NoteField
+    from service.notes.diversity import Page as Page
     from service.notes.live_hashtags import LiveHashtags as LiveHashtags
     from service.notes.service import NoteService as NoteService
-    from service.notes.storing import NoteStatus as NoteStatus, StoredResult as StoredResult
+    from service.notes.storing import StoredResult as StoredResult
     from service.notes.suggestions import (
         SuggestionOptions as SuggestionOptions,
         SuggestionPrompts as SuggestionPrompts,
@@ -35,12 +34,11 @@ else:
         __name__,
         {
             ".archive": ("ArchivedNote", "Deletion", "NoteArchive", "archived", "sent_fields"),
-            ".diversity": ("CANDIDATES", "Page"),
-            ".fields": ("NoteField",),
+            ".diversity": ("Page",),
             ".live_hashtags": ("LiveHashtags",),
             ".service": ("NoteService",),
             "service.index": ("IndexedNote", "NoteFilter", "Restored", "ScoredNote", "Vector"),
-            ".storing": ("NoteStatus", "StoredResult"),
+            ".storing": ("StoredResult",),
             ".suggestions": ("SuggestionOptions", "SuggestionPrompts", "Suggestions"),
             ".vectors": ("vector_from_base64", "vector_to_base64"),
         },

@@ -17,11 +17,10 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from notellm.messages import CANDIDATES
 from service.index import NoteFilter, NoteIndex, ScoredNote, Vector
 from service.notes.nearest import nearest_page
 
-# Diversity reorders this many nearest notes. The number does not depend on the page: all pages must be cut from the same list.
-CANDIDATES = 200
 # Cosines that agree in this many decimals differ only by rounding.
 _DECIMALS = 6
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from notellm.messages import NoteField
 from notellm.note import NoteText
 from notellm.prompt import NotePrompt, TokenizedNote
 from service.errors import InvalidRequest
 from service.index import Vector
-from service.notes.fields import NoteField, cut_fields, too_long
+from service.notes.fields import cut_fields, too_long
 from service.notes.suggestions import Suggestions
 from service.notes.vectors import finite
 from service.observability import Metrics

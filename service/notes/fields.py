@@ -5,12 +5,11 @@ The metric `notellm_truncations_total` keeps the prompt's names.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
+from notellm.messages import NoteField
 from notellm.prompt import FieldName, TokenizedNote
 from service.errors import FieldError
 
-NoteField = Literal["title", "hashtags", "content"]
 _NAMES: Mapping[FieldName, NoteField] = {"title": "title", "topic": "hashtags", "content": "content"}
 
 

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from notellm.messages import NoteField, NoteStatus
 from notellm.note import Note
 from service.errors import InvalidRequest
 from service.index import Entry, IndexedNote, Tombstone, Vector
 from service.index.outcomes import upserted
 from service.notes.embedder import EmbeddedText
-from service.notes.fields import NoteField
 from service.notes.suggestions import Suggestions
-
-NoteStatus = Literal["stored", "unchanged", "stale", "embedded"]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from notellm.hashtags import (
     clean_hashtag_list,
     hashtag_list_pattern,
 )
+from notellm.messages import NoteField
 from notellm.note import NoteText, hashtag_key
 from notellm.prompt import NotePrompt, TokenizedNote
 from notellm.vocabulary import HashtagVocabulary
 from service.engines import Generation, GenerationRequest, Ranking, RankingRequest
 from service.index import ScoredNote, Vector
-from service.notes.fields import NoteField, cut_fields
+from service.notes.fields import cut_fields
 
 
 @dataclass(frozen=True)

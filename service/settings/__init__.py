@@ -2,6 +2,6 @@
 
 from service.settings.exposure import read_origins
 from service.settings.loading import CLIENT_KEY, load_settings
-from service.settings.settings import MAX_NOTES, MIB, PREFIX, Settings
+from service.settings.settings import MIB, PREFIX, Settings
 
-__all__ = ["CLIENT_KEY", "MAX_NOTES", "MIB", "PREFIX", "Settings", "load_settings", "read_origins"]
+__all__ = ["CLIENT_KEY", "MIB", "PREFIX", "Settings", "load_settings", "read_origins"]

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from notellm.hashtag_use import MIN_USES
+from notellm.messages import MAX_NOTES
 from service.caller import MAX_TIMEOUT_SECONDS
 from service.settings.engine import check_engine
 from service.settings.exposure import check_exposure, read_origins
@@ -15,7 +16,6 @@ from service.settings.qdrant import check_qdrant
 from service.settings.root_path import clean_root_path
 
 PREFIX = "NOTELLM_"
-MAX_NOTES = 256
 MIB = 2**20
 
 

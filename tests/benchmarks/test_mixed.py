@@ -15,7 +15,7 @@ import pytest
 from benchmarks.mixed import CLIENTS, EMBED, GENERATE, NOTES_A_REQUEST, System, _request, _traffic
 from benchmarks.suggesters import note_supply
 from harness.service import RunningService
-from service.http.schemas import EmbedRequest, HashtagsRequest
+from notellm.messages import EmbedRequest, HashtagsRequest
 
 
 class Handler(BaseHTTPRequestHandler):

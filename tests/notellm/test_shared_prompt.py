@@ -8,7 +8,8 @@ from hypothesis import given, settings, strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from notellm import NotePrompt, NoteText, PromptSettings
-from notellm.prompt import MAX_COUNT, PromptVersion
+from notellm.hashtags import MAX_COUNT
+from notellm.prompt import PromptVersion
 from tests.notellm.test_prompt import with_emb
 
 Prompts = Callable[[PromptVersion], NotePrompt]

@@ -14,8 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from notellm.hashtags import MAX_COUNT
 from notellm.note import Note
-from notellm.prompt import MAX_COUNT
 from training.data import Pair, PairKind
 from training.errors import DataError
 

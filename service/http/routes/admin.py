@@ -7,13 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from notellm.messages import EXAMPLE_NOTE, MAX_NOTES
 from notellm.note import Note
 from service.errors import IndexUnavailable, StorageFull
 from service.http.problems import describe_problems
 from service.http.routes.common import EVERY_CALL, READS_BODY, check_caller
-from service.http.schemas import EXAMPLE_NOTE
 from service.notes import ArchivedNote, Deletion, NoteArchive, Restored, archived
-from service.settings import MAX_NOTES
 
 MAX_NAME_CHARS = 300
 WRITES = describe_problems(*EVERY_CALL, *READS_BODY, IndexUnavailable, StorageFull)

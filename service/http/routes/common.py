@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from notellm.messages import Encoding
 from service.caller import MAX_TIMEOUT_SECONDS, Priority
 from service.errors import (
     BodyTooLarge,
@@ -16,7 +17,6 @@ from service.errors import (
     UnreadableBody,
     UnsupportedEncoding,
 )
-from service.http.schemas import Encoding
 from service.notes import Vector, vector_to_base64
 from service.serving import Runtime, ServedModel
 from service.settings import Settings

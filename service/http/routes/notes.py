@@ -5,19 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from notellm.note import NoteId, clean_hashtag, hashtag_key
-from service.errors import IndexUnavailable, InvalidRequest, NoteNotFound, QueueFull, StorageFull
-from service.http.problems import describe_problems
-from service.http.routes.common import (
-    EVERY_CALL,
-    READS_BODY,
-    RUNS_MODEL,
-    ServedDep,
-    SettingsDep,
-    check_caller,
-    encode_vector,
-)
-from service.http.schemas import (
+from notellm.messages import (
     EXAMPLE_NOTE,
     EmbeddedNote,
     EmbedRequest,
@@ -34,6 +22,18 @@ from service.http.schemas import (
     StoredNoteWithVector,
     SuggestedCategory,
     SuggestedHashtag,
+)
+from notellm.note import NoteId, clean_hashtag, hashtag_key
+from service.errors import IndexUnavailable, InvalidRequest, NoteNotFound, QueueFull, StorageFull
+from service.http.problems import describe_problems
+from service.http.routes.common import (
+    EVERY_CALL,
+    READS_BODY,
+    RUNS_MODEL,
+    ServedDep,
+    SettingsDep,
+    check_caller,
+    encode_vector,
 )
 from service.notes import (
     IndexedNote,

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from notellm.messages import Health, ModelInfo
 from service.errors import DeadlineExceeded, IndexUnavailable, ShuttingDown
 from service.http.problems import describe_problems
 from service.http.routes.common import RuntimeDep, ServedDep, SettingsDep
-from service.http.schemas import Health, ModelInfo
 
 router = APIRouter(tags=["operations"])
 # Probes and load balancers act on this status.

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from notellm.checkpoint import MANIFEST
+from notellm.messages import EXAMPLE_NOTE, EXAMPLE_TEXT
 from service.http.openai_schemas import OpenAIEmbeddingsRequest
-from service.http.schemas import EXAMPLE_NOTE, EXAMPLE_TEXT
 from tests.service.security.keyed import problem
 
 TEXT = "grind finer?"

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from harness.service import running_service
 from notellm import Note
-from service.http.schemas import StoredNote
+from notellm.messages import StoredNote
 
 Json = dict[str, Any]
 WRITES = {

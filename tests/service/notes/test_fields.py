@@ -4,8 +4,9 @@ from typing import get_args
 
 import httpx
 
+from notellm.messages import NoteField
 from notellm.prompt import FieldName
-from service.notes.fields import NoteField, note_field
+from service.notes.fields import note_field
 from tests.service.calls import embed
 
 CROWDED = {"id": "c", "title": "Cold brew", "hashtags": [f"tag{number}" for number in range(90)]}

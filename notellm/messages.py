@@ -1,18 +1,25 @@
-"""Requests and responses of the HTTP interface, except those under `/v1` (`openai_schemas.py`). A test sends each request's example."""
+"""Requests and answers of the HTTP interface, as the service and the client read them. A test sends each request's example.
+
+Those under `/v1` are in `service/http/openai_schemas.py`, those of backups and migrations beside their routes.
+"""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, model_validator
 
-from notellm.hashtags import Source as HashtagSource
+from notellm.hashtags import MAX_COUNT, MIN_COUNT, Source as HashtagSource
 from notellm.note import HashtagText, Note, NoteId, NoteText, UtcDatetime
-from notellm.prompt import MAX_COUNT, MIN_COUNT
-from service.notes import CANDIDATES, NoteField, NoteStatus
-from service.settings import MAX_NOTES
 
+MAX_NOTES = 256
+"""Notes in one request. An operator may allow fewer."""
 MAX_LIMIT = 100
 MAX_OFFSET = 10_000
 MAX_HISTORY = 100
+# Diversity reorders this many nearest notes. The number does not depend on the page: all pages must be cut from the same list.
+CANDIDATES = 200
+
+NoteField = Literal["title", "hashtags", "content"]
+NoteStatus = Literal["stored", "unchanged", "stale", "embedded"]
 
 Encoding = Literal["float", "base64"]
 Vector = Annotated[
@@ -39,11 +46,15 @@ EXAMPLE_TEXT: dict[str, JsonValue] = {
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """An answer, or a part of one. A client ignores fields that only a newer service knows."""
+
+    model_config = ConfigDict(frozen=True)
 
 
 class _Request(_Model):
     """A request body. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 # ---- suggestions -----------------------------------------------------------------------------------------------------
