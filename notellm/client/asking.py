@@ -39,12 +39,14 @@ class Manner:
         timeout: seconds for one request, with its repetitions and the pauses between them.
         in_flight: requests that one call of the client has under way at the same time.
         bulk: whether its work waits for that of people.
+        patience: seconds after the first try in which the next may begin; None for `timeout`.
     """
 
     api_key: str | None = None
     timeout: float = SECONDS
     in_flight: int = IN_FLIGHT
     bulk: bool = False
+    patience: float | None = None
 
     def __post_init__(self) -> None:
         if self.in_flight < 1 or not self.timeout > 0:

@@ -34,15 +34,17 @@ class AsyncNoteClient:
         timeout: see `NoteClient`.
         in_flight: see `NoteClient`.
         bulk: see `NoteClient`.
+        patience: see `NoteClient`.
         http: a client of httpx to use instead of an own one. It is not closed.
         sleep: pauses for that many seconds.
     """
 
     def __init__(
         self, url: str, *, api_key: str | None = None, timeout: float = SECONDS, in_flight: int = IN_FLIGHT, bulk: bool = False,
+        patience: float | None = None,
         http: httpx.AsyncClient | None = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:  # fmt: skip
-        self._manner = Manner(api_key, timeout, in_flight, bulk)
+        self._manner = Manner(api_key, timeout, in_flight, bulk, patience)
         self._own = http is None
         self._http = http or httpx.AsyncClient()
         self._url = url.rstrip("/")
@@ -130,7 +132,9 @@ class AsyncNoteClient:
 
     async def ask(self, call: Call[AnswerT], timeout: float | None = None) -> AnswerT:
         """Sends a call until it is answered."""
-        trying = Trying(call, self._manner.timeout if timeout is None else timeout, self._manner.headers, self._url)
+        trying = Trying(
+            call, self._manner.timeout if timeout is None else timeout, self._manner.headers, self._url, self._manner.patience
+        )
         async for attempt in AsyncRetrying(**trying.policy, sleep=self._sleep):
             with attempt:
                 try:

@@ -28,6 +28,7 @@ class Trying:
         seconds: how long the caller waits, with all tries and pauses.
         headers: sent with each try.
         address: of the service.
+        patience: seconds after the first try in which the next may begin; None for `seconds`.
         started: when the first try began.
     """
 
@@ -35,6 +36,7 @@ class Trying:
     seconds: float
     headers: Mapping[str, str]
     address: str
+    patience: float | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -43,7 +45,7 @@ class Trying:
         return {
             "retry": retry_if_exception_type((Busy, Unreachable)),
             "wait": _pause,
-            "stop": stop_before_delay(self.seconds),
+            "stop": stop_before_delay(self.seconds if self.patience is None else self.patience),
             "reraise": True,
         }
 

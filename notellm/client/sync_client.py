@@ -39,15 +39,17 @@ class NoteClient:
         timeout: seconds for one request, with its repetitions and pauses. Every method takes its own.
         in_flight: requests that one call of a method has under way at the same time.
         bulk: true lets this client's work wait for that of people (`X-Priority`).
+        patience: seconds after the first try in which the next may begin; None for `timeout`.
         http: a client of httpx to use instead of an own one, for proxies, certificates or tests. It is not closed.
         sleep: pauses for that many seconds.
     """
 
     def __init__(
         self, url: str, *, api_key: str | None = None, timeout: float = SECONDS, in_flight: int = IN_FLIGHT, bulk: bool = False,
+        patience: float | None = None,
         http: httpx.Client | None = None, sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        self._manner = Manner(api_key, timeout, in_flight, bulk)
+        self._manner = Manner(api_key, timeout, in_flight, bulk, patience)
         self._own = http is None
         self._http = http or httpx.Client()
         self._url = url.rstrip("/")
@@ -163,7 +165,9 @@ class NoteClient:
 
     def ask(self, call: Call[AnswerT], timeout: float | None = None) -> AnswerT:
         """Sends a call until it is answered."""
-        trying = Trying(call, self._manner.timeout if timeout is None else timeout, self._manner.headers, self._url)
+        trying = Trying(
+            call, self._manner.timeout if timeout is None else timeout, self._manner.headers, self._url, self._manner.patience
+        )
         for attempt in Retrying(**trying.policy, sleep=self._sleep):
             with attempt:
                 try:

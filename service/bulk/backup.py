@@ -10,7 +10,8 @@ from typing import IO, Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
-from service.bulk.client import Json, Refused, ServiceClient
+from notellm.client import ServiceProblem
+from service.bulk.client import Json, ServiceClient
 from service.bulk.report import Report
 from service.durable_files import open_durably
 from service.errors import CommandError
@@ -82,7 +83,7 @@ async def _pages(client: ServiceClient) -> AsyncIterator[Json]:
     while following := page.get("next"):
         try:
             page = await client.get("/admin/notes", limit=PAGE_NOTES, start=following, vector_name=name)
-        except Refused as refusal:
+        except ServiceProblem as refusal:
             if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise CommandError(f"{refusal}. {_CHANGED}") from refusal
             raise

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from notellm.client import ServiceProblem
 from notellm.note import Note
 from notellm.note_files import Row, read_note
-from service.bulk.client import Refused, ServiceClient
+from service.bulk.client import ServiceClient
 
 HASHTAG_NOTES = 16
 
@@ -43,7 +44,7 @@ class IngestJob:
             texts = [{"title": note.title, "content": note.content} for note in part]
             try:
                 answer = await self._client.post("/notes/hashtags", {"notes": texts, "category": False})
-            except Refused as refusal:
+            except ServiceProblem as refusal:
                 refusal.place([notes.index(note) for note in part])
                 raise
             for note, suggested in zip(part, answer["notes"], strict=True):

@@ -5,11 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from notellm.client import ServiceProblem
 from notellm.note import Note
 from notellm.note_files import Row
 from service.bulk.backup import is_frame
 from service.bulk.batches import Item
-from service.bulk.client import Json, Refused, ServiceClient
+from service.bulk.client import Json, ServiceClient
 from service.errors import CommandError
 from service.notes import ArchivedNote, Deletion
 
@@ -137,6 +138,6 @@ async def _send_some(
         return {}
     try:
         return dict(zip(places, await send([items[place] for place in places]), strict=True))
-    except Refused as refusal:
+    except ServiceProblem as refusal:
         refusal.place(places)
         raise

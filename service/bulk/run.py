@@ -11,10 +11,10 @@ from typing import Generic, Protocol
 
 import typer
 
+from notellm.client import ServiceProblem
 from notellm.errors import NoteFileError
 from notellm.note_files import Row, RowFile, open_rows
 from service.bulk.batches import Batch, ItemT, Reject, batches
-from service.bulk.client import Refused
 from service.bulk.progress import Progress, State
 from service.bulk.report import Report
 from service.errors import CommandError
@@ -37,7 +37,7 @@ class Job(Protocol[ItemT]):
         ...
 
     async def send(self, items: Sequence[ItemT]) -> list[str]:
-        """Sends items; returns the status of each. Raises `Refused`."""
+        """Sends items; returns the status of each. Raises `ServiceProblem`."""
         ...
 
 
@@ -135,7 +135,7 @@ class BulkRun(Generic[ItemT]):
         """
         try:
             statuses = await self._job.send([item for _, item in items])
-        except Refused as refusal:
+        except ServiceProblem as refusal:
             if refusal.reasons:
                 return await self._without(items, refusal.reasons)
             if not refusal.too_many and refusal.status not in _MAYBE_CAUSED_BY_A_NOTE:
@@ -154,7 +154,7 @@ class BulkRun(Generic[ItemT]):
         others = [item for position, item in enumerate(items) if position not in reasons]
         return Outcome(rejects=rejects) + (await self._send(others) if others else Outcome())
 
-    def _rejected(self, row: Row, refusal: Refused) -> Outcome:
+    def _rejected(self, row: Row, refusal: ServiceProblem) -> Outcome:
         if refusal.status in {HTTPStatus.GATEWAY_TIMEOUT, HTTPStatus.UNPROCESSABLE_ENTITY}:
             raise refusal
         if refusal.status == HTTPStatus.INTERNAL_SERVER_ERROR:

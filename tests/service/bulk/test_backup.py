@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from notellm.client import InvalidRequest
 from notellm.note import Note
 from service.bulk.backup import Footer, export, read_header
 from service.bulk.batches import ItemT
-from service.bulk.client import Refused, ServiceClient
+from service.bulk.client import ServiceClient
 from service.bulk.progress import Progress
 from service.bulk.restore import EmbedJob, RestoreJob
 from service.bulk.run import BulkRun, Job
@@ -209,12 +210,12 @@ async def test_an_empty_index_goes_out_and_in(service: ServiceClient, tmp_path: 
 async def test_admin_refuses_another_models_vectors_and_ids_that_stand_twice(service: ServiceClient) -> None:
     await filled(service, NOTES[:2])
     page = await service.get("/admin/notes")
-    with pytest.raises(Refused, match="the index holds vectors of") as refused:
+    with pytest.raises(InvalidRequest, match="the index holds vectors of") as refused:
         await service.post("/admin/notes", {"vector_name": "other", "notes": page["notes"]})
     assert refused.value.status == 422
-    with pytest.raises(Refused, match="is also the id of an earlier note"):
+    with pytest.raises(InvalidRequest, match="is also the id of an earlier note"):
         await service.post("/admin/notes", {"vector_name": page["vector_name"], "notes": [page["notes"][0]] * 2})
-    with pytest.raises(Refused, match=r"query\.start"):
+    with pytest.raises(InvalidRequest, match=r"query\.start"):
         await service.get("/admin/notes", start="n1")
 
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from harness.service import free_port
-from service.bulk.client import Refused, ServiceClient
+from notellm.client import BadRequest, Failed, ServiceProblem
+from service.bulk.client import ServiceClient
 from service.errors import CommandError
 from tests.clock import until
 
@@ -57,17 +58,23 @@ async def test_it_waits_as_long_as_it_is_told_and_comes_back() -> None:
     assert pauses == [7, 0]
     assert len(requests) == 3
     assert b"x-priority: bulk" in requests[0].lower()
-    assert b"x-request-timeout: 600" in requests[0].lower()
+    assert b"x-request-timeout: 1200.000" in requests[0].lower()
 
 
 async def test_a_note_that_is_not_stored_is_found_as_none() -> None:
-    async with answering([(404, {}, {"detail": "not stored: a1"}), (200, {}, {"id": "a1"}), (422, {}, {})]) as (
+    async with answering(
+        [
+            (404, {}, {"type": "urn:notellm:problem:note-not-found", "detail": "not stored: a1"}),
+            (200, {}, {"id": "a1"}),
+            (422, {}, {}),
+        ]
+    ) as (
         client,
         requests,
     ):
         assert await client.find_note("a1") is None
         assert await client.find_note("a1") == {"id": "a1"}
-        with pytest.raises(Refused, match="answers 422"):
+        with pytest.raises(BadRequest, match="answers 422"):
             await client.find_note("a1")
     assert [request.split(b"\r\n", 1)[0] for request in requests] == [b"GET /notes/a1 HTTP/1.1"] * 3
 
@@ -117,21 +124,21 @@ async def test_a_refusal_names_the_notes() -> None:
         {"field": "notes", "rule": "x", "message": "are too many"},
     ]
     async with answering([(422, {}, {"detail": "wrong", "errors": errors})]) as (client, requests):
-        with pytest.raises(Refused, match="the service answers 422: wrong") as refused:
+        with pytest.raises(ServiceProblem, match="the service answers 422: wrong") as refused:
             await client.post("/notes/embed", {})
     assert refused.value.reasons == {3: "title: is too long", 12: "is no note"}
     assert len(requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("answer", "kind", "message"),
     [
-        ((401, {}, {"detail": "no key"}), "refuses the API key: no key. Set NOTELLM_API_KEY"),
-        ((502, {}, b"<html>bad gateway</html>"), "answers 502: <html>bad gateway"),
-        ((404, {}, [1]), "answers 404"),
+        ((401, {}, {"detail": "no key"}), CommandError, "refuses the API key: no key. Set NOTELLM_API_KEY"),
+        ((502, {}, b"<html>bad gateway</html>"), Failed, "answers 502: <html>bad gateway"),
+        ((404, {}, [1]), BadRequest, "answers 404"),
     ],
 )
-async def test_other_answers_end_it(answer: Answer, message: str) -> None:
+async def test_other_answers_end_it(answer: Answer, kind: type[Exception], message: str) -> None:
     async with answering([answer]) as (client, _):
-        with pytest.raises(CommandError, match=message):
+        with pytest.raises(kind, match=message):
             await client.get("/model")

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from notellm import PromptSettings
+from notellm.client import ServiceProblem
 from notellm.note import Note
-from service.bulk.client import Refused, ServiceClient
+from service.bulk.client import ServiceClient
 from service.bulk.ingest import IngestJob
 from service.bulk.progress import Progress
 from service.bulk.run import MAX_FAILURES_IN_A_ROW, BulkRun
@@ -179,7 +180,7 @@ class Poisoned(IngestJob):
 
     async def send(self, items: Sequence[Note]) -> list[str]:
         if any(one.id in self._poison for one in items):
-            raise Refused(500, {"detail": "the model failed"})
+            raise ServiceProblem.of(500, {"detail": "the model failed"})
         return await super().send(items)
 
 
@@ -216,7 +217,7 @@ async def test_what_is_refused_as_a_whole_ends_the_command_and_rejects_nothing(
 
         async def send(self, items: Sequence[Note]) -> list[str]:
             if self.sent >= 3 * 64:
-                raise Refused(status, {"detail": "not so", "errors": errors})
+                raise ServiceProblem.of(status, {"detail": "not so", "errors": errors})
             return await super().send(items)
 
     path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(320)])
