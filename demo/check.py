@@ -3,11 +3,10 @@
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-import httpx
 import numpy as np
 
+from notellm.client import ClientError, NoteClient
 from notellm.hashtags import MAX_CHARS, MAX_WORDS
 from notellm.note import clean_hashtag, hashtag_key
 
@@ -80,7 +79,7 @@ class Checks:
             print(f"   FAILED: {claim}")
 
 
-def check(client: httpx.Client) -> int:
+def check(client: NoteClient) -> int:
     """Runs all checks and returns the exit code."""
     checks = Checks()
     try:
@@ -88,32 +87,31 @@ def check(client: httpx.Client) -> int:
         for question in QUESTIONS:
             _neighbours(client, question, checks)
         _hashtags(client, checks)
-    except httpx.HTTPError as error:
+    except ClientError as error:
         checks.that(False, f"every request is answered: {error}")
     finally:
-        with suppress(httpx.HTTPError):
+        with suppress(ClientError):
             for question in QUESTIONS:
-                client.delete(f"/notes/{question.id}")
+                client.delete(question.id)
     print(f"\n{checks.held} passed, {len(checks.failed)} failed")
     return 1 if checks.failed else 0
 
 
-def _embed(client: httpx.Client, checks: Checks) -> None:
+def _embed(client: NoteClient, checks: Checks) -> None:
     notes = [{"id": question.id, **question.text} for question in QUESTIONS]
-    first = client.post("/notes/embed", json={"notes": notes}).raise_for_status().json()
-    alone = [client.post("/notes/embed", json={"notes": [note], "store": False}).raise_for_status().json() for note in notes]
-    vectors = np.array([note["vector"] for note in first["notes"]])
-    again = np.array([answer["notes"][0]["vector"] for answer in alone])
-    print(f"\nPOST /notes/embed: {len(notes)} unseen notes, {first['dimensions']} dimensions")
+    first = client.embed(notes)
+    alone = [client.embed([note], store=False)[0] for note in notes]
+    vectors, again = (np.array([one.vector for one in answers]) for answers in (first, alone))
+    print(f"\nPOST /notes/embed: {len(notes)} unseen notes, {vectors.shape[1]} dimensions")
     checks.that(
-        vectors.shape == (len(notes), client.get("/model").json()["dimensions"]),
+        vectors.shape == (len(notes), client.model().dimensions),
         "each note has a vector of the right length",
     )
     checks.that(bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)), "vectors have unit length")
     checks.that(
         float(np.abs(vectors - again).max()) <= 1e-5, "a note has the same vector alone, together with others, and again"
     )
-    checks.that(all(note["status"] == "stored" for note in first["notes"]), "every note is stored")
+    checks.that(all(one.status == "stored" for one in first), "every note is stored")
 
 
 def sites_of_the_demo() -> set[str]:
@@ -121,31 +119,29 @@ def sites_of_the_demo() -> set[str]:
     return {question.site for question in QUESTIONS if question.site}
 
 
-def _neighbours(client: httpx.Client, question: Question, checks: Checks) -> None:
-    path = f"/notes/{question.id}/similar"
-    found: list[dict[str, Any]] = client.get(path, params={"limit": NEIGHBOURS}).raise_for_status().json()["neighbours"]
-    others = [note for note in found if note.get("category") in sites_of_the_demo()]
-    sites = Counter(note["category"] for note in others).most_common()
-    print(f"\nGET {path}   ({question.title})")
+def _neighbours(client: NoteClient, question: Question, checks: Checks) -> None:
+    found = client.similar(question.id, limit=NEIGHBOURS).neighbours
+    others = [note for note in found if note.category in sites_of_the_demo()]
+    sites = Counter(note.category for note in others).most_common()
+    print(f"\nGET /notes/{question.id}/similar   ({question.title})")
     for note in others[:3]:
-        print(f"   {note['score']:.3f} {note['category']:17} {note['title'][:80]}")
+        print(f"   {note.score:.3f} {note.category:17} {note.title[:80]}")
     print(f"   sites of the neighbours: {', '.join(f'{site} {count}' for site, count in sites)}")
-    scores = [note["score"] for note in found]
+    scores = [note.score for note in found]
     checks.that(len(found) == NEIGHBOURS, f"{question.id}: there are as many neighbours as requested")
-    checks.that(question.id not in {note["id"] for note in found}, f"{question.id}: the note itself is not among them")
+    checks.that(question.id not in {note.id for note in found}, f"{question.id}: the note itself is not among them")
     checks.that(scores == sorted(scores, reverse=True), f"{question.id}: the nearest neighbours come first")
     if question.site:
         checks.that(bool(sites) and sites[0][0] == question.site, f"{question.id}: most neighbours are from {question.site}")
 
 
-def _hashtags(client: httpx.Client, checks: Checks) -> None:
-    body = {"notes": [question.text for question in QUESTIONS], "count": 5}
-    answer = client.post("/notes/hashtags", json=body).raise_for_status().json()
-    categories = client.get("/model").json()["categories"]
+def _hashtags(client: NoteClient, checks: Checks) -> None:
+    answers = client.suggest([question.text for question in QUESTIONS])
+    categories = client.model().categories
     print("\nPOST /notes/hashtags   (a small model, trained briefly, and the hashtags of the nearest notes)")
-    for question, note in zip(QUESTIONS, answer["notes"], strict=True):
-        tags = [tag["hashtag"] for tag in note["hashtags"]]
-        category = note["category"]["category"]
+    for question, note in zip(QUESTIONS, answers, strict=True):
+        tags = [tag.hashtag for tag in note.hashtags]
+        category = note.category.category if note.category else ""
         print(f"   {category:17} {', '.join(tags)}   ({question.title})")
         clean = all(clean_hashtag(tag) == tag and len(tag) <= MAX_CHARS and len(tag.split()) <= MAX_WORDS for tag in tags)
         distinct = len({hashtag_key(tag) for tag in tags}) == len(tags)

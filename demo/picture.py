@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from demo.check import QUESTIONS
+from notellm.client import NoteClient
 
 NOTE = next(question.text for question in QUESTIONS if question.id == "check-coffee")
 COUNT = 3
@@ -40,17 +41,18 @@ class Answers:
     suggestion: dict[str, Any]
 
 
-def ask(client: httpx.Client) -> Answers:
+def ask(client: NoteClient) -> Answers:
     """Stores the note, asks, and deletes the note again.
 
     Raises:
-        httpx.HTTPError: the service does not answer, or answers with an error.
+        ClientError: the service does not answer, or answers with an error.
     """
-    stored = client.post("/notes/embed", json={"notes": [{"id": _ID, **NOTE}]}).raise_for_status().json()
-    near = client.get(f"/notes/{_ID}/similar", params={"limit": COUNT}).raise_for_status().json()
-    suggested = client.post("/notes/hashtags", json={"count": COUNT, "notes": [NOTE]}).raise_for_status().json()
-    client.delete(f"/notes/{_ID}").raise_for_status()
-    return Answers(stored["notes"][0]["vector"], near["neighbours"], suggested["notes"][0])
+    (stored,) = client.embed([{"id": _ID, **NOTE}])
+    near = client.similar(_ID, limit=COUNT).neighbours
+    (suggested,) = client.suggest([NOTE], count=COUNT)
+    client.delete(_ID)
+    assert isinstance(stored.vector, list)
+    return Answers(stored.vector, [note.model_dump() for note in near], suggested.model_dump())
 
 
 def draw(answers: Answers) -> str:
@@ -154,8 +156,8 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the running demo")
     options = parser.parse_args()
-    with httpx.Client(base_url=options.url, timeout=300, trust_env=False) as client:
-        options.output.write_text(draw(ask(client)), encoding="utf-8")
+    with httpx.Client(trust_env=False) as http:
+        options.output.write_text(draw(ask(NoteClient(options.url, http=http, timeout=300))), encoding="utf-8")
 
 
 if __name__ == "__main__":

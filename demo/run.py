@@ -24,6 +24,7 @@ from demo.check import check
 from demo.checkpoint import ensure_checkpoint
 from demo.vectors import index_sample
 from notellm.checkpoint import Checkpoint
+from notellm.client import NoteClient
 from notellm.errors import NoteLLMError
 from training.errors import TrainingError
 
@@ -105,10 +106,10 @@ def main() -> None:
     checkpoint = ensure_checkpoint(Path("checkpoints") / "demo")
     notes = asyncio.run(index_sample(checkpoint, data_directory(checkpoint) / "index"))
     print(f"serving {checkpoint.manifest.name} on 127.0.0.1:{options.port}", flush=True)
-    with serving(checkpoint, options.port) as url, httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
+    with serving(checkpoint, options.port) as url, httpx.Client(trust_env=False) as http:
         print(f"{notes:,} notes indexed, ready {time.monotonic() - begin:.0f} s after the start", flush=True)
         if options.check:
-            sys.exit(check(client))
+            sys.exit(check(NoteClient(url, http=http, timeout=300)))
         print(USE.format(url=url), flush=True)
         signal.pause()
 

@@ -1,5 +1,6 @@
 """The demo asks the service that it has started and filled, whatever stands in the shell, and a failed check is no traceback."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from demo import run
 from demo.check import check
 from notellm import Checkpoint
+from notellm.client import NoteClient
+from notellm.messages import ModelInfo
 
 
 def test_settings_in_the_shell_are_not_those_of_the_demo(
@@ -36,14 +39,24 @@ def test_settings_in_the_shell_are_not_those_of_the_demo(
     assert seen["PATH"] == os.environ["PATH"]
 
 
+MODEL = ModelInfo(
+    name="m", fingerprint="f", base_model="b", prompt={}, dimensions=1, categories=[], engine="local", index="edge", notes=0,
+    notes_estimated=False, max_tokens=9,
+).model_dump()  # fmt: skip
+
+
 def test_a_check_that_fails_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        body: dict[str, Any] = {"neighbours": [], "dimensions": 1, "notes": [{"vector": [1.0], "status": "stored"}]}
+        asked = json.loads(request.content or "{}").get("notes", [])
+        notes = [{"id": "x", "tokens": 1, "truncated": [], "vector": [1.0], "status": "stored"} for _ in asked]
+        body: dict[str, Any] = {"model": "m", "neighbours": [], "dimensions": 1, "notes": notes}
+        if request.url.path == "/model":
+            body = MODEL
         return httpx.Response(500 if request.url.path == "/notes/hashtags" else 200, json=body)
 
-    with httpx.Client(transport=httpx.MockTransport(answer), base_url="http://demo") as client:
-        assert check(client) == 1
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        assert check(NoteClient("http://demo", http=http)) == 1
     shown = capsys.readouterr().out
     assert "FAILED: check-ai: there are as many neighbours as requested" in shown
     assert "FAILED: check-ai: most neighbours are from ai" in shown
-    assert "FAILED: every request is answered: Server error '500" in shown
+    assert "FAILED: every request is answered: the service answers 500" in shown
