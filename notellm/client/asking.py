@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+import httpx
+
 from notellm.client.problems import ClientError
 
 if TYPE_CHECKING:
@@ -59,6 +61,21 @@ class Manner:
         """Sent with each request."""
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         return {**key, **({"X-Priority": "bulk"} if self.bulk else {})}
+
+
+def checked_url(url: str) -> str:
+    """The address without a slash at its end.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    try:
+        usable = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is no address: {error}") from error
+    if usable.scheme not in {"http", "https"} or not usable.host:
+        raise ValueError(f"{url!r} is no address: write it as http://127.0.0.1:8000")
+    return url.rstrip("/")
 
 
 def neighbours_of(wanted: Wanted) -> dict[str, Any]:

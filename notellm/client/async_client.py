@@ -8,7 +8,17 @@ import httpx
 from tenacity import AsyncRetrying
 
 from notellm.client import calls
-from notellm.client.asking import IN_FLIGHT, SECONDS, Manner, Wanted, as_array, collected, neighbours_of, progress_bar
+from notellm.client.asking import (
+    IN_FLIGHT,
+    SECONDS,
+    Manner,
+    Wanted,
+    as_array,
+    checked_url,
+    collected,
+    neighbours_of,
+    progress_bar,
+)
 from notellm.client.calls import Call, Json, NoteLike
 from notellm.client.parts import MOST_NOTES, MOST_SUGGESTED, Part, rounds
 from notellm.client.problems import NoteNotFound, ServiceProblem
@@ -47,7 +57,7 @@ class AsyncNoteClient:
         self._manner = Manner(api_key, timeout, in_flight, bulk, patience)
         self._own = http is None
         self._http = http or httpx.AsyncClient()
-        self._url = url.rstrip("/")
+        self._url = checked_url(url)
         self._sleep = sleep
 
     async def __aenter__(self) -> Self:
@@ -139,7 +149,7 @@ class AsyncNoteClient:
             with attempt:
                 try:
                     response = await self._http.request(**trying.request())
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     raise trying.failed(error) from error
                 answer: AnswerT = trying.read(response)
                 return answer
@@ -167,6 +177,7 @@ class AsyncNoteClient:
                 finally:
                     for task in sent:
                         task.cancel()
+                    await asyncio.gather(*sent, return_exceptions=True)
         return collected(answers)
 
     async def _part(

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from notellm.messages import (
     EmbeddedNote,
@@ -115,7 +116,10 @@ def encode(texts: Sequence[str]) -> Call[list[bytes]]:
 
 def as_json(note: NoteLike) -> Json:
     """The fields of a note as they are sent. They are checked by the service alone, so that both agree."""
-    return note.model_dump(mode="json", exclude_none=True) if isinstance(note, BaseModel) else dict(note)
+    if isinstance(note, BaseModel):
+        return note.model_dump(mode="json", exclude_none=True)
+    fields: Json = to_jsonable_python(dict(note))  # times, tuples
+    return fields
 
 
 def _quoted(note_id: str) -> str:

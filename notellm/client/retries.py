@@ -72,10 +72,14 @@ class Trying:
             f"no answer to {self.call.method} {self.call.path} within {self.seconds:g} seconds: allow more, or send less"
         )
 
-    def failed(self, error: httpx.TransportError) -> ClientError:
+    def failed(self, error: httpx.RequestError) -> ClientError:
         """The error for a try without an answer."""
         if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
             return self.missed()
+        if isinstance(error, httpx.LocalProtocolError):  # such as a line break in the API key
+            return ClientError(f"the request cannot be sent: {error}")
+        if not isinstance(error, httpx.TransportError):
+            return NotTheService(f"{self.address} does not answer like notellm-serve: {error}")
         return Unreachable(f"{self.address} does not answer ({error or type(error).__name__})")
 
     def read(self, response: httpx.Response) -> Any:  # noqa: ANN401

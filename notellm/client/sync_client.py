@@ -1,6 +1,6 @@
 """`NoteClient`: calls the service and waits for its answers."""
 
-import time
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
@@ -9,10 +9,20 @@ import httpx
 from tenacity import Retrying
 
 from notellm.client import calls
-from notellm.client.asking import IN_FLIGHT, SECONDS, Manner, Wanted, as_array, collected, neighbours_of, progress_bar
+from notellm.client.asking import (
+    IN_FLIGHT,
+    SECONDS,
+    Manner,
+    Wanted,
+    as_array,
+    checked_url,
+    collected,
+    neighbours_of,
+    progress_bar,
+)
 from notellm.client.calls import Call, Json, NoteLike
 from notellm.client.parts import MOST_NOTES, MOST_SUGGESTED, Part, rounds
-from notellm.client.problems import NoteNotFound, ServiceProblem
+from notellm.client.problems import ClientError, NoteNotFound, ServiceProblem
 from notellm.client.retries import Trying
 from notellm.messages import EmbeddedNote, HashtaggedNote, ModelInfo, SimilarResponse, StoredNoteWithVector, SuggestRequest
 
@@ -41,18 +51,18 @@ class NoteClient:
         bulk: true lets this client's work wait for that of people (`X-Priority`).
         patience: seconds after the first try in which the next may begin; None for `timeout`.
         http: a client of httpx to use instead of an own one, for proxies, certificates or tests. It is not closed.
-        sleep: pauses for that many seconds.
+        sleep: pauses for that many seconds; None for a pause that ends early if another part of a list is refused.
     """
 
     def __init__(
         self, url: str, *, api_key: str | None = None, timeout: float = SECONDS, in_flight: int = IN_FLIGHT, bulk: bool = False,
         patience: float | None = None,
-        http: httpx.Client | None = None, sleep: Callable[[float], None] = time.sleep,
+        http: httpx.Client | None = None, sleep: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
         self._manner = Manner(api_key, timeout, in_flight, bulk, patience)
         self._own = http is None
         self._http = http or httpx.Client()
-        self._url = url.rstrip("/")
+        self._url = checked_url(url)
         self._sleep = sleep
 
     def __enter__(self) -> Self:
@@ -165,14 +175,19 @@ class NoteClient:
 
     def ask(self, call: Call[AnswerT], timeout: float | None = None) -> AnswerT:
         """Sends a call until it is answered."""
+        return self._ask(call, timeout, threading.Event())
+
+    def _ask(self, call: Call[AnswerT], timeout: float | None, given_up: threading.Event) -> AnswerT:
         trying = Trying(
             call, self._manner.timeout if timeout is None else timeout, self._manner.headers, self._url, self._manner.patience
         )
-        for attempt in Retrying(**trying.policy, sleep=self._sleep):
+        for attempt in Retrying(**trying.policy, sleep=self._sleep or _until(given_up)):
             with attempt:
+                if given_up.is_set():
+                    raise ClientError("given up, because another part of the list was refused")
                 try:
                     response = self._http.request(**trying.request())
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     raise trying.failed(error) from error
                 answer: AnswerT = trying.read(response)
                 return answer
@@ -184,23 +199,36 @@ class NoteClient:
     ) -> list[AnswerT]:  # fmt: skip
         fields = list(map(calls.as_json, notes))
         answers: dict[int, AnswerT] = {}
+        given_up = threading.Event()
         with progress_bar(len(fields), shown=progress) as advance, ThreadPoolExecutor(self._manner.in_flight) as pool:
             for parts in rounds(fields, most):
-                sent = [pool.submit(self._part, part, make, timeout) for part in parts]
+                sent = [pool.submit(self._part, part, make, timeout, given_up) for part in parts]
                 try:
                     for done in as_completed(sent):
                         answers.update(done.result())
                         advance(len(done.result()))
                 except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    given_up.set()  # requests that are under way end, and none is repeated
+                    pool.shutdown(cancel_futures=True)
                     raise
         return collected(answers)
 
-    def _part(self, part: Part, make: Callable[[list[Json]], Call[list[AnswerT]]], timeout: float | None) -> Numbered[AnswerT]:
+    def _part(
+        self, part: Part, make: Callable[[list[Json]], Call[list[AnswerT]]], timeout: float | None, given_up: threading.Event
+    ) -> Numbered[AnswerT]:
         try:
-            return list(zip(part.places, self.ask(make(part.notes), timeout), strict=True))
+            return list(zip(part.places, self._ask(make(part.notes), timeout, given_up), strict=True))
         except ServiceProblem as problem:
             if not (problem.too_many and (halves := part.halves())):
                 problem.place(part.places)
                 raise
-        return [answer for half in halves for answer in self._part(half, make, timeout)]
+        return [answer for half in halves for answer in self._part(half, make, timeout, given_up)]
+
+
+def _until(given_up: threading.Event) -> Callable[[float], None]:
+    """A pause that ends early."""
+
+    def pause(seconds: float) -> None:
+        given_up.wait(seconds)
+
+    return pause

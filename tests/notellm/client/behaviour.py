@@ -20,14 +20,15 @@ class Both:
         self.kind = kind
         self.pauses: list[float] = []
 
-    def __call__(self, url: str, **settings: Any) -> Callable[..., Awaitable[Any]]:
+    def __call__(self, url: str, *, pauses: bool = False, **settings: Any) -> Callable[..., Awaitable[Any]]:
+        """A caller of a client. `pauses`: whether it really pauses, instead of writing it down."""
         if self.kind == "async":
 
             async def pause(seconds: float) -> None:
                 self.pauses.append(seconds)
 
             async def call(method: str, *args: Any, **options: Any) -> Any:
-                async with AsyncNoteClient(url, sleep=pause, **settings) as client:
+                async with AsyncNoteClient(url, sleep=asyncio.sleep if pauses else pause, **settings) as client:
                     if method == "iter_notes":
                         return [note async for note in client.iter_notes(**options)]
                     return await getattr(client, method)(*args, **options)
@@ -35,7 +36,7 @@ class Both:
             return call
 
         def wait(method: str, *args: Any, **options: Any) -> Any:
-            with NoteClient(url, sleep=self.pauses.append, **settings) as client:
+            with NoteClient(url, sleep=None if pauses else self.pauses.append, **settings) as client:
                 found = getattr(client, method)(*args, **options)
                 return list(found) if method == "iter_notes" else found
 
@@ -228,9 +229,29 @@ async def a_failing_part_ends_the_others(both: Both) -> None:
     assert len(server.requests) < 10
 
 
+async def does_not_repeat_what_cannot_be_sent(both: Both) -> None:
+    async with serving(embedded) as server:
+        with pytest.raises(problems.ClientError, match="cannot be sent"):
+            await both(server.url, api_key="a\nb")("model")
+    assert (server.requests, both.pauses) == ([], [])
+
+
+async def other_parts_are_not_repeated_after_a_refusal(both: Both) -> None:
+    """Its own pauses, which would take longer than this test may."""
+
+    def answer(request: Request) -> Answer:
+        return problem("storage-full", 507) if "n64" in request.ids else problem("queue-full", 429, retry_after="500")
+
+    async with serving(answer, seconds=0.05) as server:
+        with pytest.raises(problems.StorageFull):
+            await asyncio.wait_for(both(server.url, pauses=True, timeout=1000)("embed", notes(128)), 100)
+    assert len(server.requests) == 2
+
+
 CLAIMS = [
     cuts_long_lists_and_keeps_few_requests_under_way, stores_the_later_of_two_notes_last, waits_as_long_as_it_is_told,
     gives_up_when_the_next_try_would_come_too_late, misses_its_deadline, says_that_nothing_answers, says_that_something_else_answers,
     a_refusal_names_the_notes_of_the_callers_list, sends_fewer_notes_where_the_service_takes_fewer, sends_everything_that_the_api_takes,
+    does_not_repeat_what_cannot_be_sent, other_parts_are_not_repeated_after_a_refusal,
     deletes_and_reads, reads_all_pages, gives_vectors_of_texts, a_failing_part_ends_the_others,
 ]  # fmt: skip

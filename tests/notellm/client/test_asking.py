@@ -1,7 +1,9 @@
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
+from notellm.client import AsyncNoteClient, NoteClient
 from notellm.client.asking import Manner, neighbours_of, progress_bar
 from notellm.client.problems import ClientError
 
@@ -10,6 +12,13 @@ from notellm.client.problems import ClientError
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be at least 1 and above 0"):
         Manner(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost", "", "ftp://x", "http://", "http://x:port", "http://\n"])
+@pytest.mark.parametrize("client", [NoteClient, AsyncNoteClient])
+def test_what_is_no_address_is_refused_at_once(client: Callable[[str], object], url: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        client(url)
 
 
 def test_a_time_is_sent_with_its_zone() -> None:
