@@ -1,7 +1,7 @@
 """What both clients share: their settings, which neighbours are wanted, and how answers to parts become one."""
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,7 +75,20 @@ def checked_url(url: str) -> str:
         raise ValueError(f"{url!r} is no address: {error}") from error
     if usable.scheme not in {"http", "https"} or not usable.host:
         raise ValueError(f"{url!r} is no address: write it as http://127.0.0.1:8000")
+    if usable.userinfo or usable.query or usable.fragment:
+        raise ValueError("this is no address of a service: leave out user, password and what stands behind ? or #")
     return url.rstrip("/")
+
+
+def listed(texts: Iterable[str], name: str) -> list[str]:
+    """The texts.
+
+    Raises:
+        TypeError: it is one text, whose letters nobody means.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"{name} is one text: give a list")
+    return list(texts)
 
 
 def neighbours_of(wanted: Wanted) -> dict[str, Any]:

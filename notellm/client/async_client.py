@@ -16,6 +16,7 @@ from notellm.client.asking import (
     as_array,
     checked_url,
     collected,
+    listed,
     neighbours_of,
     progress_bar,
 )
@@ -34,7 +35,7 @@ Numbered = list[tuple[int, AnswerT]]
 
 
 class AsyncNoteClient:
-    """A client of one service for asyncio; otherwise as `NoteClient`.
+    """A client of one service for asyncio; otherwise as `NoteClient`. If a part of a list is refused, the others are given up at once.
 
     Close it with `aclose`, or use it in an `async with` block.
 
@@ -55,9 +56,9 @@ class AsyncNoteClient:
         http: httpx.AsyncClient | None = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._manner = Manner(api_key, timeout, in_flight, bulk, patience)
+        self._url = checked_url(url)
         self._own = http is None
         self._http = http or httpx.AsyncClient()
-        self._url = checked_url(url)
         self._sleep = sleep
 
     async def __aenter__(self) -> Self:
@@ -99,9 +100,14 @@ class AsyncNoteClient:
         skip_missing: bool = False, timeout: float | None = None, **wanted: Unpack[Wanted],
     ) -> SimilarResponse:  # fmt: skip
         """See `NoteClient.similar_to`."""
-        asked: Json = {"note": calls.as_json(note) if note is not None else None, "ids": list(ids) if ids is not None else None}
+        asked: Json = {
+            "note": calls.as_json(note) if note is not None else None,
+            "ids": listed(ids, "ids") if ids is not None else None,
+        }
         return await self.ask(
-            calls.similar_to({**asked, "exclude": list(exclude), "skip_missing": skip_missing, **neighbours_of(wanted)}),
+            calls.similar_to(
+                {**asked, "exclude": listed(exclude, "exclude"), "skip_missing": skip_missing, **neighbours_of(wanted)}
+            ),
             timeout,
         )
 
@@ -132,8 +138,8 @@ class AsyncNoteClient:
     ) -> "npt.NDArray[np.float32]":
         """Unit vectors of texts, which are not stored, (texts, dimensions), as sentence-transformers' `encode` gives them."""
         return as_array(await self._in_parts(
-            [{"content": text} for text in texts], MOST_NOTES, lambda part: calls.encode([one["content"] for one in part]), timeout,
-            progress,
+            [{"content": text} for text in listed(texts, "texts")], MOST_NOTES,
+            lambda part: calls.encode([one["content"] for one in part]), timeout, progress,
         ))  # fmt: skip
 
     async def model(self, *, timeout: float | None = None) -> ModelInfo:
@@ -147,9 +153,11 @@ class AsyncNoteClient:
         )
         async for attempt in AsyncRetrying(**trying.policy, sleep=self._sleep):
             with attempt:
+                request = trying.request()
                 try:
-                    response = await self._http.request(**trying.request())
-                except httpx.RequestError as error:
+                    async with asyncio.timeout(request["timeout"]):  # httpx limits each step, not their sum
+                        response = await self._http.request(**request)
+                except (httpx.RequestError, TimeoutError, ValueError, TypeError) as error:
                     raise trying.failed(error) from error
                 answer: AnswerT = trying.read(response)
                 return answer

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from notellm.client.problems import ClientError
 from notellm.messages import (
     EmbeddedNote,
     EmbedResponse,
@@ -22,6 +23,7 @@ from notellm.messages import (
 )
 from notellm.note import NoteText
 
+AnyT = TypeVar("AnyT")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 Json = dict[str, Any]
 NoteLike = NoteText | Mapping[str, Any]
@@ -53,13 +55,20 @@ class Call(Generic[AnswerT_co]):
 def embed(notes: Sequence[Json], *, store: bool, strict: bool, vectors: bool, suggest: Json | None) -> Call[list[EmbeddedNote]]:
     """`POST /notes/embed`."""
     body = {"notes": notes, "store": store, "strict": strict, "vectors": vectors, "encoding_format": "base64"}
-    return Call("POST", "/notes/embed", _embedded, body=body | ({"suggest": suggest} if suggest else {}))
+    return Call(
+        "POST",
+        "/notes/embed",
+        lambda answer: _each(notes, _embedded(answer)),
+        body=body | ({"suggest": suggest} if suggest else {}),
+    )
 
 
 def suggest(notes: Sequence[Json], *, count: int, category: bool) -> Call[list[HashtaggedNote]]:
     """`POST /notes/hashtags`."""
     body = {"notes": notes, "count": count, "category": category}
-    return Call("POST", "/notes/hashtags", lambda answer: HashtagsResponse.model_validate(answer).notes, body=body)
+    return Call(
+        "POST", "/notes/hashtags", lambda answer: _each(notes, HashtagsResponse.model_validate(answer).notes), body=body
+    )
 
 
 def similar(note_id: str, wanted: Mapping[str, Any]) -> Call[SimilarResponse]:
@@ -110,7 +119,10 @@ def encode(texts: Sequence[str]) -> Call[list[bytes]]:
     """`POST /v1/embeddings`; each vector as little-endian float32 bytes."""
     body = {"input": list(texts), "encoding_format": "base64"}
     return Call(
-        "POST", "/v1/embeddings", lambda answer: [base64.b64decode(one["embedding"]) for one in answer["data"]], body=body
+        "POST",
+        "/v1/embeddings",
+        lambda answer: _each(texts, [base64.b64decode(one["embedding"]) for one in answer["data"]]),
+        body=body,
     )
 
 
@@ -118,12 +130,24 @@ def as_json(note: NoteLike) -> Json:
     """The fields of a note as they are sent. They are checked by the service alone, so that both agree."""
     if isinstance(note, BaseModel):
         return note.model_dump(mode="json", exclude_none=True)
-    fields: Json = to_jsonable_python(dict(note))  # times, tuples
+    try:
+        fields: Json = to_jsonable_python(dict(note))  # times, tuples
+    except ValueError as error:
+        raise ClientError(f"a note cannot be sent: {error}") from error
     return fields
 
 
 def _quoted(note_id: str) -> str:
+    if note_id in {"", ".", ".."}:  # they would leave their place in the path
+        raise ClientError(f"{note_id!r} is no id of a note")
     return quote(note_id, safe="")
+
+
+def _each(asked: Sequence[object], answers: list[AnyT]) -> list[AnyT]:
+    """The answers, one for each of what was asked."""
+    if len(answers) != len(asked):
+        raise ValueError(f"{len(asked)} notes were sent, and {len(answers)} answered")
+    return answers
 
 
 def _embedded(answer: Any) -> list[EmbeddedNote]:  # noqa: ANN401
@@ -134,7 +158,7 @@ def _page(answer: Any) -> NotesPage:  # noqa: ANN401
     notes = [
         _numbers(
             StoredNoteWithVector.model_validate(
-                _EMPTY | one["note"] | {name: one.get(name) for name in ("content_hash", "vector")}
+                _EMPTY | one["note"] | {"content_hash": one.get("content_hash") or "", "vector": one.get("vector")}
             )
         )
         for one in answer["notes"]

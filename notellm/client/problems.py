@@ -25,7 +25,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from notellm.errors import NoteLLMError
 
 TYPE_PREFIX = "urn:notellm:problem:"
-_PLACE = re.compile(r"notes\[(\d+)\]")
+# Texts of `POST /v1/embeddings` are its `input`.
+_PLACE = re.compile(r"(notes|input)\[(\d+)\]")
 _MOST_TEXT = 300
 
 
@@ -98,7 +99,7 @@ class ServiceProblem(ClientError):
             document: its JSON, or its text if it is none, as from a proxy.
             retry_after: its header `Retry-After`.
         """
-        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+        seconds = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdecimal() else None
         if not isinstance(document, dict):
             text = document if isinstance(document, str) else ""
             return _of_status(status)(status, text[:_MOST_TEXT] or _phrase(status), retry_after=seconds)
@@ -120,19 +121,19 @@ class ServiceProblem(ClientError):
         for error in self.errors:
             if place := _PLACE.match(error.field):
                 field = error.field[place.end() :].lstrip(".")
-                reasons.setdefault(int(place[1]), f"{field}: {error.message}" if field else error.message)
+                reasons.setdefault(int(place[2]), f"{field}: {error.message}" if field else error.message)
         return reasons
 
     @property
     def too_many(self) -> bool:
         """Whether the notes together are too many or too large, so that the service may accept fewer of them."""
-        return bool(self.errors) and {error.field for error in self.errors} <= {"notes", "body"}
+        return bool(self.errors) and {error.field for error in self.errors} <= {"notes", "input", "body"}
 
     def place(self, places: Sequence[int]) -> None:
         """Renumbers the notes in `errors`, from the part that was sent to the caller's list: note `i` is number `places[i]` there."""
         self.errors = [
             error.model_copy(
-                update={"field": _PLACE.sub(lambda found: f"notes[{places[int(found[1])]}]", error.field, count=1)}
+                update={"field": _PLACE.sub(lambda found: f"{found[1]}[{places[int(found[2])]}]", error.field, count=1)}
             )
             for error in self.errors
         ]

@@ -16,6 +16,7 @@ AnswerT = TypeVar("AnswerT")
 MARGIN_SECONDS = 5.0
 _MOST_SECONDS = 3600  # of X-Request-Timeout
 _LEAST_SECONDS = 0.1
+_LONGEST_SECONDS = 1e6  # the operating system takes no longer time
 _backoff = wait_exponential_jitter(multiplier=0.25, max=30)
 
 
@@ -56,14 +57,14 @@ class Trying:
             DeadlineMissed: no time is left.
         """
         left = self.seconds - (time.monotonic() - self.started)
-        if left < _LEAST_SECONDS:
+        if not left >= _LEAST_SECONDS:  # nor for a time that is no number
             raise self.missed()
         told = {"X-Request-Timeout": f"{min(left, _MOST_SECONDS):.3f}"}
         query = {name: value for name, value in self.call.query.items() if value is not None}
         body = {} if self.call.body is None else {"json": self.call.body}
         return {
             "method": self.call.method, "url": self.address + self.call.path, "params": query, "headers": {**self.headers, **told},
-            "timeout": left + MARGIN_SECONDS, **body,
+            "timeout": min(left + MARGIN_SECONDS, _LONGEST_SECONDS), **body,
         }  # fmt: skip
 
     def missed(self) -> DeadlineMissed:
@@ -72,11 +73,11 @@ class Trying:
             f"no answer to {self.call.method} {self.call.path} within {self.seconds:g} seconds: allow more, or send less"
         )
 
-    def failed(self, error: httpx.RequestError) -> ClientError:
-        """The error for a try without an answer."""
-        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
+    def failed(self, error: Exception) -> ClientError:
+        """The error for a try without an answer: httpx's, or that of a request that cannot be written."""
+        if isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
             return self.missed()
-        if isinstance(error, httpx.LocalProtocolError):  # such as a line break in the API key
+        if isinstance(error, httpx.LocalProtocolError | ValueError | TypeError):  # such as a line break in the API key
             return ClientError(f"the request cannot be sent: {error}")
         if not isinstance(error, httpx.TransportError):
             return NotTheService(f"{self.address} does not answer like notellm-serve: {error}")

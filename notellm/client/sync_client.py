@@ -17,6 +17,7 @@ from notellm.client.asking import (
     as_array,
     checked_url,
     collected,
+    listed,
     neighbours_of,
     progress_bar,
 )
@@ -46,7 +47,8 @@ class NoteClient:
     Args:
         url: address of the service, such as `http://127.0.0.1:8000`; a path in front of its own is kept.
         api_key: if the service needs one.
-        timeout: seconds for one request, with its repetitions and pauses. Every method takes its own.
+        timeout: seconds for one request, with its repetitions and pauses. Every method takes its own. An answer that comes drop by drop can
+            take longer.
         in_flight: requests that one call of a method has under way at the same time.
         bulk: true lets this client's work wait for that of people (`X-Priority`).
         patience: seconds after the first try in which the next may begin; None for `timeout`.
@@ -60,9 +62,9 @@ class NoteClient:
         http: httpx.Client | None = None, sleep: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
         self._manner = Manner(api_key, timeout, in_flight, bulk, patience)
+        self._url = checked_url(url)
         self._own = http is None
         self._http = http or httpx.Client()
-        self._url = checked_url(url)
         self._sleep = sleep
 
     def __enter__(self) -> Self:
@@ -92,7 +94,8 @@ class NoteClient:
             progress: show a progress bar.
 
         Returns:
-            An answer for each note, in their order. If a part is refused, the others may be stored; calling again is safe.
+            An answer for each note, in their order. If a part is refused, this waits for those that are under way, which may
+            be stored, and sends no more; calling again is safe.
         """
         wished = suggest.model_dump() if suggest else None
         return self._in_parts(
@@ -134,9 +137,14 @@ class NoteClient:
             timeout: seconds for the request.
             **wanted: which neighbours.
         """
-        asked: Json = {"note": calls.as_json(note) if note is not None else None, "ids": list(ids) if ids is not None else None}
+        asked: Json = {
+            "note": calls.as_json(note) if note is not None else None,
+            "ids": listed(ids, "ids") if ids is not None else None,
+        }
         return self.ask(
-            calls.similar_to({**asked, "exclude": list(exclude), "skip_missing": skip_missing, **neighbours_of(wanted)}),
+            calls.similar_to(
+                {**asked, "exclude": listed(exclude, "exclude"), "skip_missing": skip_missing, **neighbours_of(wanted)}
+            ),
             timeout,
         )
 
@@ -165,8 +173,8 @@ class NoteClient:
     ) -> "npt.NDArray[np.float32]":
         """Unit vectors of texts, which are not stored, (texts, dimensions), as sentence-transformers' `encode` gives them."""
         return as_array(self._in_parts(
-            [{"content": text} for text in texts], MOST_NOTES, lambda part: calls.encode([one["content"] for one in part]), timeout,
-            progress,
+            [{"content": text} for text in listed(texts, "texts")], MOST_NOTES,
+            lambda part: calls.encode([one["content"] for one in part]), timeout, progress,
         ))  # fmt: skip
 
     def model(self, *, timeout: float | None = None) -> ModelInfo:
@@ -185,9 +193,10 @@ class NoteClient:
             with attempt:
                 if given_up.is_set():
                     raise ClientError("given up, because another part of the list was refused")
+                request = trying.request()
                 try:
-                    response = self._http.request(**trying.request())
-                except httpx.RequestError as error:
+                    response = self._http.request(**request)
+                except (httpx.RequestError, ValueError, TypeError) as error:
                     raise trying.failed(error) from error
                 answer: AnswerT = trying.read(response)
                 return answer

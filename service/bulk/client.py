@@ -54,7 +54,9 @@ class ServiceClient:
     async def _ask(self, call: Call[Json]) -> Json:
         try:
             return await self._client.ask(call)
-        except (Busy, Unreachable, DeadlineMissed) as busy:
+        except DeadlineMissed as missed:
+            raise CommandError(f"gave up: {missed}. Run the same command later to continue") from missed
+        except (Busy, Unreachable) as busy:
             raise CommandError(
                 f"gave up, because this needs more than {self._patience:g} seconds of waiting: {busy}. "
                 "Run the same command later to continue"

@@ -161,13 +161,12 @@ async def sends_everything_that_the_api_takes(both: Both) -> None:
         call = both(server.url + "/behind/a/proxy/")
         await call("embed", [])
         assert not server.requests
-        with pytest.raises(
-            ValueError, match="argument 2 is shorter"
-        ):  # an answer with too few notes is never taken for the right one
+        # An answer with too few notes is never taken for the right one.
+        with pytest.raises(problems.NotTheService, match="1 notes were sent, and 0 answered"):
             await call(
                 "embed", [Note(id="a", title="x")], suggest=SuggestRequest(count=2), store=False, strict=True, vectors=False
             )
-        with pytest.raises(ValueError, match="argument 2 is shorter"):
+        with pytest.raises(problems.NotTheService, match="1 notes were sent, and 0 answered"):
             await call("suggest", [{"title": "x"}], count=2, category=False)
     first, second = server.requests
     assert first.target == "/behind/a/proxy/notes/embed"
@@ -191,7 +190,7 @@ async def deletes_and_reads(both: Both) -> None:
 
 async def reads_all_pages(both: Both) -> None:
     def page(*ids: str, following: str | None = None) -> Answer:
-        listed = [{"note": {"id": one, "hashtags": ["t"]}, "content_hash": "h", "vector": None} for one in ids]
+        listed = [{"note": {"id": one, "hashtags": ["t"]}, "content_hash": None, "vector": None} for one in ids]
         return (
             200,
             {},
@@ -236,6 +235,51 @@ async def does_not_repeat_what_cannot_be_sent(both: Both) -> None:
     assert (server.requests, both.pauses) == ([], [])
 
 
+async def what_cannot_be_sent_is_an_error_of_the_client(both: Both) -> None:
+    async with serving(embedded) as server:
+        call = both(server.url)
+        for wrong in ("\ud800", float("nan"), object()):
+            with pytest.raises(problems.ClientError, match="cannot be sent"):
+                await call("embed", [{"id": "a", "title": wrong}])
+        with pytest.raises(problems.ClientError, match="cannot be sent"):
+            await both(server.url, api_key="é")("model")
+        for note_id in ("", ".", ".."):
+            with pytest.raises(problems.ClientError, match="is no id of a note"):
+                await call("delete", note_id)
+        with pytest.raises(problems.DeadlineMissed):
+            await call("model", timeout=float("nan"))
+        for method, wrong in (("encode", {"texts": "hello"}), ("similar_to", {"ids": "a1"}), ("similar_to", {"exclude": "a1"})):
+            with pytest.raises(TypeError, match="is one text"):
+                await call(method, **wrong)
+    assert server.requests == []
+
+
+async def waits_without_end_if_it_is_told_so(both: Both) -> None:
+    async with serving(embedded) as server:
+        assert len(await both(server.url)("embed", notes(1), timeout=float("inf"))) == 1
+    assert server.requests[0].headers["x-request-timeout"] == "3600.000"
+
+
+async def texts_are_halved_and_numbered_as_notes_are(both: Both) -> None:
+    def answer(request: Request) -> Answer:
+        texts = request.body["input"]
+        if len(texts) > 32:
+            return problem("invalid-request", 422, errors=[{"field": "input", "rule": "too_long", "message": "at most 32"}])
+        if "bad" in texts:
+            return problem(
+                "invalid-request", 422, errors=[{"field": f"input[{texts.index('bad')}]", "rule": "x", "message": "is bad"}]
+            )
+        return 200, {}, {"data": [{"embedding": "AACAPwAAAAA="} for _ in texts]}
+
+    async with serving(answer) as server:
+        call = both(server.url)
+        assert (await call("encode", ["x"] * 64)).shape == (64, 2)
+        with pytest.raises(problems.InvalidRequest) as raised:
+            await call("encode", [*["x"] * 70, "bad", *["x"] * 59])
+    assert [error.field for error in raised.value.errors] == ["input[70]"]
+    assert raised.value.reasons == {70: "is bad"}
+
+
 async def other_parts_are_not_repeated_after_a_refusal(both: Both) -> None:
     """Its own pauses, which would take longer than this test may."""
 
@@ -252,6 +296,7 @@ CLAIMS = [
     cuts_long_lists_and_keeps_few_requests_under_way, stores_the_later_of_two_notes_last, waits_as_long_as_it_is_told,
     gives_up_when_the_next_try_would_come_too_late, misses_its_deadline, says_that_nothing_answers, says_that_something_else_answers,
     a_refusal_names_the_notes_of_the_callers_list, sends_fewer_notes_where_the_service_takes_fewer, sends_everything_that_the_api_takes,
-    does_not_repeat_what_cannot_be_sent, other_parts_are_not_repeated_after_a_refusal,
+    does_not_repeat_what_cannot_be_sent, what_cannot_be_sent_is_an_error_of_the_client, waits_without_end_if_it_is_told_so,
+    texts_are_halved_and_numbered_as_notes_are, other_parts_are_not_repeated_after_a_refusal,
     deletes_and_reads, reads_all_pages, gives_vectors_of_texts, a_failing_part_ends_the_others,
 ]  # fmt: skip

@@ -14,11 +14,26 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
         Manner(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost", "", "ftp://x", "http://", "http://x:port", "http://\n"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8000",
+        "localhost",
+        "",
+        "ftp://x",
+        "http://",
+        "http://x:port",
+        "http://\n",
+        "http://x/?a=1",
+        "http://x/#a",
+        "http://user:secret@x",
+    ],
+)
 @pytest.mark.parametrize("client", [NoteClient, AsyncNoteClient])
 def test_what_is_no_address_is_refused_at_once(client: Callable[[str], object], url: str) -> None:
-    with pytest.raises(ValueError, match="is no address"):
+    with pytest.raises(ValueError, match="is no address") as raised:
         client(url)
+    assert "secret" not in str(raised.value)
 
 
 def test_a_time_is_sent_with_its_zone() -> None:

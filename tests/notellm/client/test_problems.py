@@ -51,7 +51,7 @@ def test_what_others_answer_is_read_by_its_status(status: int, document: object,
     assert read.retry_after == 7
 
 
-@pytest.mark.parametrize("after", [None, "", "soon", "Wed, 21 Oct 2026 07:28:00 GMT", "-3"])
+@pytest.mark.parametrize("after", [None, "", "soon", "Wed, 21 Oct 2026 07:28:00 GMT", "-3", "²"])
 def test_other_forms_of_retry_after_are_none(after: str | None) -> None:
     assert ServiceProblem.of(503, {}, after).retry_after is None
 

@@ -20,7 +20,7 @@ from service.bulk.client import ServiceClient
 from service.bulk.ingest import IngestJob
 from tests.service.bulk.files import note, write_lines
 
-parse = IngestJob(ServiceClient(httpx.AsyncClient(), patience=0)).parse
+parse = IngestJob(ServiceClient(httpx.AsyncClient(base_url="http://nobody"), patience=0)).parse
 
 
 def read(path: Path) -> tuple[list[Note], list[Reject], list[Batch[Note]]]:

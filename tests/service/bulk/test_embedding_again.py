@@ -105,7 +105,7 @@ async def test_what_the_service_refuses_is_told_by_its_row(backup: Path, other: 
             return await other.get(path, **query)
 
     await store(other, [note(1, version=3), note(2, version=3)])
-    job = EmbedJob(Damaging(httpx.AsyncClient(), patience=0), read_header(backup).vector_name)
+    job = EmbedJob(Damaging(httpx.AsyncClient(base_url="http://nobody"), patience=0), read_header(backup).vector_name)
     assert await run(backup, job) == {"stored": 4, "kept": 2, "rejected": 1}
     [reject] = read_lines(backup.with_name("backup.jsonl.rejects.jsonl"))
     assert reject["note"]["note"]["id"] == "n3"
@@ -129,7 +129,9 @@ async def test_vectors_of_another_model_are_not_stored(backup: Path, other: Serv
             answer = await other.post(path, body)
             return answer | {"vector_name": "next-1"} if path == "/notes/embed" else answer
 
-    job = EmbedJob(Switched(httpx.AsyncClient(), patience=0), read_header(backup).vector_name, empty=True)
+    job = EmbedJob(
+        Switched(httpx.AsyncClient(base_url="http://nobody"), patience=0), read_header(backup).vector_name, empty=True
+    )
     with pytest.raises(CommandError, match="vectors of next-1 now"):
         await run(backup, job)
     assert await titles(other) == {}
