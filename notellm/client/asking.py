@@ -67,16 +67,16 @@ def checked_url(url: str) -> str:
     """The address without a slash at its end.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not an address.
     """
     try:
         usable = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ValueError(f"{url!r} is no address: {error}") from error
+        raise ValueError(f"{url!r} is not an address: {error}") from error
     if usable.scheme not in {"http", "https"} or not usable.host:
-        raise ValueError(f"{url!r} is no address: write it as http://127.0.0.1:8000")
+        raise ValueError(f"{url!r} is not an address: write it as http://127.0.0.1:8000")
     if usable.userinfo or usable.query or usable.fragment:
-        raise ValueError("this is no address of a service: leave out user, password and what stands behind ? or #")
+        raise ValueError("this is not the address of a service: leave out user, password and everything from ? or # on")
     return url.rstrip("/")
 
 

@@ -139,7 +139,7 @@ def as_json(note: NoteLike) -> Json:
 
 def _quoted(note_id: str) -> str:
     if note_id in {"", ".", ".."}:  # they would leave their place in the path
-        raise ClientError(f"{note_id!r} is no id of a note")
+        raise ClientError(f"{note_id!r} cannot be the id of a note")
     return quote(note_id, safe="")
 
 

@@ -17,17 +17,14 @@ A client repeats a call after `Busy` by itself. It raises `Busy` only if the cal
 
 import re
 from collections.abc import Sequence
-from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from notellm.errors import NoteLLMError
 
-TYPE_PREFIX = "urn:notellm:problem:"
 # Texts of `POST /v1/embeddings` are its `input`.
 _PLACE = re.compile(r"(notes|input)\[(\d+)\]")
-_MOST_TEXT = 300
 
 
 class ClientError(NoteLLMError):
@@ -65,6 +62,7 @@ class ServiceProblem(ClientError):
 
     Attributes:
         kind: the last part of the problem's `type`.
+        by_kind: the class of each kind.
         status: HTTP status.
         detail: what is wrong and what to do.
         errors: the rules that the request breaks. Numbers of notes count in the caller's list, not in the part that was sent.
@@ -73,11 +71,11 @@ class ServiceProblem(ClientError):
     """
 
     kind: ClassVar[str] = ""
-    _kinds: ClassVar[dict[str, type["ServiceProblem"]]] = {}
+    by_kind: ClassVar[dict[str, type["ServiceProblem"]]] = {}
 
     def __init_subclass__(cls) -> None:
         if cls.kind:
-            cls._kinds[cls.kind] = cls
+            cls.by_kind[cls.kind] = cls
 
     def __init__(
         self, status: int, detail: str, *, errors: Sequence[BrokenRule] = (), request_id: str | None = None,
@@ -89,30 +87,6 @@ class ServiceProblem(ClientError):
         self.errors = list(errors)
         self.request_id = request_id
         self.retry_after = retry_after
-
-    @classmethod
-    def of(cls, status: int, document: Any, retry_after: str | None = None) -> "ServiceProblem":  # noqa: ANN401
-        """Reads an error answer.
-
-        Args:
-            status: its HTTP status.
-            document: its JSON, or its text if it is none, as from a proxy.
-            retry_after: its header `Retry-After`.
-        """
-        seconds = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdecimal() else None
-        if not isinstance(document, dict):
-            text = document if isinstance(document, str) else ""
-            return _of_status(status)(status, text[:_MOST_TEXT] or _phrase(status), retry_after=seconds)
-        kind = str(document.get("type", "")).removeprefix(TYPE_PREFIX)
-        try:
-            errors = _RULES.validate_python(document.get("errors", []))
-        except ValidationError:
-            errors = []
-        detail, name = document.get("detail"), document.get("request_id")
-        return cls._kinds.get(kind, _of_status(status))(
-            status, str(detail) if detail else _phrase(status), errors=errors,
-            request_id=str(name) if name else None, retry_after=seconds,
-        )  # fmt: skip
 
     @property
     def reasons(self) -> dict[int, str]:
@@ -284,26 +258,3 @@ class ShuttingDown(Busy):
     """This replica is shutting down; another one may answer."""
 
     kind = "shutting-down"
-
-
-_RULES = TypeAdapter(list[BrokenRule])
-_BY_STATUS: dict[int, type[ServiceProblem]] = {
-    HTTPStatus.UNAUTHORIZED: NotAllowed,
-    HTTPStatus.FORBIDDEN: NotAllowed,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge,
-    HTTPStatus.TOO_MANY_REQUESTS: Busy,
-    HTTPStatus.SERVICE_UNAVAILABLE: Busy,
-}
-
-
-def _of_status(status: int) -> type[ServiceProblem]:
-    """The class of an error that is not the service's own, such as a proxy's."""
-    default = Failed if status >= HTTPStatus.INTERNAL_SERVER_ERROR else BadRequest
-    return _BY_STATUS.get(status, default)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "it does not say why"

@@ -10,6 +10,7 @@ from tenacity import RetryCallState, retry_if_exception_type, stop_before_delay,
 
 from notellm.client.calls import Call
 from notellm.client.problems import Busy, ClientError, DeadlineMissed, NotTheService, ServiceProblem, Unreachable
+from notellm.client.refusals import read_refusal
 
 AnswerT = TypeVar("AnswerT")
 # The service answers 504 at the deadline that it was told. The connection waits a little longer, to hear that.
@@ -91,7 +92,7 @@ class Trying:
             NotTheService: something else answers at the address.
         """
         if not response.is_success:
-            raise ServiceProblem.of(response.status_code, _content(response), response.headers.get("retry-after"))
+            raise read_refusal(response.status_code, _content(response), response.headers.get("retry-after"))
         if not response.content:
             return self.call.read(None)
         try:

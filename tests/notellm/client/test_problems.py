@@ -4,11 +4,10 @@ import inspect
 from http import HTTPStatus
 from typing import Any
 
-import pytest
-
 import service.errors as service_errors
 from notellm.client import problems
-from notellm.client.problems import BadRequest, BodyTooLarge, Busy, Failed, InvalidRequest, NotAllowed, ServiceProblem
+from notellm.client.problems import Busy, InvalidRequest, ServiceProblem
+from notellm.client.refusals import read_refusal
 from service.errors import RetryLater, ServiceError
 
 # Those that the service raises as plain HTTP errors.
@@ -25,35 +24,9 @@ def test_every_problem_of_the_service_has_a_class_of_its_name() -> None:
     assert own.keys() == kinds.keys() | PLAIN
     for kind, one in kinds.items():
         assert own[kind].__name__ == one.__name__
-        read = ServiceProblem.of(one.status, {"type": f"urn:notellm:problem:{kind}", "detail": "d"})
+        read = read_refusal(one.status, {"type": f"urn:notellm:problem:{kind}", "detail": "d"})
         assert type(read) is own[kind]
         assert isinstance(read, Busy) == (issubclass(one, RetryLater) or kind == "shutting-down")
-
-
-@pytest.mark.parametrize(
-    ("status", "document", "kind", "message"),
-    [
-        (502, "<html>bad gateway</html>", Failed, "answers 502: <html>bad gateway"),
-        (503, "", Busy, "answers 503: Service Unavailable"),
-        (429, ["a list"], Busy, "answers 429: Too Many Requests"),
-        (413, "too large", BodyTooLarge, "answers 413"),
-        (401, {"detail": "a proxy's own"}, NotAllowed, "answers 401: a proxy's own"),
-        (404, {}, BadRequest, "answers 404: Not Found"),
-        (599, None, Failed, "answers 599: it does not say why"),
-        (422, {"type": "urn:notellm:problem:of-a-newer-service", "detail": "new"}, BadRequest, "answers 422: new"),
-        (422, {"errors": "no list", "detail": "odd"}, BadRequest, "answers 422: odd"),
-    ],
-)
-def test_what_others_answer_is_read_by_its_status(status: int, document: object, kind: type, message: str) -> None:
-    read = ServiceProblem.of(status, document, "7")
-    assert type(read) is kind
-    assert message in str(read)
-    assert read.retry_after == 7
-
-
-@pytest.mark.parametrize("after", [None, "", "soon", "Wed, 21 Oct 2026 07:28:00 GMT", "-3", "²"])
-def test_other_forms_of_retry_after_are_none(after: str | None) -> None:
-    assert ServiceProblem.of(503, {}, after).retry_after is None
 
 
 def test_it_names_the_notes_by_their_places_in_the_callers_list() -> None:
@@ -63,7 +36,7 @@ def test_it_names_the_notes_by_their_places_in_the_callers_list() -> None:
         {"field": "notes[0]", "rule": "x", "message": "is no note"},
         {"field": "query.limit", "rule": "x", "message": "is wrong"},
     ]
-    read = ServiceProblem.of(HTTPStatus.UNPROCESSABLE_ENTITY, {"type": "urn:notellm:problem:invalid-request", "errors": errors})
+    read = read_refusal(HTTPStatus.UNPROCESSABLE_ENTITY, {"type": "urn:notellm:problem:invalid-request", "errors": errors})
     assert isinstance(read, InvalidRequest)
     assert read.reasons == {1: "title: is too long", 0: "is no note"}
     read.place([70, 71])
@@ -73,7 +46,7 @@ def test_it_names_the_notes_by_their_places_in_the_callers_list() -> None:
 
 def test_too_many_notes_are_told_from_wrong_ones() -> None:
     def read(*fields: str) -> ServiceProblem:
-        return ServiceProblem.of(422, {"errors": [{"field": field, "rule": "x", "message": "m"} for field in fields]})
+        return read_refusal(422, {"errors": [{"field": field, "rule": "x", "message": "m"} for field in fields]})
 
     assert read("notes").too_many
     assert read("notes", "body").too_many

@@ -2,7 +2,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.notellm.client.behaviour import CLAIMS, Both
+from tests.notellm.client.behaviour import CLAIMS
+from tests.notellm.client.both import Both
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)

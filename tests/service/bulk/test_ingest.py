@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from notellm import PromptSettings
-from notellm.client import ServiceProblem
+from notellm.client.refusals import read_refusal
 from notellm.note import Note
 from service.bulk.client import ServiceClient
 from service.bulk.ingest import IngestJob
@@ -180,7 +180,7 @@ class Poisoned(IngestJob):
 
     async def send(self, items: Sequence[Note]) -> list[str]:
         if any(one.id in self._poison for one in items):
-            raise ServiceProblem.of(500, {"detail": "the model failed"})
+            raise read_refusal(500, {"detail": "the model failed"})
         return await super().send(items)
 
 
@@ -217,7 +217,7 @@ async def test_what_is_refused_as_a_whole_ends_the_command_and_rejects_nothing(
 
         async def send(self, items: Sequence[Note]) -> list[str]:
             if self.sent >= 3 * 64:
-                raise ServiceProblem.of(status, {"detail": "not so", "errors": errors})
+                raise read_refusal(status, {"detail": "not so", "errors": errors})
             return await super().send(items)
 
     path = write_lines(tmp_path / "notes.jsonl", [note(number) for number in range(320)])
