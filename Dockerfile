@@ -29,7 +29,7 @@ COPY constraints constraints
 RUN mkdir notellm service training \
     && touch README.md LICENSE \
     && python -m venv /opt/notellm \
-    && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c "$CONSTRAINTS" '.[service,tracing]'
+    && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c "$CONSTRAINTS" '.[service,map,tracing]'
 
 
 FROM dependencies AS wheel

@@ -31,7 +31,8 @@ from training.errors import TrainingError
 START_SECONDS = 180
 
 USE = """
-Ready on {url} (interactive documentation: {url}/docs). Try, in another terminal:
+Ready: open {url} in a browser to write notes, walk from neighbour to neighbour and look at the map of all of them.
+The API is described at {url}/docs. Try it, in another terminal:
 
 1. Embed a note and store it:
 curl -s {url}/notes/embed -H 'Content-Type: application/json' -d '{{"vectors": false, "notes": [{{"id": "my-1", "title": \
@@ -65,6 +66,7 @@ def serving(checkpoint: Checkpoint, port: int) -> Iterator[str]:
     # Settings in the shell are those of another service: the demo would ask an index that it has not filled.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NOTELLM_")} | {
         "NOTELLM_CHECKPOINT": str(checkpoint.path), "NOTELLM_DATA_DIR": str(data_dir), "NOTELLM_PORT": str(port), "NOTELLM_ENGINE": "local",
+        "NOTELLM_PLAYGROUND": "true",
     }  # fmt: skip
     with log.open("ab") as output:
         command = Path(sys.executable).with_name("notellm-serve")

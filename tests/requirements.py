@@ -73,6 +73,7 @@ REQUIREMENTS = {
     "clients": Requirement(
         "the clients of docs/api.md are not installed", "make install-clients", (ROOT / ".venv-clients" / ".done").exists
     ),
+    "chromium": _program("chromium", "chromium"),
     "curl": _program("curl", "curl"),
     "java": _program("java", "openjdk-17-jdk-headless"),
     "prometheus": _program("prometheus", "prometheus"),

@@ -11,7 +11,7 @@ from service.http.gate import describe_access
 from service.http.middleware import list_middleware
 from service.http.problems import Problem
 from service.http.request_context import API_VERSION
-from service.http.routes import admin, docs, migration, notes, openai, operations
+from service.http.routes import admin, docs, migration, notes, openai, operations, playground
 from service.notes import NoteArchive
 from service.observability.tracing import RequestTracing
 from service.serving import Runtime
@@ -42,6 +42,7 @@ def create_app(
     app.state.archive = lambda: runtime.archive  # read each time: a migration replaces it
     for routes in (notes, openai, operations, docs, admin, migration):
         app.include_router(routes.router)
+    app.include_router(playground.router if settings.playground else docs.start_router)
     handle_errors(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -23,6 +23,7 @@ ACCESS: Mapping[str, KeyScope | None] = {
     "/docs/oauth2-redirect": OPEN,
     "/docs/{name}": OPEN,
     "/openapi.json": OPEN,
+    "/playground/{name}": OPEN,  # a page without data: it asks for a key before it shows any
     "/metrics": KeyScope.METRICS,
     "/model": KeyScope.READ,
     "GET /notes/{note_id}": KeyScope.READ,

@@ -12,6 +12,7 @@ from notellm.hashtags import HashtagRules
 from service.engines import Engine
 from service.errors import StartupError
 from service.index import NoteIndex, open_index
+from service.note_map import NoteMap
 from service.notes import LiveHashtags, NoteArchive
 from service.observability import Liveness, Metrics, Readiness
 from service.security import KeyFile
@@ -35,6 +36,7 @@ class Runtime:
         metrics: the metrics of the whole service.
         keys: the API keys; None if the service needs no keys.
         readiness: checks whether the index answers.
+        note_map: the map of all notes; None without the playground.
     """
 
     index: NoteIndex
@@ -42,6 +44,7 @@ class Runtime:
     metrics: Metrics
     keys: KeyFile | None
     readiness: Readiness
+    note_map: NoteMap | None
 
     @property
     def served(self) -> ServedModel:
@@ -115,7 +118,9 @@ async def open_service(settings: Settings) -> AsyncIterator[Runtime]:
             lambda count: index.size_warning(count, settings.embedded_index_notes),
             warned=warning,
         )
-        yield Runtime(index, migration, metrics, keys, readiness)
+        shown = NoteMap.open(lambda: migration.served.archive) if settings.playground else None
+        note_map = await stack.enter_async_context(shown) if shown else None
+        yield Runtime(index, migration, metrics, keys, readiness, note_map)
 
 
 def _rules(settings: Settings) -> HashtagRules:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from service.http.browsers import page_policy
@@ -18,6 +18,16 @@ _MEDIA_TYPES = {SCRIPT: "text/javascript", STYLE: "text/css", ICON: "image/png"}
 _FOLDER = Path(str(files("fastapi_offline") / "static"))
 
 router = APIRouter(include_in_schema=False)
+start_router = APIRouter(include_in_schema=False)
+
+
+@start_router.get("/")
+async def start_page(settings: SettingsDep) -> RedirectResponse:
+    """Sends a browser that opens the bare address to the description, without naming a scheme or a host; where there is no playground.
+
+    Without a prefix in the settings the address is relative, which still works behind a proxy's path with a slash at its end.
+    """
+    return RedirectResponse(f"{settings.root_path}{DOCS_URL}" if settings.root_path else DOCS_URL[1:])
 
 
 @router.get(DOCS_URL)

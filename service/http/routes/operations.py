@@ -3,7 +3,6 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from notellm.messages import Health, ModelInfo
@@ -16,15 +15,6 @@ router = APIRouter(tags=["operations"])
 FAILING = HTTPStatus.SERVICE_UNAVAILABLE
 ENDING = "the process is ending: accepted requests are answered, new ones are refused"
 OUT_OF_STEP = "another model should answer, but it cannot be loaded here: `notellm-serve migrate --status` has the reason"
-
-
-@router.get("/", include_in_schema=False)
-async def start_page(settings: SettingsDep) -> RedirectResponse:
-    """Sends a browser that opens the bare address to the API documentation, without naming a scheme or a host.
-
-    Without a prefix in the settings the address is relative, which still works behind a proxy's path with a slash at its end.
-    """
-    return RedirectResponse(f"{settings.root_path}/docs" if settings.root_path else "docs")
 
 
 @router.get(

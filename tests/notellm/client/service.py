@@ -46,10 +46,13 @@ def problem(kind: str, status: int, *, errors: list[dict[str, str]] | None = Non
 async def serving(answer: Callable[[Request], Answer], *, seconds: float = 0.0) -> AsyncIterator[Server]:
     """Runs a server whose answers come after some seconds. A body of bytes is sent as it is; a status of 0 hangs up."""
     at_once = 0
-    handlers: set[asyncio.Task[None] | None] = set()
+    handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    # Not a coroutine: it runs for each connection as soon as there is one, also if the test ends at once.
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers[asyncio.create_task(serve(reader, writer))] = writer
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handlers.add(asyncio.current_task())
         try:
             await respond(reader, writer)
         finally:
@@ -75,14 +78,17 @@ async def serving(answer: Callable[[Request], Answer], *, seconds: float = 0.0) 
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
             await writer.drain()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
     server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     async with listening:
         yield server
-        for handler in handlers:
-            assert handler is not None
+        listening.close()
+        for _ in range(3):  # a connection that has just been accepted reaches `accept` within as many steps of the loop
+            await asyncio.sleep(0)
+        for handler, writer in handlers.items():
             handler.cancel()
-        await asyncio.gather(*(handler for handler in handlers if handler), return_exceptions=True)
+            writer.close()
+        await asyncio.gather(*handlers, *(writer.wait_closed() for writer in handlers.values()), return_exceptions=True)
 
 
 def embedded(request: Request) -> Answer:

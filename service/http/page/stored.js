@@ -1,0 +1,37 @@
+// A stored note and its neighbours: from there one walks on.
+
+import { call, notePath } from "./api.js";
+import { byId, make, show } from "./dom.js";
+import { asQuery, curlLine, makeFilters } from "./filters.js";
+import { mapLink } from "./map.js";
+import { neighbourList, wholeNote } from "./notes.js";
+import { showProblem } from "./problems.js";
+
+// The filters stay in the page while lists come and go, so that they keep the focus.
+const whole = make("div", {}), list = make("div", {}), near = make("div", { hidden: true });
+let filters = null, shown = null;
+
+export function openStored(model) {
+  filters = makeFilters("near", model.categories, () => showStored(shown));
+  show(near, make("h3", {}, "Notes near it"), filters.element, list);
+  show(byId("note-result"), whole, near);
+}
+
+export async function showStored(id) {
+  if (shown !== id) { show(whole, make("progress", { "aria-label": "Reading the note" })); near.hidden = true; }
+  shown = id;
+  const path = `${notePath(id)}/similar?${asQuery(filters.query())}`;
+  list.setAttribute("aria-busy", "true");
+  try {
+    const [note, found] = await Promise.all([call("GET", notePath(id)), call("GET", path)]);
+    if (shown !== id || path !== `${notePath(id)}/similar?${asQuery(filters.query())}`) return;
+    show(whole, wholeNote(note));
+    show(list, make("p", {}, mapLink(note, found.neighbours)), neighbourList(found.neighbours, note), curlLine("GET", path));
+  } catch (error) {
+    if (shown !== id) return;
+    show(whole);
+    showProblem(list, error, () => showStored(id));
+  }
+  list.removeAttribute("aria-busy");
+  near.hidden = false;
+}

@@ -1,0 +1,73 @@
+"""The playground at `/`: a page for people. Its files are in `service/http/page`; it asks the API as any other client does."""
+
+from dataclasses import asdict
+from http import HTTPStatus
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.exceptions import HTTPException
+
+from service.http.routes.common import RuntimeDep, SettingsDep, check_caller
+from service.note_map import NoteMap
+
+FOLDER = Path(str(files("service.http") / "page"))
+FILES_URL, MAP_URL = "/playground", "/admin/map"
+_PAGE = (FOLDER / "index.html").read_text(encoding="utf-8")
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
+# What the page asks for, by name: nothing else of the folder is served.
+_FILES = {path.relative_to(FOLDER).as_posix(): path for path in FOLDER.rglob("*") if path.suffix in _MEDIA_TYPES}
+# Styles of single elements are set by scripts, which a policy does not forbid: there is no need for inline styles.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+async def get_map(runtime: RuntimeDep) -> NoteMap:
+    """Returns the map of the running service."""
+    if runtime.note_map is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return runtime.note_map
+
+
+MapDep = Annotated[NoteMap, Depends(get_map)]
+
+
+@router.get("/")
+async def page(settings: SettingsDep) -> HTMLResponse:
+    """Returns the page. Without a prefix in the settings it names its files relative to itself, as `/docs` does."""
+    text = _PAGE
+    if settings.root_path:
+        text = text.replace('="playground/', f'="{settings.root_path}{FILES_URL}/').replace(
+            '="docs"', f'="{settings.root_path}/docs"'
+        )
+    return HTMLResponse(text, headers={"Content-Security-Policy": POLICY})
+
+
+@router.get(f"{FILES_URL}/{{name:path}}")
+async def file(name: str) -> FileResponse:
+    """Returns a file of the page."""
+    if name not in _FILES:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return FileResponse(_FILES[name], media_type=_MEDIA_TYPES[_FILES[name].suffix])
+
+
+@router.get(MAP_URL, dependencies=[Depends(check_caller)])
+async def map_status(
+    note_map: MapDep, again: Annotated[bool, Query(description="True draws a new map.")] = False
+) -> dict[str, Any]:
+    """Returns the state of the map of all notes. The first call begins to draw it."""
+    return asdict(await note_map.ask(again=again))
+
+
+@router.get(f"{MAP_URL}/points", dependencies=[Depends(check_caller)])
+async def map_points(note_map: MapDep) -> Response:
+    """Returns the points of the latest map."""
+    if (sheet := note_map.sheet) is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return Response(sheet.packed, media_type="application/json", headers={"Content-Encoding": "gzip"})
