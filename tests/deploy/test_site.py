@@ -8,10 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -22,6 +24,7 @@ import service.cli
 import training.cli
 from deploy.site.links import without_links_out
 from harness.service import running_service
+from notellm.prompt import TEMPLATES
 from service.settings import Settings
 from tests.commands import ROOT, run
 from tests.platform import TOPICS
@@ -181,6 +184,35 @@ def test_results_are_there_with_their_plots(site: Path) -> None:
 
 
 # ---- the new pages ----
+
+
+def texts_of(figure: str) -> list[str]:
+    return [text.text or "" for text in ET.parse(DOCS / "images" / figure).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_figure_of_the_prompt_shows_the_prompt() -> None:
+    shown, prompt = " ".join(texts_of("prompt.svg")), TEMPLATES["paper-en"]
+    parts = [prompt.category_instruction + prompt.labels["title"], prompt.labels["topic"], prompt.labels["content"]]
+    for part in [*parts, prompt.note_end, prompt.compression.strip(' "'), prompt.after_emb + prompt.category_guidance]:
+        assert part in shown, part
+
+
+def test_the_figure_of_the_floors_shows_the_rules() -> None:
+    """Those that `make lint` checks."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (floors,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["service"]]
+    rooms = [room.strip() for floor in floors for room in floor.split("|")]
+    shown = [
+        re.sub(r"(\.py|/)$", "", word)
+        for text in texts_of("floors.svg")
+        for word in text.split()
+        if re.search(r"(\.py|/)$", word)
+    ]
+    assert sorted(shown) == sorted(rooms)
+    height = {floor: number for number, floor in enumerate(floors)}
+    above = [number for room in shown for floor, number in height.items() if room in [one.strip() for one in floor.split("|")]]
+    # The two lowest floors are drawn as one, the ground.
+    assert [min(number, len(floors) - 2) for number in above] == sorted(min(number, len(floors) - 2) for number in above)
 
 
 def test_every_command_of_the_new_pages_is_known() -> None:
