@@ -1,7 +1,6 @@
 """What MkDocs calls while it builds the site. `mkdocs.yml` names this file."""
 
 import json
-import re
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -25,8 +24,3 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Writes a page as Python-Markdown reads it, without links to files that are not on the site."""
     return for_python_markdown(without_links_out(markdown, page.file.src_uri, config.repo_url))
-
-
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Takes out the theme's comment, the only place of a page that it fills with the address of its makers."""
-    return re.sub(r"<!--.*?-->", "", output, flags=re.DOTALL)
