@@ -18,6 +18,7 @@ import uvicorn
 
 from notellm.errors import NoteLLMError
 from service.bulk import commands
+from service.bulk.map_file import write_map
 from service.bulk.migrate import migrate
 from service.bulk.optimize import optimize
 from service.errors import CommandError, StartupError
@@ -49,6 +50,7 @@ app.command()(commands.export)
 app.command("import")(commands.restore)
 app.command()(migrate)
 app.command()(optimize)
+app.command("map")(write_map)
 
 
 async def _serve_traced(settings: Settings) -> None:

@@ -1,1 +1,1 @@
-"""The commands for files of notes and for the index: `notellm-serve ingest`, `export`, `import`, `migrate` and `optimize`."""
+"""The commands for files of notes and for the index: `notellm-serve ingest`, `export`, `import`, `migrate`, `optimize` and `map`."""

@@ -58,7 +58,7 @@ async def export(client: ServiceClient, path: Path) -> Footer:
     """
     count, total, deleted, without_vector = 0, 0, 0, 0
     with _atomic_writer(path) as stream, Report("export") as report:
-        async for page in _pages(client):
+        async for page in pages(client):
             if "total" in page:
                 total = page["total"]
                 _write(stream, Header(vector_name=page["vector_name"], dimensions=page["dimensions"]).model_dump())
@@ -75,7 +75,7 @@ async def export(client: ServiceClient, path: Path) -> Footer:
     return footer
 
 
-async def _pages(client: ServiceClient) -> AsyncIterator[Json]:
+async def pages(client: ServiceClient) -> AsyncIterator[Json]:
     """Yields all pages, with the vectors of the model that answers the first request."""
     page = await client.get("/admin/notes", limit=PAGE_NOTES)
     yield page

@@ -4,11 +4,13 @@ A program of its own, `python -m service.note_map.layout VECTORS.npy PLACES.npz`
 service answers requests meanwhile. It prints the share of its work that is done, 0 to 1, one number a line.
 """
 
+import io
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +44,7 @@ def place(vectors: Floats, report: Callable[[float], None] = lambda _: None) -> 
         return _scaled(principal_components(vectors, 2))
     reduced = principal_components(vectors, COMPONENTS)
     report(_COMPONENTS_DONE)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # umap-learn prints messages
         warnings.simplefilter("ignore")  # that a fixed seed allows one thread only
         import umap  # noqa: PLC0415 - slow to import
 
@@ -109,7 +111,6 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the program."""
     source, target = arguments
     os.nice(_NICENESS)  # requests come first
-    sys.stdout = sys.stderr  # umap-learn prints messages
     positions = place(np.load(source), _print)
     np.savez(target, positions=positions, regions=divide(positions))
 
