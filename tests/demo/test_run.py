@@ -34,7 +34,7 @@ def test_settings_in_the_shell_are_not_those_of_the_demo(
     seen = dict(line.split(" ", 1) for line in log.read_text(encoding="utf-8").splitlines() if " " in line)
     assert {name: value for name, value in seen.items() if name.startswith("NOTELLM_")} == {
         "NOTELLM_CHECKPOINT": str(tiny.path), "NOTELLM_DATA_DIR": str(log.parent.relative_to(tmp_path)), "NOTELLM_PORT": "1",
-        "NOTELLM_ENGINE": "local",
+        "NOTELLM_ENGINE": "local", "NOTELLM_PLAYGROUND": "true",
     }  # fmt: skip
     assert seen["PATH"] == os.environ["PATH"]
 

@@ -180,7 +180,9 @@ def test_the_reference_shows_the_clients_and_their_errors(site: Path) -> None:
 def test_results_are_there_with_their_plots(site: Path) -> None:
     plots = {picture.relative_to(DOCS) for picture in DOCS.rglob("*.png")}
     assert len(plots) > 10
-    assert plots == {picture.relative_to(site) for picture in (site / "results").rglob("*.png")}
+    assert plots == {
+        picture.relative_to(site) for folder in ("results", "images") for picture in (site / folder).rglob("*.png")
+    }
 
 
 # ---- the new pages ----
