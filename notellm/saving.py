@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -72,10 +73,11 @@ def save_checkpoint(
         card: the model card, `README.md`.
 
     Raises:
-        CheckpointError: `path` is taken, could not be written, or the written checkpoint cannot be opened.
+        CheckpointError: `path` is taken, a weight is not finite, the disk does not take it, or what was written cannot be opened.
     """
     target = Path(path)
     refuse_existing(target)
+    _refuse_infinite(target, model)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -98,6 +100,21 @@ def refuse_existing(target: Path) -> None:
     """Raises `CheckpointError` if `target` is taken: a checkpoint is never overwritten."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(target, "already exists: choose another directory or remove it first")
+
+
+def _refuse_infinite(target: Path, model: NoteLLM) -> None:
+    """A service would answer each request with an error, long after whoever trained the model has gone home."""
+    weights = {name: weight.detach() for name, weight in model.causal_lm.named_parameters()}
+    weights["the projection"] = model.projection.weight.detach()
+    if model.tokens is not None:
+        weights["the token vectors, in half precision"] = model.tokens.weight.detach().half()  # as they are written
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise CheckpointError(
+                target,
+                f"was not written: {name} would hold numbers that are not finite. Are the training notes nearly all alike, or is the "
+                "learning rate too high?",
+            )
 
 
 def _write(root: Path, model: NoteLLM, tokenizer: PreTrainedTokenizerBase, facts: CheckpointFacts) -> None:

@@ -40,7 +40,11 @@ class MapProcess:
             raise MapFailed(MISSING)
         with tempfile.TemporaryDirectory(prefix="notellm-map-") as folder:
             source, target = Path(folder) / "vectors.npy", Path(folder) / "places.npz"
-            await asyncio.to_thread(np.save, source, vectors)
+            try:
+                await asyncio.to_thread(np.save, source, vectors)
+            except OSError as error:
+                needed = vectors.nbytes // 2**20
+                raise MapFailed(f"{folder} has no room for the vectors, {needed} MiB: {error.strerror or error}") from error
             await self._run(source, target, report)
             return await asyncio.to_thread(_read, target)
 

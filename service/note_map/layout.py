@@ -10,7 +10,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +112,8 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the program."""
     source, target = arguments
     os.nice(_NICENESS)  # requests come first
+    with suppress(OSError):  # and if memory runs out, the map goes, not the service
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     positions = place(np.load(source), _print)
     np.savez(target, positions=positions, regions=divide(positions))
 

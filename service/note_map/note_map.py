@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from service.errors import ServiceError
 from service.note_map.drawing import MapFailed, MapProcess
-from service.note_map.reading import MOST_NOTES, read_notes
+from service.note_map.reading import MOST_NOTES, MapNotes, read_notes
 from service.note_map.sheet import Sheet
 from service.notes import NoteArchive
 
@@ -19,6 +21,7 @@ logger = logging.getLogger(__name__)
 CHANGED_SHARE = 0.1
 """A map is drawn again when the number of notes has changed by this share."""
 _READ_SHARE = 0.1  # of the work, roughly
+_PART = 1_000
 
 State = Literal["none", "drawing", "ready", "failed"]
 
@@ -85,7 +88,8 @@ class NoteMap:
         """
         if self._drawing is None and (again or (self._error is None and await self._outdated())) and self._drawing is None:
             self._error, self._progress = None, 0.0
-            self._drawing = asyncio.create_task(self._draw(), name="note-map")
+            # Without the deadline of the request that happens to ask first.
+            self._drawing = asyncio.create_task(self._draw(), name="note-map", context=Context())
         return self.status
 
     @property
@@ -109,15 +113,13 @@ class NoteMap:
         archive = self._archive()
         if archive.vector_name != self._sheet.vector_name:
             return True
-        return abs(await archive.count() - self._sheet.total) > CHANGED_SHARE * self._sheet.total
+        return abs(await archive.count() - self._sheet.counted) > CHANGED_SHARE * self._sheet.counted
 
     async def _draw(self) -> None:
         try:
             read = await read_notes(self._archive(), self._most, lambda share: self._report(_READ_SHARE * share))
-            vectors = [note.vector for note in read.notes]
-            stacked = await asyncio.to_thread(np.stack, vectors) if vectors else np.zeros((0, 1), dtype=np.float32)
             positions, regions = await self._process.place(
-                stacked, lambda share: self._report(_READ_SHARE + (1 - _READ_SHARE) * share)
+                await asyncio.to_thread(_stacked, read), lambda share: self._report(_READ_SHARE + (1 - _READ_SHARE) * share)
             )
             self._sheet = await asyncio.to_thread(Sheet.draw, read, positions, regions)
             logger.info("the map is drawn", extra={"notes": len(read.notes)})
@@ -132,3 +134,13 @@ class NoteMap:
 
     def _report(self, share: float) -> None:
         self._progress = max(self._progress, share)
+
+
+def _stacked(read: MapNotes) -> npt.NDArray[np.float32]:
+    """The vectors in one array, a part at a time: numpy keeps every other thread waiting while it reads many small arrays."""
+    if not read.notes:
+        return np.zeros((0, 1), dtype=np.float32)
+    stacked = np.empty((len(read.notes), len(read.notes[0].vector)), dtype=np.float32)
+    for start in range(0, len(stacked), _PART):
+        stacked[start : start + _PART] = [note.vector for note in read.notes[start : start + _PART]]
+    return stacked

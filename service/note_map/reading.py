@@ -45,11 +45,13 @@ class MapNotes:
 
     Attributes:
         vector_name: names the model of the vectors.
-        total: how many notes with a vector the index held.
+        counted: how many notes the index said to hold, with a vector or without.
+        total: how many of them had a vector.
         notes: all of them, or a sample.
     """
 
     vector_name: str
+    counted: int = 0
     total: int = 0
     notes: list[MapNote] = field(default_factory=list)
 
@@ -64,8 +66,8 @@ async def read_notes(
         most: how many notes to keep.
         report: called with the share that has been read.
     """
-    read = MapNotes(archive.vector_name)
-    expected, draw = max(await archive.count(), 1), random.Random(0)  # noqa: S311 - a sample, not a secret
+    read = MapNotes(archive.vector_name, await archive.count())
+    expected, draw = max(read.counted, 1), random.Random(0)  # noqa: S311 - a sample, not a secret
     async for note in _notes(archive):
         if note.vector is None:  # a migration has not filled it in yet
             continue

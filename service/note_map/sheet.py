@@ -19,6 +19,7 @@ MOST_CATEGORIES = 24
 """More have no colours that a person can tell apart: the others share the last one."""
 OTHERS, NONE = "other categories", "no category"
 _COMPRESSION = 5
+_SLICE = 2_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Sheet:
 
     Attributes:
         vector_name: names the model of the vectors.
-        total: how many notes the index held when it was drawn.
+        counted: how many notes the index said to hold when it was drawn.
+        total: how many of them had a vector.
         shown: how many of them the map shows.
         drawn_at: when it was drawn, in ISO 8601.
         packed: the points as gzipped JSON: `ids` and `titles`; `x`, `y` (little-endian float32) and `category` (uint8, a place in
@@ -35,6 +37,7 @@ class Sheet:
     """
 
     vector_name: str
+    counted: int
     total: int
     shown: int
     drawn_at: str
@@ -53,19 +56,32 @@ class Sheet:
         place = {name: number for number, name in enumerate(names)}
         words = [note.hashtags or ((note.category,) if note.category else ()) for note in read.notes]
         categories = np.array([place.get(note.category or NONE, len(names) - 1) for note in read.notes], dtype=np.uint8)
-        document = {
-            "vector_name": read.vector_name,
-            "ids": [note.id for note in read.notes],
-            "titles": [note.title for note in read.notes],
-            "x": vector_to_base64(positions[:, 0]),
-            "y": vector_to_base64(positions[:, 1]),
-            "category": base64.b64encode(categories.tobytes()).decode("ascii"),
-            "categories": names,
-            "regions": [vars(region) for region in name_regions(positions, regions, words)],
+        parts = {
+            "vector_name": [json.dumps(read.vector_name)],
+            "ids": _listed([note.id for note in read.notes]),
+            "titles": _listed([note.title for note in read.notes]),
+            "x": [json.dumps(vector_to_base64(positions[:, 0]))],
+            "y": [json.dumps(vector_to_base64(positions[:, 1]))],
+            "category": [json.dumps(base64.b64encode(categories.tobytes()).decode("ascii"))],
+            "categories": [json.dumps(names)],
+            "regions": [json.dumps([vars(region) for region in name_regions(positions, regions, words)])],
         }
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        text = "{" + ",".join(f'"{name}":' + "".join(part) for name, part in parts.items()) + "}"
         drawn_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return cls(read.vector_name, read.total, len(read.notes), drawn_at, gzip.compress(text, _COMPRESSION, mtime=0))
+        return cls(
+            read.vector_name,
+            read.counted,
+            read.total,
+            len(read.notes),
+            drawn_at,
+            gzip.compress(text.encode(), _COMPRESSION, mtime=0),
+        )
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    """A JSON list in pieces: a call of `json.dumps` for a hundred thousand texts would keep every other thread waiting."""
+    slices = [texts[start : start + _SLICE] for start in range(0, len(texts), _SLICE)]
+    return ["[", ",".join(json.dumps(one, ensure_ascii=False)[1:-1] for one in slices), "]"]
 
 
 def ranked_categories(categories: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The path under which a proxy offers the service: `NOTELLM_ROOT_PATH`."""
 
 # First parts of the service's own paths. With a prefix that begins like one, nobody could tell the prefix from the path.
-OWN_PATHS = frozenset({"notes", "v1", "admin", "model", "metrics", "health", "docs", "openapi.json"})
+OWN_PATHS = frozenset({"notes", "v1", "admin", "model", "metrics", "health", "docs", "openapi.json", "playground"})
 
 
 def clean_root_path(path: str) -> str:

@@ -1,5 +1,6 @@
 """A service with the playground, and a real Chromium that opens it."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from tests.service.notes.tagging import make_knowing
 async def chromium() -> AsyncIterator[Browser]:
     need("chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        await browser.close()
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
 
 @pytest.fixture(scope="session")

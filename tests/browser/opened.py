@@ -82,6 +82,8 @@ async def open_page(chromium: Browser, url: str, **context: Any) -> AsyncIterato
     page.on("console", heard)
     page.on("pageerror", lambda error: opened.errors.append(str(error)))
     page.on("request", asked)
-    await page.goto(f"{url}/")
-    yield opened
-    await profile.close()
+    try:
+        await page.goto(f"{url}/")
+        yield opened
+    finally:
+        await profile.close()

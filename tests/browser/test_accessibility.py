@@ -37,6 +37,10 @@ async def test_nothing_is_against_the_rules(
         await page.page.wait_for_selector("#note-result [role=alert]")
         found.append(("error", (await AXE.run(page.page)).response["violations"]))
         await page.view("find")
+        await page.page.fill("#find-text", "hops")
+        await page.page.press("#find-text", "Enter")
+        await page.page.wait_for_selector("#find-result ol")
+        found.append(("find", (await AXE.run(page.page)).response["violations"]))
         await page.page.evaluate("document.querySelector('#key-dialog').showModal()")
         found.append(("key", (await AXE.run(page.page)).response["violations"]))
         broken = [(view, rule["id"], [node["html"][:200] for node in rule["nodes"]]) for view, rules in found for rule in rules]

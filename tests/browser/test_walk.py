@@ -58,7 +58,7 @@ async def test_neighbours_lead_on_and_filters_narrow_them(opened: Opened) -> Non
     title = await first.inner_text()
     await first.click()
     await opened.until("document.querySelector('#note-result h3')?.textContent === value", title)
-    assert await opened.page.evaluate("document.activeElement.tagName") in {"H2", "BODY"}
+    assert await opened.page.evaluate("document.activeElement.id") == "note-heading"
     await opened.page.click("#note-result summary >> text=Filters")
     await opened.page.select_option("#near-category", "beer")
     await opened.until("[...document.querySelectorAll('#note-result ol > li')].every((one) => one.innerText.includes('beer'))")
@@ -67,7 +67,7 @@ async def test_neighbours_lead_on_and_filters_narrow_them(opened: Opened) -> Non
     await opened.page.fill("#near-created_after", "2026-05-01")
     await opened.page.fill("#near-hashtag", "Hops")
     await opened.page.fill("#near-min_score", "-0.5")
-    await opened.page.fill("#near-diversity", "0.5")
+    await opened.page.select_option("#near-diversity", "0.5")
     await opened.until("document.querySelectorAll('#note-result ol > li').length === 5")
     await opened.until("document.querySelector('#note-result pre').textContent.includes('diversity')")
     command = await opened.page.text_content("#note-result pre") or ""
@@ -95,6 +95,7 @@ async def test_notes_are_found_by_what_they_are_about(opened: Opened) -> None:
     await opened.page.fill("#find-text", "A noisy gate on qubit 4")
     await opened.page.press("#find-text", "Enter")
     await opened.page.wait_for_selector("#find-result ol")
+    assert await opened.text("#announce") == "20 notes found."
     assert len(await opened.texts("#find-result ol > li")) == 20
 
 
@@ -156,6 +157,13 @@ async def test_it_works_with_the_keyboard(opened: Opened) -> None:
     await opened.ready()
     await opened.page.locator(".skip").focus()
     assert (await opened.page.locator(".skip").bounding_box() or {"x": -1})["x"] >= 0
+    await opened.view("note/c3")
+    await opened.page.wait_for_selector("#note-result ol")
+    await opened.page.locator(".skip").focus()
+    await opened.page.keyboard.press("Enter")
+    assert await opened.page.locator("#view-note").is_visible()
+    await opened.view("toString")  # no view: the first one is shown
+    await opened.page.wait_for_selector("#view-write:not([hidden])")
     await opened.page.focus("#note-title")
     await opened.page.keyboard.type("Hops")
     await opened.page.keyboard.press("Enter")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def look(page: Page, url: str, folder: Path) -> None:
 def test_a_visitor_of_the_demo(demo_url: str, tmp_path: Path) -> None:
     folder = IMAGES if os.environ.get("NOTELLM_SCREENSHOTS") else tmp_path
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1100, "height": 1000})
         page.set_default_timeout(PATIENCE_MILLISECONDS)
         errors: list[str] = []

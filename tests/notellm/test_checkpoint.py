@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from notellm import Checkpoint, CheckpointError, NoteLLM
+from notellm import Checkpoint, CheckpointError
 from notellm.checkpoint import MANIFEST, FileDigest, manifest_digest
-from notellm.saving import CheckpointFacts, save_checkpoint
 
 
 @pytest.fixture
@@ -178,30 +177,6 @@ def test_pad_must_not_be_eos(copy: Path) -> None:
     (copy / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": config["eos_token"]}))
     relist(copy, "tokenizer_config.json")
     refused(copy, "needs a pad token that differs from its eos", "tokenizer.json")
-
-
-def test_saving_over_something_is_refused_and_leaves_it(tiny: Checkpoint, tiny_model: NoteLLM, tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("x")
-    facts = CheckpointFacts(name="again", base_model="tiny")
-    with pytest.raises(CheckpointError, match="already exists"):
-        save_checkpoint(tmp_path, tiny_model, tiny.tokenizer, facts)
-    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
-
-
-def test_a_failed_save_leaves_nothing_behind(tiny: Checkpoint, tiny_model: NoteLLM, tmp_path: Path) -> None:
-    facts = CheckpointFacts(name="again", base_model="tiny", emb_token="[NOPE]")
-    with pytest.raises(CheckpointError, match=r"\[NOPE\] does not have the id"):
-        save_checkpoint(tmp_path / "out", tiny_model, tiny.tokenizer, facts)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_saving_twice_gives_the_same_vectors(tiny: Checkpoint, tiny_model: NoteLLM, tmp_path: Path) -> None:
-    facts = CheckpointFacts(name="again", base_model="tiny", metrics={"recall@10": 0.1}, hashtag_vocabulary=("咖啡",))
-    again = save_checkpoint(tmp_path / "out", tiny_model, tiny.tokenizer, facts)
-    assert again.manifest.metrics == {"recall@10": 0.1}
-    assert again.fingerprint != tiny.fingerprint
-    prompt = torch.tensor(tiny.prompt().embedding_prefix)
-    assert torch.equal(again.load_model()(prompt), tiny_model(prompt))
 
 
 def test_models_are_loaded_side_by_side(tiny: Checkpoint) -> None:

@@ -3,7 +3,15 @@
 export const ROOT = new URL("../", import.meta.url);
 let key = null;
 
-export const setKey = (value) => { key = value || null; };
+/** Whether a text can be a key: headers carry no other characters. */
+export const isKey = (text) => /^[!-~]+$/.test(text);
+
+/** Views that were refused listen for `key` on the document, and ask again. */
+export function setKey(value) {
+  key = value;
+  document.dispatchEvent(new Event("key"));
+}
+
 export const hasKey = () => key !== null;
 
 /** An error answer of the service, or no answer. */

@@ -21,7 +21,7 @@ export function makeFilters(prefix, categories, changed) {
   const hashtag = make("input", { dir: "auto", autocomplete: "off" });
   const after = make("input", { type: "date" });
   const score = make("input", { type: "number", min: -1, max: 1, step: 0.05 });
-  const diversity = make("input", { type: "range", min: 0, max: 1, step: 0.1, value: 0 });
+  const diversity = make("select", {}, ["0", "0.2", "0.4", "0.5", "0.6", "0.8", "1"].map((share) => make("option", { value: share }, share)));
   const element = make("details", {}, make("summary", {}, "Filters"),
     make("div", { class: "fields" },
       control("limit", "How many", limit), control("category", "Category", category), control("hashtag", "Has the hashtag", hashtag),

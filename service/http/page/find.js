@@ -1,7 +1,8 @@
 // Finds a stored note by what it is about, or by its id.
 
 import { call } from "./api.js";
-import { byId, make, show } from "./dom.js";
+import { byId, found, make, show } from "./dom.js";
+import { curlLine } from "./filters.js";
 import { neighbourList } from "./notes.js";
 import { showProblem } from "./problems.js";
 
@@ -15,13 +16,18 @@ export function openFind() {
   });
 }
 
+let latest = null;
+
 async function find(text) {
-  const place = byId("find-result");
+  const place = byId("find-result"), body = { note: { title: text }, limit: 20 };
+  latest = body;
   show(place, make("progress", { "aria-label": "Looking for notes" }));
   try {
-    const found = await call("POST", "notes/similar", { note: { title: text }, limit: 20 });
-    show(place, make("h3", {}, "Notes about it"), neighbourList(found.neighbours));
+    const { neighbours } = await call("POST", "notes/similar", body);
+    if (latest !== body) return;
+    show(place, make("h3", {}, "Notes about it"), neighbourList(neighbours), curlLine("POST", "notes/similar", body));
+    found(neighbours.length);
   } catch (error) {
-    showProblem(place, error, () => find(text));
+    if (latest === body) showProblem(place, error, () => find(text));
   }
 }

@@ -12,11 +12,11 @@ const LINE = 18; // pixels between the names of regions
 const MARGIN = 0.9; // of the canvas is for points
 const SMALLEST = 0.01; // a map of one note has no width
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-let view = null, points = null, timer = null, drawn = null, open = false, beside = null, next = null;
+let view = null, points = null, timer = null, drawn = null, open = false, beside = null, next = null, chosen = null;
 
 export function openMap() {
   dark.addEventListener("change", () => view?.update({ config: config() }));
-  window.addEventListener("resize", () => view?.update(size()));
+  window.addEventListener("resize", () => { if (open) view?.update(size()); });
 }
 
 /** A link to the map, on which a note and its neighbours are lit. A note that is not stored stands amid its neighbours. */
@@ -33,41 +33,58 @@ export async function showMap(again = false) {
   clearTimeout(timer);
   const place = byId("map-result");
   try {
-    const status = await call("GET", again ? "admin/map?again=true" : "admin/map");
+    const status = await call("POST", "admin/map", { again });
     if (!open) return;
-    if (status.state === "failed") show(place, make("p", { class: "notice", role: "alert" }, `The map cannot be drawn: ${status.error}`), redraw());
-    else if (status.drawn_at === null) waiting(place, status);
-    else await load(place, status);
+    if (status.drawn_at !== null) await load(place, status);
+    else if (status.state === "failed") { forget(); show(place, failure(status), redraw()); }
+    else waiting(place, status);
     if (open && status.state === "drawing") timer = setTimeout(showMap, POLL_MILLISECONDS);
   } catch (error) {
+    if (!open) return;
+    forget();
     showProblem(place, error, () => showMap());
   }
 }
 
+/** What is shown now is no map, so that the next one is made from the start. */
+function forget() {
+  view?.destroy();
+  view = null;
+  drawn = null;
+}
+
+const failure = (status) => make("p", { class: "notice", role: "alert" }, `A new map cannot be drawn: ${status.error}`);
+
 function waiting(place, status) {
+  forget();
   const part = status.progress > 0.15 ? { value: status.progress, max: 1 } : {};
-  show(place, make("p", {}, make("label", { for: "map-progress" }, "The service draws the map. This takes a minute or more, and is done once.")),
+  show(place, make("p", {}, make("label", { for: "map-progress" }, "The service draws the map. This takes a minute or more. The map then stays until enough notes have changed.")),
     make("progress", { id: "map-progress", class: "wide", ...part }));
 }
 
 const redraw = () => make("button", { type: "button", class: "plain", on: { click: () => showMap(true) } }, "Draw a new map");
 
 async function load(place, status) {
-  if (drawn === status.drawn_at) { show(byId("map-counts"), counts(status)); lightNext(); return; }
+  if (drawn === status.drawn_at) {
+    show(byId("map-counts"), counts(status));
+    view?.update(size()); // the window may have changed while another view was open
+    lightNext();
+    return;
+  }
   const sheet = await call("GET", "admin/map/points");
   if (!open) return;
-  drawn = status.drawn_at;
+  forget();
   points = { ...sheet, x: floats(sheet.x), y: floats(sheet.y), category: bytes(sheet.category) };
-  view?.destroy();
-  view = null;
-  if (!points.ids.length) { show(place, make("p", {}, "No note is stored yet, so there is nothing to draw."), make("p", { id: "map-counts", class: "quiet" }), redraw()); return; }
+  const below = [make("div", { id: "map-counts", class: "quiet" }, counts(status)), redraw()];
+  if (!points.ids.length) { show(place, make("p", {}, "No note is stored yet, so there is nothing to draw."), below); drawn = status.drawn_at; return; }
   beside = make("div", { "aria-live": "polite" });
-  const canvas = make("div", { id: "map-canvas", role: "img", "aria-label": `Map of ${points.ids.length} notes. The list of regions below leads to the same notes.` });
+  const canvas = make("div", { id: "map-canvas", role: "img", "aria-label": `Map of ${points.ids.length} notes.` });
   const colours = palette(points.categories.length);
-  show(place, legend(points.categories, colours), canvas, beside, regions(points), make("p", { id: "map-counts", class: "quiet" }, counts(status)), redraw());
+  show(place, legend(points.categories, colours), canvas, beside, regions(points), below);
   try {
+    if (!document.createElement("canvas").getContext("webgl2")) throw new Error("it has no WebGL 2");
     const { EmbeddingView } = await import("./vendor/embedding-atlas/embedding-view.js");
-    if (!canvas.isConnected) return;
+    if (!open || !canvas.isConnected) return; // a hidden view has no size
     view = new EmbeddingView(canvas, {
       data: { x: points.x, y: points.y, category: points.category }, categoryColors: colours, viewportState: whole(), ...size(),
       config: config(), theme: { statusBar: false, brandingLink: null, fontFamily: "system-ui, sans-serif" },
@@ -76,10 +93,11 @@ async function load(place, status) {
       customOverlay: { class: Names, props: { regions: points.regions } },
       onSelection: (selected) => { if (selected?.length && selected[0].identifier) select(selected[0].identifier); },
     });
-    lightNext();
   } catch (error) {
-    show(canvas, make("p", { class: "notice" }, `This browser cannot draw the map (${error.message}). The list below has its regions.`));
+    show(canvas, make("p", { class: "notice" }, `This browser cannot draw the map: ${error.message}.`));
   }
+  drawn = status.drawn_at;
+  lightNext();
 }
 
 const config = () => ({ mode: "points", colorScheme: dark.matches ? "dark" : "light", autoLabelEnabled: false });
@@ -119,8 +137,10 @@ const legend = (names, colours) => make("ul", { class: "legend", "aria-label": "
 }));
 
 const counts = (status) => [
-  status.shown < status.total ? `A sample of ${status.shown.toLocaleString("en")} of ${status.total.toLocaleString("en")} notes.` : `${status.total.toLocaleString("en")} notes.`,
-  status.state === "drawing" ? ` A new map is being drawn: ${percent(status.progress)}.` : "",
+  make("p", {}, status.shown < status.total
+    ? `A sample of ${status.shown.toLocaleString("en")} of ${status.total.toLocaleString("en")} notes.` : `${status.total.toLocaleString("en")} notes.`,
+  status.state === "drawing" ? ` A new map is being drawn: ${percent(status.progress)}.` : ""),
+  status.state === "failed" ? failure(status) : null,
 ];
 
 const pointOf = (place) => ({
@@ -147,17 +167,18 @@ function nearest(x, y, reach) {
 
 /** Lights a note and its neighbours. */
 async function select(id) {
+  chosen = id;
   show(beside, make("progress", { "aria-label": "Looking for neighbours" }));
   try {
     const found = await call("GET", `${notePath(id)}/similar?limit=${NEAREST}`);
-    light({ id, title: points.titles[points.ids.indexOf(id)], content: "" }, found.neighbours);
+    if (chosen === id) light({ id, title: points.titles[points.ids.indexOf(id)], content: "" }, found.neighbours);
   } catch (error) {
-    showProblem(beside, error, () => select(id));
+    if (chosen === id) showProblem(beside, error, () => select(id));
   }
 }
 
 function lightNext() {
-  if (next && view) light(next.note, next.neighbours);
+  if (next) light(next.note, next.neighbours);
   next = null;
 }
 

@@ -1,6 +1,6 @@
 // Shows what went wrong, and what to do about it.
 
-import { Problem, setKey } from "./api.js";
+import { isKey, Problem, setKey } from "./api.js";
 import { byId, make, seconds, show } from "./dom.js";
 
 const TITLES = {
@@ -28,17 +28,18 @@ export function showProblem(place, error, again) {
   if (error.status === 401) { askForKey(error.message, again); show(place, refusal(error, keyButton(error.message, again))); return; }
   if (error.status === 403) { show(place, refusal(error, keyButton(error.message, again))); return; }
   const button = make("button", { type: "button", class: "plain", on: { click: again } }, "Try again");
-  const wait = make("span", {});
+  const wait = make("span", {}); // outside of the alert, which would be read anew with each second
   show(place, refusal(error, button, wait));
   if (error.retryAfter) countDown(button, wait, error.retryAfter);
 }
 
 function refusal(error, ...more) {
   const detail = error.message.endsWith(".") || error.message.endsWith("?") ? error.message : `${error.message}.`;
-  return make("div", { class: "notice", role: "alert" },
-    make("p", {}, make("strong", {}, `${TITLES[error.status] || "The service refused this"}. `), detail[0].toUpperCase() + detail.slice(1)),
-    make("p", { class: "row" }, ...more),
-    error.requestId ? make("p", { class: "quiet" }, `In the service's log: ${error.requestId}`) : null);
+  return make("div", { class: "notice problem" },
+    make("div", { role: "alert" },
+      make("p", {}, make("strong", {}, `${TITLES[error.status] || "The service refused this"}. `), detail[0].toUpperCase() + detail.slice(1)),
+      error.requestId ? make("p", { class: "quiet" }, `In the service's log: ${error.requestId}`) : null),
+    make("p", { class: "row" }, ...more));
 }
 
 function countDown(button, wait, left) {
@@ -56,10 +57,10 @@ const keyButton = (reason, again) =>
   make("button", { type: "button", on: { click: () => askForKey(reason, again) } }, "Enter an API key");
 
 /** Asks for a key, and then does again what needed it. */
-export function askForKey(reason, again) {
+export function askForKey(reason, again, waiting = []) {
   const dialog = byId("key-dialog"), field = byId("key");
   if (dialog.open) { pending.push(again); return; }
-  pending = [again];
+  pending = [...waiting, again];
   byId("key-reason").replaceChildren(reason[0].toUpperCase() + reason.slice(1));
   field.value = "";
   dialog.returnValue = "";
@@ -67,7 +68,10 @@ export function askForKey(reason, again) {
   dialog.onclose = () => {
     const given = field.value.trim();
     field.value = "";
-    if (dialog.returnValue === "use" && given) { setKey(given); for (const one of pending) one(); }
+    if (dialog.returnValue !== "use" || !given) return;
+    if (!isKey(given)) { askForKey("this cannot be a key: a key has neither spaces nor letters with accents.", () => {}, pending); return; }
+    setKey(given);
+    for (const one of pending) one();
   };
 }
 let pending = [];

@@ -6,6 +6,9 @@ import { showProblem } from "./problems.js";
 
 const POLL_MILLISECONDS = 3000;
 let timer = null, open = false, before = null;
+// What the key may not see is not asked for again and again.
+let refused = new Set();
+document.addEventListener("key", () => { refused = new Set(); });
 
 export function hideService() {
   open = false;
@@ -17,22 +20,36 @@ export async function showService() {
   clearTimeout(timer);
   const place = byId("service-result");
   try {
-    const [model, metrics, migration] = await Promise.all([call("GET", "model"), optional(text("metrics")), optional(call("GET", "admin/migration"))]);
+    const [model, metrics, migration] = await Promise.all([
+      call("GET", "model"), optional("metrics", () => text("metrics")), optional("admin", () => call("GET", "admin/migration")),
+    ]);
     if (!open) return;
-    show(place, table("Model", modelRows(model)), metrics.refused ? needs("metrics") : table("Now", metricRows(parse(metrics.value))),
-      migration.refused ? needs("admin") : table("Change of model", migrationRows(migration.value)));
+    refresh(place, [
+      table("Model", modelRows(model)), metrics === null ? needs("metrics") : table("Now", metricRows(parse(metrics))),
+      migration === null ? needs("admin") : table("Change of model", migrationRows(migration)),
+    ]);
     timer = setTimeout(showService, POLL_MILLISECONDS);
   } catch (error) {
     if (open) showProblem(place, error, showService);
   }
 }
 
-/** What this key may not see is left out; other errors are shown. */
-async function optional(asked) {
-  try { return { value: await asked, refused: false }; } catch (error) {
-    if (error instanceof Problem && error.status === 403) return { value: null, refused: true };
-    throw error;
+/** What this key may not see is null; other errors are shown. */
+async function optional(scope, ask) {
+  if (refused.has(scope)) return null;
+  try { return await ask(); } catch (error) {
+    if (!(error instanceof Problem && error.status === 403)) throw error;
+    refused.add(scope);
+    return null;
   }
+}
+
+/** Puts new values into the tables that are there, so that nobody loses the place at which they read. */
+function refresh(place, parts) {
+  const fresh = make("div", {}, ...parts), cells = fresh.querySelectorAll("td"), old = place.querySelectorAll("td");
+  const labels = (element) => [...element.querySelectorAll("h3, th, p")].map((one) => one.textContent).join("\n");
+  if (labels(fresh) !== labels(place)) { show(place, fresh); return; }
+  cells.forEach((cell, number) => { if (!cell.isEqualNode(old[number])) old[number].replaceWith(cell); });
 }
 
 const needs = (scope) => make("p", { class: "quiet" }, `More is shown to a key with the scope ${scope}.`);

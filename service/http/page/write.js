@@ -1,7 +1,7 @@
 // A note that is not stored: what the model suggests for it, and what is near it.
 
 import { call } from "./api.js";
-import { byId, make, show } from "./dom.js";
+import { byId, found as announced, make, show } from "./dom.js";
 import { curlLine, makeFilters } from "./filters.js";
 import { mapLink } from "./map.js";
 import { neighbourList, suggestions } from "./notes.js";
@@ -12,18 +12,21 @@ const EXAMPLE = {
   content: "Same beans and dose as before, but the shot gushes and tastes sour. Should I grind finer or tamp harder?",
 };
 const COUNT = 5;
-let running = null;
+let running = null, filters = null;
 
-export function openWrite(model) {
+export function openWrite() {
   const form = byId("write-form");
-  const filters = makeFilters("write", model.categories, () => form.requestSubmit());
-  byId("write-result").before(filters.element);
   byId("example").addEventListener("click", () => {
     form.elements.title.value = EXAMPLE.title;
     form.elements.content.value = EXAMPLE.content;
     form.requestSubmit();
   });
-  form.addEventListener("submit", (event) => { event.preventDefault(); ask(form, filters.query()); });
+  form.addEventListener("submit", (event) => { event.preventDefault(); ask(form, filters?.query() ?? {}); });
+}
+
+export function filterWrite(model) {
+  filters = makeFilters("write", model.categories, () => byId("write-form").requestSubmit());
+  byId("write-result").before(filters.element);
 }
 
 async function ask(form, wanted) {
@@ -46,7 +49,7 @@ async function ask(form, wanted) {
       (found) => show(tags, suggestions(found.notes[0]), curlLine("POST", "notes/hashtags", suggested)),
       (error) => showProblem(tags, error, again)),
     call("POST", "notes/similar", similar, signal).then(
-      (found) => show(near, found.neighbours.length ? make("p", {}, mapLink(note, found.neighbours)) : null, neighbourList(found.neighbours, note), curlLine("POST", "notes/similar", similar)),
+      (found) => { announced(found.neighbours.length); show(near, found.neighbours.length ? make("p", {}, mapLink(note, found.neighbours)) : null, neighbourList(found.neighbours, note), curlLine("POST", "notes/similar", similar)); },
       (error) => showProblem(near, error, again)),
   ]);
 }

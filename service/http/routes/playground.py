@@ -6,8 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, HTMLResponse, Response
+from pydantic import BaseModel, ConfigDict, StrictBool
 from starlette.exceptions import HTTPException
 
 from service.http.routes.common import RuntimeDep, SettingsDep, check_caller
@@ -57,12 +58,27 @@ async def file(name: str) -> FileResponse:
     return FileResponse(_FILES[name], media_type=_MEDIA_TYPES[_FILES[name].suffix])
 
 
+class MapRequest(BaseModel):
+    """Asks for a map."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    again: StrictBool = False
+
+
 @router.get(MAP_URL, dependencies=[Depends(check_caller)])
-async def map_status(
-    note_map: MapDep, again: Annotated[bool, Query(description="True draws a new map.")] = False
-) -> dict[str, Any]:
-    """Returns the state of the map of all notes. The first call begins to draw it."""
-    return asdict(await note_map.ask(again=again))
+async def map_status(note_map: MapDep) -> dict[str, Any]:
+    """Returns the state of the map of all notes."""
+    return asdict(note_map.status)
+
+
+@router.post(MAP_URL, dependencies=[Depends(check_caller)])
+async def ask_for_map(note_map: MapDep, body: MapRequest) -> dict[str, Any]:
+    """Begins to draw the map, if there is none, if it is outdated, or `again`, and returns its state.
+
+    A POST with a JSON body: no page of another site may start it, and no program that only looks.
+    """
+    return asdict(await note_map.ask(again=body.again))
 
 
 @router.get(f"{MAP_URL}/points", dependencies=[Depends(check_caller)])

@@ -37,6 +37,15 @@ async def test_a_failure_says_why() -> None:
         await MapProcess().place(np.full((20, 8), np.nan, dtype=np.float32), lambda _: None)
 
 
+async def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(MapFailed, match="has no room for the vectors, 1 MiB: No space left on device"):
+        await MapProcess().place(np.ones((50_000, 8), dtype=np.float32), lambda _: None)
+
+
 async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     with pytest.raises(MapFailed, match="pip install 'notellm\\[map\\]'"):

@@ -1,12 +1,14 @@
 """When a map is drawn, and what is shown meanwhile."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from service.caller import Caller, caller
 from service.errors import IndexUnavailable
 from service.note_map.drawing import MapFailed, MapProcess
 from service.note_map.note_map import NoteMap
@@ -122,3 +124,36 @@ async def test_a_drawing_ends_with_the_service(tmp_path: Path) -> None:
             drawing = note_map._drawing
             assert drawing is not None
         assert drawing.cancelled()
+
+
+async def test_a_map_of_an_index_that_lacks_vectors_is_not_outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a migration fills them in: each new map would be outdated at once."""
+    pens = Pens()
+    async with archive_of(tmp_path, stored(40)) as archive:
+        count = archive.count
+
+        async def more() -> int:
+            return 2 * await count()
+
+        monkeypatch.setattr(archive, "count", more)
+        note_map = NoteMap(lambda: archive, pens)
+        await note_map.ask()
+        await finished(note_map)
+        assert (await note_map.ask()).state == "ready"
+
+
+async def test_a_drawing_does_not_have_the_deadline_of_the_request_that_began_it(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Looking(Pens):
+        async def place(self, vectors: np.ndarray, report: Callable[[float], None]) -> tuple[np.ndarray, np.ndarray]:
+            seen.append(caller.get().deadline)
+            return await super().place(vectors, report)
+
+    async with archive_of(tmp_path, stored(20)) as archive:
+        note_map = NoteMap(lambda: archive, Looking())
+        token = caller.set(Caller(deadline=1.0))
+        await note_map.ask()
+        caller.reset(token)
+        await finished(note_map)
+    assert seen == [math.inf]

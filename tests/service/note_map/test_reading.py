@@ -51,7 +51,8 @@ async def test_notes_without_a_vector_are_left_out(tmp_path: Path, monkeypatch: 
             return page
 
         monkeypatch.setattr(archive, "page", halfway)
-        assert len((await read_notes(archive)).notes) == 4
+        read = await read_notes(archive)
+        assert (len(read.notes), read.total, read.counted) == (4, 4, 5)
 
 
 @pytest.mark.parametrize(

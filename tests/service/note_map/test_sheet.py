@@ -12,9 +12,9 @@ from service.note_map.sheet import MOST_CATEGORIES, NONE, OTHERS, Sheet, ranked_
 
 
 def drawn(notes: list[MapNote], positions: np.ndarray[Any, Any]) -> dict[str, Any]:
-    read = MapNotes("m-1", total=len(notes) + 5, notes=notes)
+    read = MapNotes("m-1", counted=len(notes) + 9, total=len(notes) + 5, notes=notes)
     sheet = Sheet.draw(read, positions.astype(np.float32), np.zeros(len(notes), dtype=np.int32))
-    assert (sheet.vector_name, sheet.total, sheet.shown) == ("m-1", len(notes) + 5, len(notes))
+    assert (sheet.vector_name, sheet.counted, sheet.total, sheet.shown) == ("m-1", len(notes) + 9, len(notes) + 5, len(notes))
     document: dict[str, Any] = json.loads(gzip.decompress(sheet.packed))
     return document
 
@@ -37,7 +37,9 @@ def test_the_page_gets_positions_titles_and_categories() -> None:
 
 def test_regions_are_named_by_hashtags_and_else_by_categories() -> None:
     notes = [*[note(number, "beer", ("hops",)) for number in range(6)], *[note(number, "tea") for number in range(6, 9)]]
-    sheet = Sheet.draw(MapNotes("m", 9, notes), np.zeros((9, 2), dtype=np.float32), np.array([0] * 6 + [1] * 3, dtype=np.int32))
+    sheet = Sheet.draw(
+        MapNotes("m", 9, 9, notes), np.zeros((9, 2), dtype=np.float32), np.array([0] * 6 + [1] * 3, dtype=np.int32)
+    )
     regions = json.loads(gzip.decompress(sheet.packed))["regions"]
     assert [(one["name"], one["notes"]) for one in regions] == [("hops", 6), ("tea", 3)]
 
@@ -54,3 +56,9 @@ def test_too_many_categories_share_a_colour() -> None:
 def test_an_empty_map_is_a_map() -> None:
     found = drawn([], np.zeros((0, 2)))
     assert (found["ids"], found["categories"], found["regions"], found["x"]) == ([], [], [], "")
+
+
+def test_long_lists_are_written_in_pieces() -> None:
+    notes = [note(number) for number in range(4_321)]
+    found = drawn(notes, np.zeros((len(notes), 2)))
+    assert (found["ids"], found["titles"]) == ([one.id for one in notes], [one.title for one in notes])

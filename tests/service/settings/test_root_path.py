@@ -34,5 +34,5 @@ def test_what_is_no_prefix(written: str, message: str, monkeypatch: pytest.Monke
 
 
 async def test_the_service_has_no_other_paths(runtime: Runtime, settings_for: Callable[..., Settings]) -> None:
-    paths = [route.path_format for route in create_app(runtime, settings_for()).routes]  # type: ignore[attr-defined]
+    paths = [route.path_format for route in create_app(runtime, settings_for(playground=True)).routes]  # type: ignore[attr-defined]
     assert {path.split("/")[1] for path in paths} - {""} == OWN_PATHS

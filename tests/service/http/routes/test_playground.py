@@ -24,6 +24,7 @@ async def test_it_is_off_by_default(client: httpx.AsyncClient) -> None:
     assert (await client.get("/")).headers["location"] == "docs"
     for path in ("/playground/main.js", "/admin/map", "/admin/map/points"):
         assert (await client.get(path)).status_code == 404
+    assert (await client.post("/admin/map", json={})).status_code == 404
 
 
 async def test_the_page_and_its_files_come_from_the_service_alone(settings_for: Callable[..., Settings]) -> None:
@@ -64,7 +65,14 @@ async def test_the_map_is_drawn_when_it_is_asked_for(settings_for: Callable[...,
     async with asking(settings_for(playground=True)) as client:
         assert (await client.get("/admin/map/points")).status_code == 404
         await client.post("/notes/embed", json={"notes": NOTES})
-        status: dict[str, Any] = (await client.get("/admin/map")).json()
+        assert (await client.get("/admin/map")).json()["state"] == "none"
+        assert (await client.head("/admin/map")).status_code == 200
+        assert (await client.get("/admin/map?again=true")).json()["state"] == "none"
+        # What a form of another site can send begins nothing.
+        foreign = await client.post("/admin/map", content="{}", headers={"Content-Type": "text/plain"})
+        assert foreign.status_code == 400
+        assert (await client.post("/admin/map", json={"again": "yes"})).status_code == 422
+        status: dict[str, Any] = (await client.post("/admin/map", json={})).json()
         assert status["state"] == "drawing"
         runtime = client._transport.app.state.runtime  # type: ignore[attr-defined]
         await runtime.note_map._drawing
@@ -72,7 +80,7 @@ async def test_the_map_is_drawn_when_it_is_asked_for(settings_for: Callable[...,
         assert (status["state"], status["total"], status["error"]) == ("ready", len(NOTES), None)
         points = (await client.get("/admin/map/points")).json()
         assert sorted(points["ids"]) == sorted(note["id"] for note in NOTES)
-        assert (await client.get("/admin/map?again=true")).json()["state"] == "drawing"
+        assert (await client.post("/admin/map", json={"again": True})).json()["state"] == "drawing"
 
 
 async def test_the_page_is_open_and_the_map_needs_the_scope_admin(
