@@ -47,7 +47,7 @@ LOAD = "tests/load/test_mix.py"
 # Commands that other tests run: the file of the test, and the code in it that runs the command.
 ELSEWHERE = {
     "python3 -m venv .venv": (IMAGES, '"build", "--target", target'),
-    ".venv/bin/pip install -c constraints/cpu.txt '.[service,tracing]'": (IMAGES, '"build", "--target", target'),
+    ".venv/bin/pip install -c constraints/cpu.txt '.[service,map,tracing]'": (IMAGES, '"build", "--target", target'),
     "make load URL=http://127.0.0.1:8000 RATE=20 SECONDS=60": (LOAD, "URL=url, RATE=rate, SECONDS=SECONDS"),
     f"{COMPOSE} up --build": (EMBEDDED, 'f"{COMMAND} up --build --detach"'),
     f"{COMPOSE} down": (EMBEDDED, "stack.types(down)"),

@@ -82,8 +82,9 @@ async def serving(answer: Callable[[Request], Answer], *, seconds: float = 0.0) 
     server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     async with listening:
         yield server
-        listening.close()
-        for _ in range(3):  # a connection that has just been accepted reaches `accept` within as many steps of the loop
+        # A connection that has just been accepted reaches `accept` within as many steps of the loop. Before the server closes: asyncio
+        # would lose it afterwards, without closing it.
+        for _ in range(5):
             await asyncio.sleep(0)
         for handler, writer in handlers.items():
             handler.cancel()

@@ -206,7 +206,7 @@ async def test_the_table_of_scopes_is_whole_and_documented(runtime: Runtime, set
     for entry in ACCESS:
         method, _, path = entry.rpartition(" ")
         assert any(path == known and method in {"", verb} for verb, known in described) or path in {
-            "/", "/docs", "/docs/oauth2-redirect", "/docs/{name}", "/openapi.json",
+            "/", "/docs", "/docs/oauth2-redirect", "/docs/{name}", "/openapi.json", "/playground/{name}",
         }, entry  # fmt: skip
     page = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
     for method, path in described:
