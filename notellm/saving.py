@@ -103,7 +103,7 @@ def refuse_existing(target: Path) -> None:
 
 
 def _refuse_infinite(target: Path, model: NoteLLM) -> None:
-    """A service would answer each request with an error, long after whoever trained the model has gone home."""
+    """Raises `CheckpointError` if a weight is not finite: a service would load it, and answer each request with an error."""
     weights = {name: weight.detach() for name, weight in model.causal_lm.named_parameters()}
     weights["the projection"] = model.projection.weight.detach()
     if model.tokens is not None:

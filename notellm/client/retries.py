@@ -58,7 +58,7 @@ class Trying:
             DeadlineMissed: no time is left.
         """
         left = self.seconds - (time.monotonic() - self.started)
-        if not left >= _LEAST_SECONDS:  # nor for a time that is no number
+        if not left >= _LEAST_SECONDS:  # also true of a time that is not a number
             raise self.missed()
         told = {"X-Request-Timeout": f"{min(left, _MOST_SECONDS):.3f}"}
         query = {name: value for name, value in self.call.query.items() if value is not None}

@@ -68,7 +68,9 @@ def placed(vectors: "list[Vector]") -> "Vector":
     """Returns the positions, (notes, 2), and shows how far the work is."""
     from service.note_map import place
 
-    with tqdm(desc="map", total=100, unit="%", bar_format="{desc}: {percentage:.0f}%, {elapsed}") as bar:
+    with tqdm(
+        desc="map", total=100, bar_format="{desc}: {percentage:.0f}%, {elapsed}", disable=None
+    ) as bar:  # in terminals only
         stacked = np.stack(vectors) if vectors else np.zeros((0, 1), dtype=np.float32)
 
         def show(share: float) -> None:

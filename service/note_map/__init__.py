@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from service.note_map.note_map import MapStatus as MapStatus, NoteMap as NoteMap
     from service.note_map.sheet import Sheet as Sheet
 else:
-    # Lazy, because the process that places the vectors imports this package, too.
+    # Lazy: the process that places the vectors imports this package and needs little of it.
     __getattr__, __all__ = lazy_exports(
         __name__, {".layout": ("place",), ".note_map": ("MapStatus", "NoteMap"), ".sheet": ("Sheet",)}
     )

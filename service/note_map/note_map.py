@@ -37,7 +37,7 @@ class MapStatus:
             stays.
         shown: how many of them it shows.
         drawn_at: when, in ISO 8601.
-        error: why there is no map.
+        error: why the last drawing failed; None if it did not.
     """
 
     state: State

@@ -192,7 +192,7 @@ async def test_a_key_that_is_entered_later_opens_everything(opener: Opener, tiny
 async def test_the_map_comes_back_after_an_error(opened: Opened) -> None:
     """The drawing is not waited for: its state is the test's own."""
     await opened.ready()
-    states = iter(["ready", None, "ready"])
+    states = iter(["ready", None, "ready", "ready"])
     empty = {"ids": [], "titles": [], "x": "", "y": "", "category": "", "categories": [], "regions": [], "vector_name": "m"}
 
     async def answer(route: Route) -> None:
@@ -221,6 +221,10 @@ async def test_the_map_comes_back_after_an_error(opened: Opened) -> None:
     await opened.page.click("text=Draw a new map")
     await opened.page.wait_for_selector("#map-result >> text=Not available now.")
     await opened.page.click("#map-result >> text=Try again")
+    await opened.page.wait_for_selector("#map-result >> text=No note is stored yet")
+    # A note that is newer than the map has nothing to be lit on.
+    await opened.view("note/c3")
+    await opened.page.click("#note-result >> text=Show them on the map")
     await opened.page.wait_for_selector("#map-result >> text=No note is stored yet")
     # The earlier map stays when a new one cannot be drawn.
     await opened.page.click("text=Draw a new map")

@@ -1,7 +1,7 @@
 """Every command of the documentation is run by a test, or its block says what it needs.
 
 tests/test_operations_page.py and tests/deploy/test_documents.py do this for operations.md and kubernetes.md, and
-tests/deploy/test_site.py for the pages that came with the site. This file does it for all others.
+tests/deploy/test_new_pages.py for the pages that came with the site. This file does it for all others.
 """
 
 import gzip

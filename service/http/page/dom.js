@@ -30,7 +30,7 @@ export function show(place, ...children) {
 /** Tells a screen reader what has come. */
 export const announce = (text) => { byId("announce").textContent = text; };
 
-export const found = (count) => announce(count === 1 ? "1 note found." : `${count} notes found.`);
+export const announceFound = (count) => announce(count === 1 ? "1 note found." : `${count} notes found.`);
 
 /** A number of seconds, as people say it. */
 export const seconds = (count) => (count < 1.5 ? "1 second" : `${Math.ceil(count)} seconds`);

@@ -1,7 +1,7 @@
 // Finds a stored note by what it is about, or by its id.
 
 import { call } from "./api.js";
-import { byId, found, make, show } from "./dom.js";
+import { announceFound, byId, make, show } from "./dom.js";
 import { curlLine } from "./filters.js";
 import { neighbourList } from "./notes.js";
 import { showProblem } from "./problems.js";
@@ -26,7 +26,7 @@ async function find(text) {
     const { neighbours } = await call("POST", "notes/similar", body);
     if (latest !== body) return;
     show(place, make("h3", {}, "Notes about it"), neighbourList(neighbours), curlLine("POST", "notes/similar", body));
-    found(neighbours.length);
+    announceFound(neighbours.length);
   } catch (error) {
     if (latest === body) showProblem(place, error, () => find(text));
   }

@@ -1,7 +1,7 @@
 // A user's history: what the mean of the picked notes finds, beside what the newest one finds from its text alone.
 
 import { call } from "./api.js";
-import { byId, found as announced, make, show } from "./dom.js";
+import { announceFound, byId, make, show } from "./dom.js";
 import { curlLine, makeFilters } from "./filters.js";
 import { neighbourList, noteLink } from "./notes.js";
 import { history, removeFromHistory } from "./picked.js";
@@ -42,7 +42,7 @@ async function find(place, body, asked) {
     const answer = await call("POST", "notes/similar", body);
     const gone = answer.missing?.length ? make("p", { class: "notice" }, `No longer stored: ${answer.missing.join(", ")}.`) : null;
     show(place, gone, neighbourList(answer.neighbours, asked), curlLine("POST", "notes/similar", body));
-    announced(answer.neighbours.length);
+    announceFound(answer.neighbours.length);
   } catch (error) {
     showProblem(place, error, () => find(place, body, asked));
   }

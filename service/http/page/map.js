@@ -51,6 +51,7 @@ function forget() {
   view?.destroy();
   view = null;
   drawn = null;
+  beside = null;
 }
 
 const failure = (status) => make("p", { class: "notice", role: "alert" }, `A new map cannot be drawn: ${status.error}`);
@@ -101,6 +102,7 @@ async function load(place, status) {
 }
 
 const config = () => ({ mode: "points", colorScheme: dark.matches ? "dark" : "light", autoLabelEnabled: false });
+
 /** The viewport that shows all points: the longer side of the canvas is two units of 1 / scale. */
 function whole() {
   const { width, height } = size(), longer = Math.max(width, height);
@@ -178,6 +180,7 @@ async function select(id) {
 }
 
 function lightNext() {
+  if (!beside) return; // no note is on the map yet
   if (next) light(next.note, next.neighbours);
   next = null;
 }

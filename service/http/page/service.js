@@ -78,7 +78,7 @@ function migrationRows(migration) {
 }
 
 /** Reads Prometheus' text format: a list of {name, labels, value}. */
-export function parse(exposition) {
+function parse(exposition) {
   const samples = [];
   for (const line of exposition.split("\n")) {
     const found = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/.exec(line);

@@ -1,7 +1,7 @@
 // A stored note and its neighbours: from there one walks on.
 
 import { call, notePath } from "./api.js";
-import { byId, found as announced, make, show } from "./dom.js";
+import { announceFound, byId, make, show } from "./dom.js";
 import { asQuery, curlLine, makeFilters } from "./filters.js";
 import { mapLink } from "./map.js";
 import { neighbourList, wholeNote } from "./notes.js";
@@ -29,7 +29,7 @@ export async function showStored(id) {
     if (asked !== latest) return;
     show(whole, wholeNote(note));
     show(list, make("p", {}, mapLink(note, found.neighbours)), neighbourList(found.neighbours, note), curlLine("GET", path));
-    announced(found.neighbours.length);
+    announceFound(found.neighbours.length);
   } catch (error) {
     if (asked !== latest) return;
     show(whole);

@@ -1,7 +1,7 @@
 // A note that is not stored: what the model suggests for it, and what is near it.
 
 import { call } from "./api.js";
-import { byId, found as announced, make, show } from "./dom.js";
+import { announceFound, byId, make, show } from "./dom.js";
 import { curlLine, makeFilters } from "./filters.js";
 import { mapLink } from "./map.js";
 import { neighbourList, suggestions } from "./notes.js";
@@ -49,7 +49,7 @@ async function ask(form, wanted) {
       (found) => show(tags, suggestions(found.notes[0]), curlLine("POST", "notes/hashtags", suggested)),
       (error) => showProblem(tags, error, again)),
     call("POST", "notes/similar", similar, signal).then(
-      (found) => { announced(found.neighbours.length); show(near, found.neighbours.length ? make("p", {}, mapLink(note, found.neighbours)) : null, neighbourList(found.neighbours, note), curlLine("POST", "notes/similar", similar)); },
+      (found) => { announceFound(found.neighbours.length); show(near, found.neighbours.length ? make("p", {}, mapLink(note, found.neighbours)) : null, neighbourList(found.neighbours, note), curlLine("POST", "notes/similar", similar)); },
       (error) => showProblem(near, error, again)),
   ]);
 }

@@ -23,7 +23,7 @@ start_router = APIRouter(include_in_schema=False)
 
 @start_router.get("/")
 async def start_page(settings: SettingsDep) -> RedirectResponse:
-    """Sends a browser that opens the bare address to the description, without naming a scheme or a host; where there is no playground.
+    """Redirects `/` to the description, where there is no playground. The address names neither scheme nor host.
 
     Without a prefix in the settings the address is relative, which still works behind a proxy's path with a slash at its end.
     """

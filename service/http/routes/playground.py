@@ -18,9 +18,9 @@ FOLDER = Path(str(files("service.http") / "page"))
 FILES_URL, MAP_URL = "/playground", "/admin/map"
 _PAGE = (FOLDER / "index.html").read_text(encoding="utf-8")
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
-# What the page asks for, by name: nothing else of the folder is served.
+# What the page asks for, and a licence: nothing else of the folder is served.
 _FILES = {path.relative_to(FOLDER).as_posix(): path for path in FOLDER.rglob("*") if path.suffix in _MEDIA_TYPES}
-# Styles of single elements are set by scripts, which a policy does not forbid: there is no need for inline styles.
+# Scripts set the styles of single elements, which this policy allows: inline styles are not needed.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
